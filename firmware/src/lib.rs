@@ -1,0 +1,3 @@
+//! The prepaid meter, generic over the board traits.
+#![no_std]
+#![forbid(unsafe_code)]

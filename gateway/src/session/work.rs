@@ -1,0 +1,134 @@
+//! The seam between decisions and sessions: what a line may be asked to do to a meter, and what it can answer.
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+/// A meter as the gateway knows it: its serial number (DRN for STS meters). One name in API, store and logs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Serial(pub String);
+
+/// Lower is sooner: the order of the priority list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Relay and token commands.
+    Command,
+    /// Somebody waits for the answer.
+    OnDemand,
+    /// Billing reads.
+    Billing,
+    /// Profiles and other scheduled reads.
+    Scheduled,
+}
+
+/// What to do. Everything a session does to a meter is one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Open an association, read identity and prepaid mode, set the clock, sense the relay.
+    Commission,
+    /// Read registers, credit and relay state.
+    Read,
+    /// Push this token (20 digits), then read status, credit and relay back.
+    DeliverToken(String),
+    /// The answer to a delivery was lost: ask the meter whether it took this token. Never enters it.
+    AskToken(String),
+    /// Open the relay, then read output and control state back.
+    Disconnect,
+    /// Close (or arm) the relay, then read output and control state back.
+    Reconnect,
+}
+
+/// One piece of work for one meter.
+#[derive(Debug)]
+pub struct Job {
+    /// Which meter.
+    pub meter: Serial,
+    /// What to do.
+    pub work: Work,
+    /// When, compared with other jobs on the same line.
+    pub priority: Priority,
+    /// Not to be started after this time.
+    pub not_after: Option<Timestamp>,
+    /// From the API call down to the frame, in every log line.
+    pub correlation: String,
+    /// Where the report goes. Dropped receivers are fine: the work is done all the same.
+    pub report: oneshot::Sender<Report>,
+    /// Sent once, just before the first byte of a state-changing request leaves.
+    pub sending: Option<oneshot::Sender<()>>,
+}
+
+/// The way to a line's task.
+pub type LineSender = mpsc::Sender<Job>;
+
+/// Sensed and logical state of a relay (class 70 attributes 2 and 3, or a coil and its contact input).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RelayState {
+    /// What the contact says: closed.
+    pub output_closed: bool,
+    /// What the logic wants: 0 disconnected, 1 connected, 2 ready for reconnection. `None` where the meter has no such state.
+    pub control_state: Option<u8>,
+}
+
+/// What was read from a meter, each value only if it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Facts {
+    /// Serial number the meter gave.
+    pub serial: Option<String>,
+    /// Account mode is prepayment (class 111 attribute 2).
+    pub prepaid: Option<bool>,
+    /// Active energy import in watt-hours.
+    pub import_wh: Option<i64>,
+    /// Credit the meter holds, in watt-hours for energy accounts.
+    pub credit_wh: Option<i64>,
+    /// Relay.
+    pub relay: Option<RelayState>,
+    /// Why the relay is open, in the meter's own code and words (`no credit`, `remote`, …).
+    pub relay_reason: Option<String>,
+    /// Active power in watts, to see that energy stopped.
+    pub power_w: Option<i64>,
+    /// Meter clock minus gateway clock, in seconds.
+    pub clock_offset_s: Option<i64>,
+    /// Token gateway status (class 115 attribute 6): status code and the STS result code in data_value.
+    pub token_status: Option<(u8, u8)>,
+    /// The token the status is about (class 115 attribute 2), when it is the one asked for.
+    pub token_is_ours: Option<bool>,
+}
+
+/// How a piece of work ended. "No answer" and "unknown" are different things: after `Unknown` the meter may have acted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The meter did it, and what was read back says so.
+    Done,
+    /// The meter refused, in its own words and code.
+    Rejected {
+        /// A person can read this.
+        reason: String,
+        /// STS result code or DLMS result, as a number.
+        code: Option<u8>,
+    },
+    /// The state-changing request never left: nothing happened at the meter.
+    NotSent {
+        /// Why.
+        reason: String,
+    },
+    /// The request left, the answer did not come back. The meter has to be asked.
+    Unknown {
+        /// What was waited for.
+        reason: String,
+    },
+}
+
+/// The answer to a [`Job`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How it ended.
+    pub ending: Ending,
+    /// What was read on the way.
+    pub facts: Facts,
+    /// When the work began and ended.
+    pub started: Timestamp,
+    /// See above.
+    pub ended: Timestamp,
+    /// What was sent and read, one line each, without keys or token digits.
+    pub evidence: Vec<String>,
+}

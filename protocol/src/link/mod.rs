@@ -1,0 +1,72 @@
+//! Links: how whole APDUs cross a byte pipe. HDLC (IEC 62056-46), the TCP/UDP wrapper (IEC 62056-47) and the mode E
+//! start of an optical port (IEC 62056-21), each as a machine fed with bytes and time.
+
+use crate::time::Instant;
+
+/// What a link tells its owner. APDUs are borrowed from the link's own buffer until the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The link is up: APDUs may be sent. HDLC after UA; the wrapper at once.
+    Up,
+    /// One whole APDU arrived.
+    Apdu(&'a [u8]),
+    /// The link is down, and why. Nothing that was queued will be sent.
+    Down(DownReason),
+    /// Bytes that belonged to no frame were skipped.
+    Noise {
+        /// How many bytes.
+        bytes: usize,
+    },
+}
+
+/// Why a link went down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownReason {
+    /// We closed it, and the peer confirmed.
+    Closed,
+    /// The peer closed it (DISC), or answers that it is disconnected (DM).
+    PeerClosed,
+    /// No answer after the last retransmission.
+    Timeout,
+    /// Nothing was heard for the inactivity timeout.
+    Inactive,
+    /// The peer broke the protocol in a way that resynchronising does not mend (FRMR, an APDU larger than our buffer).
+    Protocol,
+}
+
+/// A send was refused: the previous APDU is still being sent, or the link is not up, or the APDU is larger than the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// The link is not up.
+    NotUp,
+    /// The previous APDU is not out yet.
+    Busy,
+    /// The APDU does not fit the transmit buffer.
+    TooLong,
+}
+
+/// The contract of every link machine: one call that changes it, then drain `poll_event` and `poll_transmit` until both
+/// give nothing, then wait for bytes or for `poll_timeout`.
+pub trait Link {
+    /// Opens the link (client: SNRM for HDLC). A server's link waits instead.
+    fn open(&mut self, now: Instant);
+    /// Closes the link in order.
+    fn close(&mut self, now: Instant);
+    /// Feeds received bytes, any number of them. Returns how many were taken: fewer than given when an event has to be
+    /// polled first; poll, then feed the rest.
+    fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) -> usize;
+    /// Tells the machine that its deadline has passed.
+    fn handle_timeout(&mut self, now: Instant);
+    /// The next thing that happened, if anything did.
+    fn poll_event(&mut self) -> Option<Event<'_>>;
+    /// Writes the next bytes to send into `out` and returns how many; `None` when there is nothing to send.
+    /// `out` must hold a whole frame of the negotiated size.
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize>;
+    /// When `handle_timeout` wants to be called, if at all.
+    fn poll_timeout(&self) -> Option<Instant>;
+    /// Queues one whole APDU.
+    ///
+    /// # Errors
+    /// [`SendError`] says what to do: wait, or reopen.
+    fn send(&mut self, now: Instant, apdu: &[u8]) -> Result<(), SendError>;
+}

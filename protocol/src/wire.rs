@@ -1,0 +1,1 @@
+//! Records shared by both ends, encoded with postcard.

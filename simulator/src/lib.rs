@@ -1,0 +1,1 @@
+//! The firmware library on virtual boards, by the thousand.
