@@ -1,7 +1,10 @@
 //! The concentrator gateway.
 //!
 //! Layers, each importing only what is below it: `api`, `web` → decisions (`vending`, `commands`) → `store` (the only SQL) and
-//! `session` → `driver`.
+//! `session` → `driver`. Keys live behind `vault`.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod session;
+pub mod vault;

@@ -8,6 +8,36 @@ use tokio::sync::{mpsc, oneshot};
 #[serde(transparent)]
 pub struct Serial(pub String);
 
+/// The 20 digits of a token. They are money: [`std::fmt::Debug`] shows none but the last four.
+#[derive(Clone, PartialEq, Eq, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+pub struct TokenDigits(String);
+
+impl TokenDigits {
+    /// Takes exactly 20 decimal digits.
+    #[must_use]
+    pub fn new(digits: &str) -> Option<Self> {
+        (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| Self(digits.to_owned()))
+    }
+
+    /// The digits, for the wire and the receipt. Never for a log.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What a log or an event may show: `…1234`.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        format!("…{}", self.0.get(16..).unwrap_or(""))
+    }
+}
+
+impl std::fmt::Debug for TokenDigits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
 /// Lower is sooner: the order of the priority list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
@@ -28,10 +58,10 @@ pub enum Work {
     Commission,
     /// Read registers, credit and relay state.
     Read,
-    /// Push this token (20 digits), then read status, credit and relay back.
-    DeliverToken(String),
+    /// Push this token, then read status, credit and relay back.
+    DeliverToken(TokenDigits),
     /// The answer to a delivery was lost: ask the meter whether it took this token. Never enters it.
-    AskToken(String),
+    AskToken(TokenDigits),
     /// Open the relay, then read output and control state back.
     Disconnect,
     /// Close (or arm) the relay, then read output and control state back.

@@ -1,0 +1,29 @@
+//! `check-config`: reads a configuration as `run` would, and starts nothing.
+
+use super::Failure;
+use crate::config::{Config, System};
+use std::path::PathBuf;
+
+/// Arguments of `check-config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, default_value = "gateway.toml")]
+    config: PathBuf,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The first thing wrong with the file.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config = Config::load(&args.config, &System)?;
+    println!(
+        "{}: good. {} lines, {} payment channels, API on {}",
+        args.config.display(),
+        config.lines.len(),
+        config.channels.len(),
+        config.api.listen
+    );
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! What the operator decides: one TOML file, checked whole before anything starts.
+//!
+//! An unknown key, a wrong type or a contradiction is refused with the line it stands on; nothing is guessed. Paths in the
+//! file are relative to the file.
+
+mod error;
+mod line;
+mod price;
+mod raw;
+
+pub use error::ConfigError;
+pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
+pub use price::Price;
+
+use jiff::{SignedDuration, Timestamp};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The API and the page.
+    pub api: ApiConfig,
+    /// The embedded store's file.
+    pub store_path: PathBuf,
+    /// Where the keys are.
+    pub vault: VaultConfig,
+    /// Civil time: real, or simulated for a demo.
+    pub clock: ClockConfig,
+    /// What energy costs.
+    pub price: Price,
+    /// When meters are read.
+    pub schedule: ScheduleConfig,
+    /// Model files of meters, besides those built in.
+    pub models: Option<PathBuf>,
+    /// The lines, in file order. Names are unique.
+    pub lines: Vec<LineConfig>,
+    /// Who may send signed top-ups. Ids are unique.
+    pub channels: Vec<ChannelConfig>,
+}
+
+/// The API and the page.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// A first administrator token is written here (mode 0600) when the store holds no token yet.
+    pub bootstrap_token_file: PathBuf,
+}
+
+/// Where the keys are.
+#[derive(Debug, Clone)]
+pub struct VaultConfig {
+    /// The master key that seals every other key: 32 bytes as hexadecimal digits. Made on first use.
+    pub master_key_file: PathBuf,
+    /// The vending keys; none means no tokens can be made.
+    pub vending_keys_file: Option<PathBuf>,
+}
+
+/// Civil time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockConfig {
+    /// Simulated seconds per second; 1 is real time.
+    pub speed: u32,
+    /// Simulated time at `started`; both are needed when `speed` is not 1.
+    pub origin: Timestamp,
+    /// Real time at which the simulated time was `origin`: it stays the same over a restart, so time does not jump back.
+    pub started: Timestamp,
+}
+
+impl ClockConfig {
+    /// The clock this describes, running on from where it would be had it never stopped.
+    #[must_use]
+    pub fn clock(&self, real_now: Timestamp) -> crate::clock::Clock {
+        if self.speed == 1 {
+            return crate::clock::Clock::real();
+        }
+        let passed = real_now.duration_since(self.started).max(SignedDuration::ZERO);
+        let simulated = passed.saturating_mul(i32::try_from(self.speed).unwrap_or(i32::MAX));
+        let now = self.origin.saturating_add(simulated).unwrap_or(Timestamp::MAX);
+        crate::clock::Clock::simulated(now, self.speed)
+    }
+}
+
+/// When meters are read. Intervals are in the gateway's civil time, so a demo's fast clock reads as often per simulated day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// Time between two scheduled reads of one meter.
+    pub read_interval: Duration,
+    /// Scheduled reads under way at once, over all lines.
+    pub reads_in_flight_max: usize,
+    /// How long a disconnect or reconnect may wait for its meter before it expires.
+    pub command_expiry: Duration,
+}
+
+/// A payment channel: an outlet, bank or web shop that signs its requests.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChannelConfig {
+    /// Its name in requests, ledger and log.
+    pub id: String,
+    /// The secret both sides sign with.
+    pub secret: Vec<u8>,
+}
+
+impl std::fmt::Debug for ChannelConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChannelConfig").field("id", &self.id).field("secret", &"(hidden)").finish()
+    }
+}
+
+/// What the file's surroundings offer; an argument, so that tests need neither environment nor disk.
+pub trait Surroundings {
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    fn read(&self, path: &Path) -> std::io::Result<String>;
+    /// An environment variable.
+    fn variable(&self, name: &str) -> Option<String>;
+    /// Whether a serial port is there.
+    fn has_port(&self, path: &str) -> bool;
+}
+
+/// The real environment and disk.
+#[derive(Debug, Clone, Copy)]
+pub struct System;
+
+impl Surroundings for System {
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+    fn has_port(&self, path: &str) -> bool {
+        Path::new(path).exists()
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The first thing wrong, with its line.
+    pub fn load(path: &Path, around: &impl Surroundings) -> Result<Self, ConfigError> {
+        let text = around
+            .read(path)
+            .map_err(|error| ConfigError::at_file(path, format!("cannot be read: {error}")))?;
+        Self::parse(&text, path, around)
+    }
+
+    /// Checks the text of a file that stands at `path`.
+    ///
+    /// # Errors
+    /// The first thing wrong, with its line.
+    pub fn parse(text: &str, path: &Path, around: &impl Surroundings) -> Result<Self, ConfigError> {
+        raw::check(text, path, around)
+    }
+
+    /// The line of that name.
+    #[must_use]
+    pub fn line(&self, name: &str) -> Option<&LineConfig> {
+        self.lines.iter().find(|line| line.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

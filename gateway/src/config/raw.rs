@@ -1,0 +1,377 @@
+//! The file as written, and the checks that turn it into a [`Config`].
+
+use super::{
+    ApiConfig, ChannelConfig, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity, Price,
+    ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    api: RawApi,
+    store: RawStore,
+    vault: RawVault,
+    #[serde(default)]
+    clock: Option<Spanned<RawClock>>,
+    price: Spanned<RawPrice>,
+    #[serde(default)]
+    schedule: RawSchedule,
+    #[serde(default)]
+    models: Option<PathBuf>,
+    #[serde(default, rename = "line")]
+    lines: Vec<Spanned<RawLine>>,
+    #[serde(default, rename = "channel")]
+    channels: Vec<Spanned<RawChannel>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApi {
+    listen: Spanned<String>,
+    #[serde(default = "default_bootstrap_token_file")]
+    bootstrap_token_file: PathBuf,
+}
+
+fn default_bootstrap_token_file() -> PathBuf {
+    PathBuf::from("admin.token")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStore {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVault {
+    master_key_file: PathBuf,
+    #[serde(default)]
+    vending_keys_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawClock {
+    speed: u32,
+    #[serde(default)]
+    origin: Option<String>,
+    #[serde(default)]
+    started: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPrice {
+    currency: String,
+    #[serde(default = "two")]
+    minor_digits: u32,
+    minor_per_kwh: String,
+}
+
+fn two() -> u32 {
+    2
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSchedule {
+    read_interval_s: u64,
+    reads_in_flight_max: usize,
+    command_expiry_s: u64,
+}
+
+impl Default for RawSchedule {
+    fn default() -> Self {
+        // A quarter of an hour is the usual load-profile period; an hour is our own bound for a relay command.
+        Self { read_interval_s: 900, reads_in_flight_max: 64, command_expiry_s: 3600 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLine {
+    name: Spanned<String>,
+    kind: Spanned<String>,
+    #[serde(default)]
+    area: Option<String>,
+    #[serde(default)]
+    connections_max: Option<Spanned<usize>>,
+    #[serde(default)]
+    port: Option<Spanned<String>>,
+    #[serde(default)]
+    baud: Option<Spanned<u32>>,
+    #[serde(default)]
+    parity: Option<Spanned<Parity>>,
+    #[serde(default)]
+    protocol: Option<Spanned<SerialProtocol>>,
+    #[serde(default)]
+    address: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawChannel {
+    id: Spanned<String>,
+    #[serde(default)]
+    secret_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    secret_env: Option<Spanned<String>>,
+}
+
+/// The shortest channel secret taken, in bytes: shorter ones can be guessed faster than HMAC-SHA-256 can be broken.
+const SECRET_LEN_MIN: usize = 16;
+
+/// The file being checked: turns a place in it into an error with a line.
+struct Checker<'a, S> {
+    text: &'a str,
+    path: &'a Path,
+    around: &'a S,
+}
+
+pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Result<Config, ConfigError> {
+    let checker = Checker { text, path, around };
+    let raw: RawConfig = toml::from_str(text).map_err(|error| match error.span() {
+        Some(span) => checker.at(&span, error.message()),
+        None => ConfigError::at_file(path, error.message()),
+    })?;
+    let listen = raw.api.listen.get_ref();
+    let price = raw.price.get_ref();
+    Ok(Config {
+        api: ApiConfig {
+            listen: listen.parse().map_err(|_| {
+                checker.at(&raw.api.listen.span(), format!("listen {listen:?} is not address:port"))
+            })?,
+            bootstrap_token_file: checker.beside(&raw.api.bootstrap_token_file),
+        },
+        store_path: checker.beside(&raw.store.path),
+        vault: VaultConfig {
+            master_key_file: checker.beside(&raw.vault.master_key_file),
+            vending_keys_file: raw.vault.vending_keys_file.as_deref().map(|file| checker.beside(file)),
+        },
+        clock: checker.clock(raw.clock.as_ref())?,
+        price: Price::new(&price.currency, price.minor_digits, &price.minor_per_kwh)
+            .map_err(|message| checker.at(&raw.price.span(), message))?,
+        schedule: ScheduleConfig {
+            read_interval: Duration::from_secs(raw.schedule.read_interval_s.max(1)),
+            reads_in_flight_max: raw.schedule.reads_in_flight_max.max(1),
+            command_expiry: Duration::from_secs(raw.schedule.command_expiry_s.max(1)),
+        },
+        models: raw.models.as_deref().map(|models| checker.beside(models)),
+        lines: checker.lines(&raw.lines)?,
+        channels: checker.channels(&raw.channels)?,
+    })
+}
+
+impl<S: Surroundings> Checker<'_, S> {
+    fn at(&self, span: &Range<usize>, message: impl Into<String>) -> ConfigError {
+        ConfigError::at_offset(self.path, self.text, span.start, message)
+    }
+
+    /// A path of the file, relative to the file.
+    fn beside(&self, relative: &Path) -> PathBuf {
+        match self.path.parent() {
+            Some(parent) => parent.join(relative),
+            None => relative.to_owned(),
+        }
+    }
+
+    fn clock(&self, raw: Option<&Spanned<RawClock>>) -> Result<ClockConfig, ConfigError> {
+        let Some(raw) = raw else {
+            return Ok(ClockConfig {
+                speed: 1,
+                origin: Timestamp::UNIX_EPOCH,
+                started: Timestamp::UNIX_EPOCH,
+            });
+        };
+        let clock = raw.get_ref();
+        let time = |name: &str, value: &Option<String>| match value {
+            Some(text) => text
+                .parse::<Timestamp>()
+                .map_err(|error| self.at(&raw.span(), format!("clock {name} {text:?}: {error}"))),
+            None if clock.speed == 1 => Ok(Timestamp::UNIX_EPOCH),
+            None => Err(self.at(&raw.span(), format!("clock {name} is needed when speed is not 1"))),
+        };
+        if clock.speed == 0 {
+            return Err(self.at(&raw.span(), "clock speed must be at least 1"));
+        }
+        Ok(ClockConfig {
+            speed: clock.speed,
+            origin: time("origin", &clock.origin)?,
+            started: time("started", &clock.started)?,
+        })
+    }
+
+    fn lines(&self, raw: &[Spanned<RawLine>]) -> Result<Vec<LineConfig>, ConfigError> {
+        let mut names: HashMap<String, Range<usize>> = HashMap::new();
+        let mut places: HashMap<String, (String, Range<usize>)> = HashMap::new();
+        let mut lines = Vec::with_capacity(raw.len());
+        for spanned in raw {
+            let (line, place) = self.line(spanned)?;
+            let name = &spanned.get_ref().name;
+            if let Some(first) = names.insert(line.name.clone(), name.span()) {
+                let first = self.at(&first, "").line.unwrap_or(0);
+                return Err(self
+                    .at(&name.span(), format!("line name {:?} is already used on line {first}", line.name)));
+            }
+            if let Some((place, span)) = place
+                && let Some((other, first)) = places.insert(place.clone(), (line.name.clone(), span.clone()))
+            {
+                let first = self.at(&first, "").line.unwrap_or(0);
+                return Err(self.at(
+                    &span,
+                    format!("{place} already belongs to line {other:?} (line {first}); a wire has one owner"),
+                ));
+            }
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    /// One line, and the wire it owns if no other line may own it too.
+    #[expect(clippy::type_complexity, reason = "one private return value")]
+    fn line(
+        &self,
+        spanned: &Spanned<RawLine>,
+    ) -> Result<(LineConfig, Option<(String, Range<usize>)>), ConfigError> {
+        let raw = spanned.get_ref();
+        let name = raw.name.get_ref().clone();
+        let missing = |key: &str| {
+            self.at(&raw.kind.span(), format!("line {name:?} of kind {:?} needs {key}", raw.kind.get_ref()))
+        };
+        self.only_fitting_keys(raw)?;
+        if name.is_empty() {
+            return Err(self.at(&raw.name.span(), "a line's name must not be empty"));
+        }
+        let (kind, place) = match raw.kind.get_ref().as_str() {
+            "tcp" => {
+                let connections_max = raw.connections_max.as_ref().map_or(64, |max| *max.get_ref()).max(1);
+                (LineKind::Tcp { connections_max }, None)
+            }
+            "serial" => {
+                let port = raw.port.as_ref().ok_or_else(|| missing("port"))?;
+                let protocol = *raw.protocol.as_ref().ok_or_else(|| missing("protocol"))?.get_ref();
+                if !self.around.has_port(port.get_ref()) {
+                    return Err(
+                        self.at(&port.span(), format!("serial port {} does not exist", port.get_ref()))
+                    );
+                }
+                let kind = LineKind::Serial {
+                    port: port.get_ref().clone(),
+                    baud: self.baud(raw.baud.as_ref())?,
+                    parity: raw.parity.as_ref().map_or(Parity::None, |parity| *parity.get_ref()),
+                    protocol,
+                };
+                (kind, Some((format!("serial port {}", port.get_ref()), port.span())))
+            }
+            "modbus-tcp" => {
+                let address = raw.address.as_ref().ok_or_else(|| missing("address"))?;
+                let parsed = address.get_ref().parse().map_err(|_| {
+                    self.at(&address.span(), format!("address {:?} is not address:port", address.get_ref()))
+                })?;
+                let place = (format!("address {}", address.get_ref()), address.span());
+                (LineKind::ModbusTcp { address: parsed }, Some(place))
+            }
+            other => {
+                return Err(self.at(
+                    &raw.kind.span(),
+                    format!("line kind {other:?} is unknown; it is one of tcp, serial, modbus-tcp"),
+                ));
+            }
+        };
+        Ok((LineConfig { name, kind, area: raw.area.clone() }, place))
+    }
+
+    /// A key that means nothing on this kind of line is as wrong as an unknown one.
+    fn only_fitting_keys(&self, raw: &RawLine) -> Result<(), ConfigError> {
+        let kind = raw.kind.get_ref().as_str();
+        let given = [
+            ("connections_max", raw.connections_max.as_ref().map(Spanned::span), "tcp"),
+            ("port", raw.port.as_ref().map(Spanned::span), "serial"),
+            ("baud", raw.baud.as_ref().map(Spanned::span), "serial"),
+            ("parity", raw.parity.as_ref().map(Spanned::span), "serial"),
+            ("protocol", raw.protocol.as_ref().map(Spanned::span), "serial"),
+            ("address", raw.address.as_ref().map(Spanned::span), "modbus-tcp"),
+        ];
+        for (key, span, fits) in given {
+            if let Some(span) = span
+                && kind != fits
+                && ["tcp", "serial", "modbus-tcp"].contains(&kind)
+            {
+                return Err(
+                    self.at(&span, format!("{key} belongs to lines of kind {fits}, this one is {kind}"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn baud(&self, raw: Option<&Spanned<u32>>) -> Result<u32, ConfigError> {
+        /// IEC 62056-46 rates, and the usual ones above.
+        const RATES: [u32; 11] = [300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115_200, 230_400];
+        match raw {
+            None => Ok(9600),
+            Some(baud) if RATES.contains(baud.get_ref()) => Ok(*baud.get_ref()),
+            Some(baud) => {
+                Err(self.at(&baud.span(), format!("baud {} is not one of {RATES:?}", baud.get_ref())))
+            }
+        }
+    }
+
+    fn channels(&self, raw: &[Spanned<RawChannel>]) -> Result<Vec<ChannelConfig>, ConfigError> {
+        let mut channels: Vec<ChannelConfig> = Vec::with_capacity(raw.len());
+        for spanned in raw {
+            let channel = spanned.get_ref();
+            let id = channel.id.get_ref().clone();
+            if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+                return Err(self.at(
+                    &channel.id.span(),
+                    format!("channel id {id:?} must be letters, digits, '-', '_' or '.'"),
+                ));
+            }
+            if channels.iter().any(|other| other.id == id) {
+                return Err(self.at(&channel.id.span(), format!("channel id {id:?} is used twice")));
+            }
+            channels.push(ChannelConfig { secret: self.secret(&id, spanned)?, id });
+        }
+        Ok(channels)
+    }
+
+    fn secret(&self, id: &str, spanned: &Spanned<RawChannel>) -> Result<Vec<u8>, ConfigError> {
+        let channel = spanned.get_ref();
+        let (secret, span) = match (&channel.secret_file, &channel.secret_env) {
+            (Some(file), None) => {
+                let path = self.beside(file.get_ref());
+                let text = self.around.read(&path).map_err(|error| {
+                    self.at(&file.span(), format!("secret_file {}: {error}", path.display()))
+                })?;
+                (text, file.span())
+            }
+            (None, Some(name)) => {
+                let text = self.around.variable(name.get_ref()).ok_or_else(|| {
+                    self.at(&name.span(), format!("environment variable {} is not set", name.get_ref()))
+                })?;
+                (text, name.span())
+            }
+            _ => {
+                return Err(self.at(
+                    &channel.id.span(),
+                    format!("channel {id:?} needs exactly one of secret_file and secret_env"),
+                ));
+            }
+        };
+        let secret = secret.trim().as_bytes().to_vec();
+        if secret.len() < SECRET_LEN_MIN {
+            return Err(self
+                .at(&span, format!("the secret of channel {id:?} is shorter than {SECRET_LEN_MIN} bytes")));
+        }
+        Ok(secret)
+    }
+}

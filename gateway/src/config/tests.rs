@@ -1,0 +1,161 @@
+use super::*;
+
+struct Bench;
+
+impl Surroundings for Bench {
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        match path.to_str() {
+            Some("/etc/mg/shop.secret") => Ok("0123456789abcdef0123\n".into()),
+            _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+        }
+    }
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "BANK_SECRET").then(|| "fedcba98765432100000".into())
+    }
+    fn has_port(&self, path: &str) -> bool {
+        path.starts_with("/dev/pts/")
+    }
+}
+
+const HEAD: &str = r#"[api]
+listen = "127.0.0.1:8080"
+[store]
+path = "store.db"
+[vault]
+master_key_file = "master.key"
+[price]
+currency = "EUR"
+minor_per_kwh = "25.34"
+"#;
+
+fn parse(rest: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!("{HEAD}{rest}"), Path::new("/etc/mg/gateway.toml"), &Bench)
+}
+
+fn refusal(rest: &str) -> String {
+    parse(rest).expect_err("the config should be refused").to_string()
+}
+
+#[test]
+fn a_whole_substation_is_understood_and_paths_are_relative_to_the_file() {
+    let config = parse(
+        r#"
+[[line]]
+name = "street"
+kind = "tcp"
+area = "T1"
+[[line]]
+name = "rs485-1"
+kind = "serial"
+port = "/dev/pts/7"
+baud = 19200
+parity = "even"
+protocol = "dlms-hdlc"
+[[line]]
+name = "feeder"
+kind = "modbus-tcp"
+address = "127.0.0.1:1502"
+[[channel]]
+id = "shop"
+secret_file = "shop.secret"
+[[channel]]
+id = "bank"
+secret_env = "BANK_SECRET"
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.store_path, Path::new("/etc/mg/store.db"));
+    assert_eq!(config.price.per_kwh_e4, 253_400);
+    assert_eq!(config.channels[0].secret, b"0123456789abcdef0123");
+    assert_eq!(config.line("street").unwrap().area.as_deref(), Some("T1"));
+    assert_eq!(
+        config.line("rs485-1").unwrap().kind,
+        LineKind::Serial {
+            port: "/dev/pts/7".into(),
+            baud: 19200,
+            parity: Parity::Even,
+            protocol: SerialProtocol::DlmsHdlc
+        }
+    );
+    assert!(config.line("feeder").unwrap().kind.is_modbus());
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    let message = refusal("[schedule]\nread_intervall_s = 5\n");
+    assert!(message.starts_with("/etc/mg/gateway.toml:11: unknown field `read_intervall_s`"), "{message}");
+    let message = refusal("[[line]]\nname = \"a\"\nkind = \"tcp\"\nhost = \"x\"\n");
+    assert!(message.starts_with("/etc/mg/gateway.toml:13: unknown field `host`"), "{message}");
+}
+
+#[test]
+fn two_lines_of_one_name_are_refused_naming_both_places() {
+    let message = refusal("[[line]]\nname = \"a\"\nkind = \"tcp\"\n[[line]]\nname = \"a\"\nkind = \"tcp\"\n");
+    assert_eq!(message, "/etc/mg/gateway.toml:14: line name \"a\" is already used on line 11");
+}
+
+#[test]
+fn one_wire_has_one_owner() {
+    let line = |name: &str| {
+        format!("[[line]]\nname = \"{name}\"\nkind = \"modbus-tcp\"\naddress = \"127.0.0.1:502\"\n")
+    };
+    let message = refusal(&format!("{}{}", line("a"), line("b")));
+    assert_eq!(
+        message,
+        "/etc/mg/gateway.toml:17: address 127.0.0.1:502 already belongs to line \"a\" (line 13); a wire has one owner"
+    );
+}
+
+#[test]
+fn a_serial_port_that_is_not_there_is_named() {
+    let message = refusal(
+        "[[line]]\nname = \"a\"\nkind = \"serial\"\nprotocol = \"modbus-rtu\"\nport = \"/dev/ttyUSB9\"\n",
+    );
+    assert_eq!(message, "/etc/mg/gateway.toml:14: serial port /dev/ttyUSB9 does not exist");
+}
+
+#[test]
+fn a_key_of_another_kind_of_line_is_refused() {
+    let message = refusal("[[line]]\nname = \"a\"\nkind = \"tcp\"\nbaud = 9600\n");
+    assert_eq!(message, "/etc/mg/gateway.toml:13: baud belongs to lines of kind serial, this one is tcp");
+}
+
+#[test]
+fn channels_need_a_good_secret() {
+    assert_eq!(
+        refusal("[[channel]]\nid = \"shop\"\n"),
+        "/etc/mg/gateway.toml:11: channel \"shop\" needs exactly one of secret_file and secret_env"
+    );
+    assert_eq!(
+        refusal("[[channel]]\nid = \"shop\"\nsecret_env = \"NOPE\"\n"),
+        "/etc/mg/gateway.toml:12: environment variable NOPE is not set"
+    );
+}
+
+#[test]
+fn secrets_never_reach_debug_output() {
+    let config = parse("[[channel]]\nid = \"bank\"\nsecret_env = \"BANK_SECRET\"\n").unwrap();
+    assert!(!format!("{config:?}").contains("fedcba"));
+}
+
+#[test]
+fn a_price_is_exact_or_refused() {
+    assert_eq!(Price::new("EUR", 2, "0.0001").unwrap().per_kwh_e4, 1);
+    assert!(Price::new("EUR", 2, "0.00001").unwrap_err().contains("more than four decimals"));
+    assert!(Price::new("EUR", 2, "0").unwrap_err().contains("above 0"));
+    assert!(Price::new("EUR", 2, "-1").unwrap_err().contains("above 0"));
+    assert!(Price::new("euro", 2, "1").unwrap_err().contains("ISO 4217"));
+}
+
+#[test]
+fn a_demo_clock_goes_on_after_a_restart_where_it_would_have_been() {
+    let config =
+        parse("[clock]\nspeed = 60\norigin = \"2026-01-01T00:00:00Z\"\nstarted = \"2026-11-21T12:00:00Z\"\n")
+            .unwrap();
+    let restarted: Timestamp = "2026-11-21T12:10:00Z".parse().unwrap();
+    let now = config.clock.clock(restarted).now();
+    let expected: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
+    assert!(now.duration_since(expected) < SignedDuration::from_mins(10), "{now}");
+    assert!(now >= expected);
+    assert!(refusal("[clock]\nspeed = 60\n").contains("clock origin is needed"));
+}

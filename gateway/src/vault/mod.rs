@@ -1,0 +1,100 @@
+//! Keys live behind one trait; nobody else sees one. Keys are zeroised and never reach a log, an error or an API.
+
+use crate::session::work::{Serial, TokenDigits};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// The DLMS keys of one meter, security suite 0.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct DlmsKeys {
+    /// Global unicast encryption key (EK).
+    pub encryption: [u8; 16],
+    /// Authentication key (AK).
+    pub authentication: [u8; 16],
+}
+
+impl std::fmt::Debug for DlmsKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DlmsKeys(hidden)")
+    }
+}
+
+/// Who a credit token is for: the inputs of decoder key generation (IEC 62055-41 clause 6.5) as the meter's record holds them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StsIdentity {
+    /// Issuer identification number: 600727, or 0000 for 13-digit meter numbers.
+    pub iin: String,
+    /// Meter number (DRN): 11 or 13 digits with its check digit.
+    pub drn: String,
+    /// Supply group code, 6 digits.
+    pub sgc: u32,
+    /// Tariff index, 0 to 99.
+    pub ti: u8,
+    /// Key revision number, 1 to 9.
+    pub krn: u8,
+    /// Key type: 2 is a unique supply-group key.
+    pub kt: u8,
+    /// Key expiry number.
+    pub ken: u8,
+    /// Base date of token ids: 1993, 2014 or 2035.
+    pub base_year: u16,
+    /// Encryption algorithm: 7 or 11.
+    pub ea: u8,
+}
+
+/// A credit token to be made. The token id was durably reserved before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreditRequest {
+    /// For which meter.
+    pub meter: StsIdentity,
+    /// Token id: minutes since the base date.
+    pub tid: u32,
+    /// Tenths of a kilowatt-hour. Must be exactly representable in the token's amount field.
+    pub tenths_kwh: u32,
+}
+
+/// Why the vault would not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VaultError {
+    /// There is no key for this.
+    #[error("no key: {0}")]
+    NoKey(String),
+    /// What was asked cannot be put into a token.
+    #[error("{0}")]
+    Request(String),
+    /// The key files are unreadable or not what they should be.
+    #[error("vault: {0}")]
+    Broken(String),
+}
+
+/// Holder of every key.
+pub trait Vault: Send + Sync + std::fmt::Debug {
+    /// The meter's DLMS keys: a session holds them only while an association is open.
+    ///
+    /// # Errors
+    /// When there are none.
+    fn dlms_keys(&self, serial: &Serial) -> Result<DlmsKeys, VaultError>;
+
+    /// Takes new keys for a meter, durably.
+    ///
+    /// # Errors
+    /// When they cannot be stored.
+    fn set_dlms_keys(&self, serial: &Serial, keys: &DlmsKeys) -> Result<(), VaultError>;
+
+    /// Makes a credit token (class 0, subclass 0).
+    ///
+    /// # Errors
+    /// No vending key for the supply group, an expired key, an amount or identity that does not fit.
+    fn encode_credit(&self, request: &CreditRequest) -> Result<TokenDigits, VaultError>;
+
+    /// Encrypts what the store must not hold in clear (token digits). `context` is authenticated with it.
+    ///
+    /// # Errors
+    /// When no random numbers are to be had.
+    fn seal(&self, context: &str, clear: &[u8]) -> Result<Vec<u8>, VaultError>;
+
+    /// Opens what [`Vault::seal`] closed under the same context.
+    ///
+    /// # Errors
+    /// When it is not intact or not of this vault.
+    fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, VaultError>;
+}
