@@ -1,0 +1,76 @@
+//! Byte pipes: TCP connections and serial ports, opened with exact errors, counted, and paced where a wire is half-duplex.
+//!
+//! Nothing here knows a protocol. A session asks for a [`Pipe`], owns it, and drops it when it breaks; opening it again is
+//! how a port that vanished (an unplugged adapter) comes back.
+
+mod pipe;
+mod serial;
+mod tcp;
+
+pub use pipe::{Counters, Pacing, Pipe, Traffic};
+pub use serial::{Parity, SerialEndpoint};
+pub use tcp::TcpEndpoint;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a pipe leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP connection that we open.
+    Tcp(TcpEndpoint),
+    /// A serial port of this machine.
+    Serial(SerialEndpoint),
+}
+
+/// Why a pipe could not be opened. Each text names the place, so that it can be shown as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nobody answered the connection request in time.
+    #[error("{address}: no connection within {} ms", .waited.as_millis())]
+    ConnectTimeout {
+        /// Who was called.
+        address: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The connection was refused, unreachable, or the name is unknown.
+    #[error("{address}: {error}")]
+    Connect {
+        /// Who was called.
+        address: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// There is no such device file.
+    #[error("serial port {port} does not exist")]
+    NoSuchPort {
+        /// Path of the device.
+        port: String,
+    },
+    /// Another program holds it.
+    #[error("serial port {port} is in use by another program")]
+    PortBusy {
+        /// Path of the device.
+        port: String,
+    },
+    /// The device file exists and cannot be used: no permission, not a serial port, a baud rate it does not know.
+    #[error("serial port {port}: {error}")]
+    Port {
+        /// Path of the device.
+        port: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+/// Opens a pipe and counts its bytes in `counters`.
+///
+/// # Errors
+/// [`OpenError`], within the connect timeout of the endpoint.
+pub async fn open(endpoint: &Endpoint, counters: Arc<Counters>) -> Result<Pipe, OpenError> {
+    match endpoint {
+        Endpoint::Tcp(tcp) => Ok(Pipe::new(tcp.connect().await?, counters, None)),
+        Endpoint::Serial(serial) => Ok(Pipe::new(serial.open()?, counters, Some(serial.pacing()))),
+    }
+}
