@@ -7,7 +7,7 @@ mod pipe;
 mod serial;
 mod tcp;
 
-pub use pipe::{Counters, Pacing, Pipe, Traffic};
+pub use pipe::{ByteCounters, Pacing, Pipe, Traffic};
 pub use serial::{Parity, SerialEndpoint};
 pub use tcp::TcpEndpoint;
 
@@ -68,7 +68,7 @@ pub enum OpenError {
 ///
 /// # Errors
 /// [`OpenError`], within the connect timeout of the endpoint.
-pub async fn open(endpoint: &Endpoint, counters: Arc<Counters>) -> Result<Pipe, OpenError> {
+pub async fn open(endpoint: &Endpoint, counters: Arc<ByteCounters>) -> Result<Pipe, OpenError> {
     match endpoint {
         Endpoint::Tcp(tcp) => Ok(Pipe::new(tcp.connect().await?, counters, None)),
         Endpoint::Serial(serial) => Ok(Pipe::new(serial.open()?, counters, Some(serial.pacing()))),

@@ -13,12 +13,12 @@ use tokio::time::{Instant, Sleep};
 
 /// Bytes that crossed a line since the gateway started. Shared by every pipe that the line opens.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ByteCounters {
     sent: AtomicU64,
     received: AtomicU64,
 }
 
-/// One look at [`Counters`].
+/// One look at [`ByteCounters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Traffic {
     /// Bytes sent.
@@ -27,7 +27,7 @@ pub struct Traffic {
     pub received_bytes: u64,
 }
 
-impl Counters {
+impl ByteCounters {
     /// What was counted so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -53,7 +53,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// An open byte pipe. Reading zero bytes means that the peer closed it.
 pub struct Pipe {
     stream: Box<dyn Stream>,
-    counters: Arc<Counters>,
+    counters: Arc<ByteCounters>,
     pacing: Option<Pacing>,
     heard: Option<Instant>,
     pause: Option<Pin<Box<Sleep>>>,
@@ -62,7 +62,7 @@ pub struct Pipe {
 
 impl Pipe {
     /// A pipe over any stream; tests use in-memory ones.
-    pub fn new<S>(stream: S, counters: Arc<Counters>, pacing: Option<Pacing>) -> Self
+    pub fn new<S>(stream: S, counters: Arc<ByteCounters>, pacing: Option<Pacing>) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -43,7 +43,7 @@ impl TcpEndpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{Counters, Endpoint, open};
+    use crate::driver::{ByteCounters, Endpoint, open};
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -63,7 +63,7 @@ mod tests {
             peer.write_all(b"world!!").await.expect("answer");
             request
         });
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(ByteCounters::default());
         let mut pipe = open(&Endpoint::Tcp(endpoint(address)), counters.clone()).await.expect("connected");
         pipe.write_all(b"hello").await.expect("sent");
         let mut answer = [0; 7];
