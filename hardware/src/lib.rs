@@ -1,4 +1,8 @@
-//! Board traits: what the firmware asks of a meter's hardware. The only crate that may contain `unsafe`.
+//! Board traits: what the firmware asks of a meter's hardware; and the boards that implement them. The only crate that
+//! may contain `unsafe`.
 #![no_std]
 
 pub mod board;
+
+#[cfg(all(feature = "mps2-an386", target_arch = "arm", target_os = "none"))]
+pub mod mps2_an386;

@@ -1,0 +1,200 @@
+//! The board `mps2-an386`: ARM's MPS2 with the Cortex-M4F image of application note AN386, as QEMU emulates it.
+//!
+//! | block | address | interrupt | used for |
+//! |---|---|---|---|
+//! | code RAM (4 MiB) | 0x0000_0000 | | program ("flash") |
+//! | data RAM (4 MiB) | 0x2000_0000 | | data and stack |
+//! | PSRAM (16 MiB) | 0x2100_0000 | | emulated non-volatile memory when there is no file for it |
+//! | CMSDK UART 0 | 0x4000_4000 | 0 receive | DLMS over HDLC |
+//! | SysTick | | exception 15 | milliseconds |
+//!
+//! Source of the map: ARM DAI 0386 tables 3-2 and 3-4; QEMU 7.2 `hw/arm/mps2.c`.
+//!
+//! The board has no metering front end, relay or calendar clock. The first two are played by [`Mps2`] itself (a constant
+//! load behind a relay whose contact always follows), the clock starts from the host's time.
+
+mod interrupts;
+mod nvm;
+mod tick;
+mod uart;
+
+use crate::board::{Board, Clock, Health, Metering, Relay, Sample, Storage};
+pub use nvm::{NVM_BYTES, NvmError};
+pub use uart::{Uart, UartError};
+
+/// The core runs from the 25 MHz oscillator (ARM DAI 0386, 3.3).
+pub const CORE_HZ: u32 = 25_000_000;
+
+/// What flows while the relay is closed: 230 V and 5 A, resistive.
+const LOAD_VOLTAGE_MV: u32 = 230_000;
+const LOAD_CURRENT_MA: u32 = 5_000;
+const LOAD_POWER_MW: u32 = 1_150_000;
+
+/// The whole board except its UART, which [`Mps2::take`] hands out on its own.
+#[derive(Debug)]
+pub struct Mps2 {
+    nvm: nvm::Nvm,
+    contact_closed: bool,
+    sampled_ms: u64,
+    utc_at_start_s: Option<u32>,
+    random_state: u64,
+}
+
+impl Mps2 {
+    /// Starts the clock tick and the UART. Gives the board once; `None` on every later call.
+    ///
+    /// Non-volatile memory is the file named by the second word of the semihosting command line
+    /// (`-semihosting-config enable=on,target=native,arg=image,arg=FILE`), else emulated in RAM.
+    #[must_use]
+    pub fn take() -> Option<(Self, Uart)> {
+        let core = cortex_m::Peripherals::take()?;
+        tick::start(core.SYST);
+        let uart = uart::Uart::start(interrupts::Permission::new());
+        let host_s = nvm::host_utc_s();
+        let board = Self {
+            nvm: nvm::Nvm::open(),
+            contact_closed: true,
+            sampled_ms: 0,
+            utc_at_start_s: host_s,
+            random_state: seed(host_s),
+        };
+        Some((board, uart))
+    }
+
+    /// The contact of a bistable relay stays where it was when power goes. The emulated one can't remember; whoever knows
+    /// the last state (the firmware's journal) puts it there.
+    pub fn place_contact(&mut self, closed: bool) {
+        self.contact_closed = closed;
+    }
+
+    /// Whether non-volatile memory is a file that outlives the emulator.
+    #[must_use]
+    pub fn nvm_is_file(&self) -> bool {
+        self.nvm.is_file()
+    }
+
+    /// Sleeps until the next interrupt: a byte on the UART, or the tick after at most a millisecond.
+    pub fn wait(&self) {
+        cortex_m::asm::wfi();
+    }
+}
+
+/// Not a source of entropy that could protect anything: enough that two starts do not give the same challenge. A product
+/// board has a hardware generator here.
+fn seed(host_s: Option<u32>) -> u64 {
+    let host = u64::from(host_s.unwrap_or(0));
+    let cycles = u64::from(nvm::host_centiseconds());
+    (host << 32 ^ cycles) | 1
+}
+
+impl Metering for Mps2 {
+    type Error = core::convert::Infallible;
+
+    fn sample(&mut self) -> Result<Sample, Self::Error> {
+        let now_ms = tick::now_ms();
+        let passed_ms = now_ms - self.sampled_ms;
+        self.sampled_ms = now_ms;
+        let mut sample = Sample { voltage_mv: LOAD_VOLTAGE_MV, frequency_mhz: 50_000, ..Sample::default() };
+        if self.contact_closed {
+            sample.current_ma = LOAD_CURRENT_MA;
+            sample.neutral_current_ma = LOAD_CURRENT_MA;
+            sample.active_power_mw = LOAD_POWER_MW as i32; // 1_150_000 fits
+            sample.import_mws = u64::from(LOAD_POWER_MW) * passed_ms / 1000;
+        }
+        Ok(sample)
+    }
+}
+
+impl Relay for Mps2 {
+    fn drive(&mut self, close: bool) {
+        self.contact_closed = close;
+    }
+
+    fn sense_closed(&mut self) -> bool {
+        self.contact_closed
+    }
+}
+
+impl Storage for Mps2 {
+    type Error = NvmError;
+
+    fn capacity(&self) -> u32 {
+        NVM_BYTES
+    }
+
+    fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NvmError> {
+        self.nvm.read(at, out)
+    }
+
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NvmError> {
+        self.nvm.write(at, bytes)
+    }
+}
+
+impl Clock for Mps2 {
+    fn utc_s(&mut self) -> Option<u32> {
+        let passed_s = u32::try_from(tick::now_ms() / 1000).ok()?;
+        self.utc_at_start_s?.checked_add(passed_s)
+    }
+
+    fn set_utc_s(&mut self, utc_s: u32) {
+        let passed_s = u32::try_from(tick::now_ms() / 1000).unwrap_or(u32::MAX);
+        self.utc_at_start_s = Some(utc_s.saturating_sub(passed_s));
+    }
+
+    fn monotonic_ms(&mut self) -> u64 {
+        tick::now_ms()
+    }
+}
+
+impl Health for Mps2 {
+    fn cover_open(&mut self) -> bool {
+        false
+    }
+
+    fn magnet(&mut self) -> bool {
+        false
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        // Marsaglia, "Xorshift RNGs" (2003), triple 13/7/17, mixed with the tick at each call.
+        self.random_state ^= tick::now_ms() << 20;
+        self.random_state |= 1;
+        for byte in out {
+            let mut x = self.random_state;
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            self.random_state = x;
+            *byte = x.to_le_bytes()[4];
+        }
+    }
+}
+
+impl Board for Mps2 {
+    type Metering = Self;
+    type Relay = Self;
+    type Storage = Self;
+    type Clock = Self;
+    type Health = Self;
+
+    fn metering(&mut self) -> &mut Self {
+        self
+    }
+
+    fn relay(&mut self) -> &mut Self {
+        self
+    }
+
+    fn storage(&mut self) -> &mut Self {
+        self
+    }
+
+    fn clock(&mut self) -> &mut Self {
+        self
+    }
+
+    fn health(&mut self) -> &mut Self {
+        self
+    }
+}
