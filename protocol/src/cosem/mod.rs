@@ -1,1 +1,125 @@
-//! See the module's README section in SPEC.md.
+//! COSEM interface classes of a prepaid meter, declared once for both ends of the wire (Blue Book, IEC 62056-6-2).
+//!
+//! An attribute is an [`Attr`]: its class, its index and the type of its value. The client asks `attr.of(logical_name)` and
+//! gives the answer to `attr.decode(..)`; the server encodes a value of the same type. Logical names of the reference meter
+//! are in [`obis`].
+
+use core::marker::PhantomData;
+
+use crate::codec::axdr::Data;
+use crate::codec::codec::{Error, ErrorKind, Result};
+use crate::codec::obis::Obis;
+use crate::dlms::model::{Attribute, Method};
+
+pub mod account;
+pub mod association;
+pub mod charge;
+pub mod clock;
+pub mod credit;
+pub mod data;
+pub mod disconnect;
+pub mod events;
+pub mod limiter;
+pub mod obis;
+pub mod profile;
+pub mod register;
+pub mod security_setup;
+pub mod token_gateway;
+pub mod values;
+
+/// A value that can be taken out of A-XDR data. The opposite of [`crate::codec::codec::Encode`].
+pub trait FromData<'a>: Sized {
+    /// Takes the value.
+    ///
+    /// # Errors
+    /// The data has another type or shape, or a code outside the class's set.
+    fn from_data(d: Data<'a>) -> Result<Self>;
+}
+
+/// Data that decoded but is not what this position needs.
+#[must_use]
+pub const fn bad_value() -> Error {
+    Error::new(ErrorKind::TypeMismatch, 0)
+}
+
+/// An attribute of a class: where it is and what type its value has.
+pub struct Attr<T> {
+    /// Interface class.
+    pub class_id: u16,
+    /// Attribute index; 1 is the logical name.
+    pub index: i8,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Attr<T> {
+    /// Attribute `index` of `class_id`.
+    #[must_use]
+    pub const fn new(class_id: u16, index: i8) -> Self {
+        Self { class_id, index, value: PhantomData }
+    }
+
+    /// The attribute of one object.
+    #[must_use]
+    pub const fn of(&self, logical_name: Obis) -> Attribute {
+        Attribute { class_id: self.class_id, logical_name, index: self.index }
+    }
+}
+
+impl<T> Attr<T> {
+    /// Decodes an answer to a GET of this attribute.
+    ///
+    /// # Errors
+    /// See [`FromData::from_data`].
+    pub fn decode<'a>(&self, d: Data<'a>) -> Result<T>
+    where
+        T: FromData<'a>,
+    {
+        T::from_data(d)
+    }
+
+    /// Decodes an answer to a GET of this attribute from its A-XDR bytes.
+    ///
+    /// # Errors
+    /// The bytes are no A-XDR value, or see [`FromData::from_data`].
+    pub fn decode_bytes<'a>(&self, bytes: &'a [u8]) -> Result<T>
+    where
+        T: FromData<'a>,
+    {
+        T::from_data(Data::from_bytes_in(bytes)?)
+    }
+}
+
+impl<T> Clone for Attr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Attr<T> {}
+impl<T> core::fmt::Debug for Attr<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "class {} attribute {}", self.class_id, self.index)
+    }
+}
+
+/// A method of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meth {
+    /// Interface class.
+    pub class_id: u16,
+    /// Method index from 1.
+    pub index: i8,
+}
+
+impl Meth {
+    /// Method `index` of `class_id`.
+    #[must_use]
+    pub const fn new(class_id: u16, index: i8) -> Self {
+        Self { class_id, index }
+    }
+
+    /// The method of one object.
+    #[must_use]
+    pub const fn of(&self, logical_name: Obis) -> Method {
+        Method { class_id: self.class_id, logical_name, index: self.index }
+    }
+}

@@ -1,0 +1,77 @@
+//! Logical names of the reference meter. Standard names come from the Blue Book's object list (IEC 62056-6-1); names with a
+//! value group E from 128 up are the manufacturer's own.
+
+use crate::codec::obis::Obis;
+
+/// Defines the names and the table of what they mean.
+macro_rules! names {
+    ($($name:ident = $a:literal . $b:literal . $c:literal . $d:literal . $e:literal . $f:literal, $text:literal;)*) => {
+        $(#[doc = $text] pub const $name: Obis = Obis::new($a, $b, $c, $d, $e, $f);)*
+        /// What a logical name of the reference meter means, for people.
+        #[must_use]
+        pub fn text(name: Obis) -> Option<&'static str> {
+            [$(($name, $text),)*].iter().find(|(n, _)| *n == name).map(|(_, t)| *t)
+        }
+    };
+}
+
+names! {
+    LOGICAL_DEVICE_NAME = 0 . 0 . 42 . 0 . 0 . 255, "Logical device name (class 1)";
+    CLOCK = 0 . 0 . 1 . 0 . 0 . 255, "Clock (class 8)";
+    ASSOCIATION = 0 . 0 . 40 . 0 . 0 . 255, "Current association (class 15)";
+    SAP_ASSIGNMENT = 0 . 0 . 41 . 0 . 0 . 255, "SAP assignment (class 17)";
+    SECURITY_SETUP = 0 . 0 . 43 . 0 . 0 . 255, "Security setup (class 64)";
+    INVOCATION_COUNTER = 0 . 0 . 43 . 1 . 0 . 255, "Highest invocation counter received (class 1)";
+    SERIAL = 0 . 0 . 96 . 1 . 0 . 255, "Meter serial number: the DRN (class 1)";
+    PAN = 0 . 0 . 96 . 1 . 1 . 255, "Meter primary account number of STS (class 1)";
+    FIRMWARE_VERSION = 1 . 0 . 0 . 2 . 0 . 255, "Firmware version (class 1)";
+    CONFIGURATION_DIGEST = 1 . 0 . 0 . 2 . 8 . 255, "Configuration digest (class 1)";
+    CONFIGURATION_CHANGES = 0 . 0 . 96 . 2 . 0 . 255, "Number of configuration changes (class 1)";
+    IMPORT_ENERGY = 1 . 0 . 1 . 8 . 0 . 255, "Active energy import (class 3)";
+    EXPORT_ENERGY = 1 . 0 . 2 . 8 . 0 . 255, "Active energy export (class 3)";
+    IMPORT_POWER = 1 . 0 . 1 . 7 . 0 . 255, "Active power import (class 3)";
+    EXPORT_POWER = 1 . 0 . 2 . 7 . 0 . 255, "Active power export (class 3)";
+    REACTIVE_POWER = 1 . 0 . 3 . 7 . 0 . 255, "Reactive power import (class 3)";
+    VOLTAGE = 1 . 0 . 32 . 7 . 0 . 255, "Voltage L1 (class 3)";
+    CURRENT = 1 . 0 . 31 . 7 . 0 . 255, "Current L1 (class 3)";
+    NEUTRAL_CURRENT = 1 . 0 . 91 . 7 . 0 . 255, "Neutral current (class 3)";
+    POWER_FACTOR = 1 . 0 . 13 . 7 . 0 . 255, "Power factor (class 3)";
+    FREQUENCY = 1 . 0 . 14 . 7 . 0 . 255, "Frequency (class 3)";
+    LOAD_PROFILE = 1 . 0 . 99 . 1 . 0 . 255, "Load profile 1 (class 7)";
+    DAILY_PROFILE = 1 . 0 . 98 . 2 . 0 . 255, "Daily billing profile (class 7)";
+    MONTHLY_PROFILE = 0 . 0 . 98 . 1 . 0 . 255, "Monthly billing profile (class 7)";
+    PROFILE_STATUS = 0 . 0 . 96 . 10 . 1 . 255, "Status of a load profile row (class 1)";
+    EVENT_LOG = 0 . 0 . 99 . 98 . 0 . 255, "Event log (class 7)";
+    EVENT_CODE = 0 . 0 . 96 . 11 . 0 . 255, "Last event code (class 1)";
+    EVENT_DETAIL = 0 . 0 . 96 . 11 . 128 . 255, "Detail of the last event (class 1)";
+    DISCONNECT = 0 . 0 . 96 . 3 . 10 . 255, "Disconnect control (class 70)";
+    RELAY_REASON = 0 . 0 . 96 . 3 . 128 . 255, "Why the relay is open (class 1)";
+    LIMITER = 0 . 0 . 17 . 0 . 0 . 255, "Limiter (class 71)";
+    ACCOUNT = 0 . 0 . 19 . 0 . 0 . 255, "Account (class 111)";
+    TOKEN_CREDIT = 0 . 0 . 19 . 10 . 0 . 255, "Token credit (class 112)";
+    EMERGENCY_CREDIT = 0 . 0 . 19 . 10 . 1 . 255, "Emergency credit (class 112)";
+    CONSUMPTION_CHARGE = 0 . 0 . 19 . 20 . 0 . 255, "Consumption charge (class 113)";
+    DAILY_CHARGE = 0 . 0 . 19 . 20 . 1 . 255, "Fixed daily charge (class 113)";
+    DEBT_CHARGE = 0 . 0 . 19 . 20 . 2 . 255, "Debt recovery (class 113)";
+    TOKEN_GATEWAY = 0 . 0 . 19 . 40 . 0 . 255, "Token gateway (class 115)";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_the_ones_published_for_the_reference_meter() {
+        for (name, text) in [
+            (IMPORT_ENERGY, "1.0.1.8.0.255"),
+            (LOAD_PROFILE, "1.0.99.1.0.255"),
+            (DISCONNECT, "0.0.96.3.10.255"),
+            (ACCOUNT, "0.0.19.0.0.255"),
+            (TOKEN_GATEWAY, "0.0.19.40.0.255"),
+            (INVOCATION_COUNTER, "0.0.43.1.0.255"),
+        ] {
+            assert_eq!(std::format!("{name}").replace([':', '-', '*'], "."), text);
+        }
+        assert_eq!(text(ACCOUNT), Some("Account (class 111)"));
+    }
+}
