@@ -1,1 +1,3 @@
-//! See the module's README section in SPEC.md.
+//! Modbus register maps.
+
+pub mod reference;
