@@ -44,28 +44,28 @@ pub struct InputValue {
     pub layout: Layout,
 }
 
-/// RMS voltage in millivolts.
-pub const VOLTAGE_MV: InputValue = InputValue { name: "voltage_mv", address: 0, layout: Layout::U32 };
-/// RMS current in milliamperes.
-pub const CURRENT_MA: InputValue = InputValue { name: "current_ma", address: 2, layout: Layout::U32 };
-/// Active power in watts, positive for import.
-pub const POWER_W: InputValue = InputValue { name: "power_w", address: 4, layout: Layout::I32 };
-/// Reactive power in volt-amperes reactive, positive for import.
-pub const REACTIVE_POWER_VAR: InputValue =
-    InputValue { name: "reactive_power_var", address: 6, layout: Layout::I32 };
-/// Frequency in millihertz.
-pub const FREQUENCY_MHZ: InputValue = InputValue { name: "frequency_mhz", address: 8, layout: Layout::U32 };
-/// Active energy imported since manufacture, in watt-hours.
-pub const IMPORT_WH: InputValue = InputValue { name: "import_wh", address: 10, layout: Layout::U64 };
-/// Active energy exported since manufacture, in watt-hours.
-pub const EXPORT_WH: InputValue = InputValue { name: "export_wh", address: 14, layout: Layout::U64 };
 /// Serial number.
 pub const SERIAL: InputValue =
-    InputValue { name: "serial", address: 18, layout: Layout::Text { registers: 8 } };
+    InputValue { name: "serial", address: 0, layout: Layout::Text { registers: 8 } };
+/// RMS voltage in millivolts.
+pub const VOLTAGE_MV: InputValue = InputValue { name: "voltage_mv", address: 8, layout: Layout::U32 };
+/// RMS current in milliamperes.
+pub const CURRENT_MA: InputValue = InputValue { name: "current_ma", address: 10, layout: Layout::U32 };
+/// Frequency in millihertz.
+pub const FREQUENCY_MHZ: InputValue = InputValue { name: "frequency_mhz", address: 12, layout: Layout::U32 };
+/// Reactive power in volt-amperes reactive, positive for import.
+pub const REACTIVE_POWER_VAR: InputValue =
+    InputValue { name: "reactive_power_var", address: 14, layout: Layout::I32 };
+/// Active energy imported since manufacture, in watt-hours.
+pub const IMPORT_WH: InputValue = InputValue { name: "import_wh", address: 16, layout: Layout::U64 };
+/// Active energy exported since manufacture, in watt-hours.
+pub const EXPORT_WH: InputValue = InputValue { name: "export_wh", address: 20, layout: Layout::U64 };
+/// Active power in watts, positive for import.
+pub const POWER_W: InputValue = InputValue { name: "power_w", address: 24, layout: Layout::I32 };
 
 /// All of them, in order of address, without gaps.
 pub const INPUT_VALUES: [InputValue; 8] =
-    [VOLTAGE_MV, CURRENT_MA, POWER_W, REACTIVE_POWER_VAR, FREQUENCY_MHZ, IMPORT_WH, EXPORT_WH, SERIAL];
+    [SERIAL, VOLTAGE_MV, CURRENT_MA, FREQUENCY_MHZ, REACTIVE_POWER_VAR, IMPORT_WH, EXPORT_WH, POWER_W];
 
 /// Number of input registers.
 pub const INPUT_REGISTERS: u16 = 26;
