@@ -1,0 +1,202 @@
+"""A prepaid meter on `pydlms-client`'s server, for our gateway to read, top up and disconnect.
+
+The protocol is the library's; what the objects mean is written here: an account in prepayment mode, one token credit in
+watt-hours, a token gateway that takes each token once, a relay with sensed and logical state.
+
+What a token is worth is said by a table on the command line (`--token 20-digits=watt-hours`), so that this meter shares no
+token code with ours. Every event is one line of JSON on standard output; the first says where it listens.
+
+    python prepay_meter.py --framing hdlc --token 12345678901234567890=5000
+"""
+
+import argparse
+import datetime
+import json
+import threading
+
+from pydlms.cosem.data import DlmsData
+from pydlms.cosem.enums import DataType
+from pydlms.cosem.time import CosemDateTime
+from pydlms.security.hls import Mechanism
+from pydlms.simulator import ClientProfile, MeterSimulator, serve
+
+import settings
+from story import ACCOUNT, CREDIT, RELAY, TOKEN_GATEWAY
+
+EXECUTION_OK, FORMAT_FAILURE, AUTHENTICATION_FAILURE, VALIDATION_FAILURE = 3, 4, 5, 6
+REMOTE = 0
+DIGITS = 20
+QUARTER_HOUR = datetime.timedelta(minutes=15)
+ENERGY, POWER, PROFILE = "1.0.1.8.0.255", "1.0.1.7.0.255", "1.0.99.1.0.255"
+
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+
+def logical_name(name):
+    return DlmsData.octet_string(bytes(map(int, name.split("."))))
+
+
+def bits(pattern):
+    return DlmsData(DataType.BIT_STRING, tuple(bit == "1" for bit in pattern))
+
+
+def date_time(at):
+    return DlmsData.octet_string(CosemDateTime.from_datetime(at).to_bytes())
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+
+
+class Meter(MeterSimulator):
+    """`attributes[(class, name)][index]` is what a GET gives; methods change it."""
+
+    def __init__(self, options):
+        super().__init__(
+            system_title=options.system_title.encode("ascii"),
+            encryption_key=settings.ENCRYPTION_KEY,
+            authentication_key=settings.AUTHENTICATION_KEY,
+            max_pdu=options.max_pdu,
+        )
+        self.worth = dict(options.token)
+        self.used = set()
+        self.clients = {
+            16: ClientProfile(),
+            17: ClientProfile(Mechanism.LLS, secret=settings.PASSWORD.encode()),
+            18: ClientProfile(Mechanism.HLS_GMAC, ciphered=True),
+            1: ClientProfile(Mechanism.HLS_GMAC, ciphered=True),
+        }
+        self.last_client_ic = 0
+        self._identity(options)
+        self._energy(options)
+        self._payment(options)
+        self._relay()
+
+    def value(self, class_id, name):
+        return self.objects[next(key for key in self.objects if key[0] == class_id and str(key[1]) == str(self._name(name)))]
+
+    @staticmethod
+    def _name(name):
+        from pydlms.obis import ObisCode
+
+        return ObisCode.parse(name)
+
+    def _identity(self, options):
+        self.add_object(1, "0.0.42.0.0.255", {2: DlmsData.octet_string(f"{options.system_title}0000".encode("ascii"))})
+        self.add_object(1, "0.0.96.1.0.255", {2: DlmsData.octet_string(options.serial.encode("ascii"))})
+        self.add_object(8, "0.0.1.0.0.255", {2: date_time(now()), 3: DlmsData.int16(0), 4: DlmsData.uint8(0)})
+
+    def _energy(self, options):
+        watt_hours = DlmsData.structure([DlmsData.int8(0), DlmsData.enum(30)])
+        watts = DlmsData.structure([DlmsData.int8(0), DlmsData.enum(27)])
+        self.add_object(3, ENERGY, {2: DlmsData.uint32(options.energy_wh), 3: watt_hours})
+        self.add_object(3, POWER, {2: DlmsData.uint32(options.power_w), 3: watts})
+        columns = [
+            DlmsData.structure([DlmsData.uint16(c), logical_name(n), DlmsData.int8(2), DlmsData.uint16(0)])
+            for c, n in ((8, "0.0.1.0.0.255"), (3, ENERGY))
+        ]
+        rows = [
+            DlmsData.structure([date_time(options.profile_start + QUARTER_HOUR * i), DlmsData.uint32(options.energy_wh + 25 * i)])
+            for i in range(options.rows)
+        ]
+        self.add_object(7, PROFILE, {
+            2: DlmsData.array(rows),
+            3: DlmsData.array(columns),
+            4: DlmsData.uint32(900),
+            5: DlmsData.enum(1),
+            6: columns[0],
+            7: DlmsData.uint32(len(rows)),
+            8: DlmsData.uint32(len(rows)),
+        }, version=1)
+
+    def _payment(self, options):
+        self.add_object(111, ACCOUNT, {
+            2: DlmsData.structure([DlmsData.enum(2), DlmsData.enum(2)]),
+            3: DlmsData.uint8(1),
+            4: bits("10000000"),
+            5: DlmsData.int32(options.credit_wh),
+            6: DlmsData.int32(0),
+            9: DlmsData.array([logical_name(CREDIT)]),
+            15: DlmsData.structure([DlmsData(DataType.UTF8_STRING, "Wh"), DlmsData.int8(0), DlmsData.enum(1)]),
+            16: DlmsData.int32(2000),
+        })
+        self.add_object(112, CREDIT, {
+            2: DlmsData.int32(options.credit_wh),
+            3: DlmsData.enum(0),
+            4: DlmsData.uint8(1),
+            5: DlmsData.int32(2000),
+            6: DlmsData.int32(0),
+            8: DlmsData.enum(3),
+        })
+        self.add_object(115, TOKEN_GATEWAY, {
+            2: DlmsData.octet_string(b""),
+            3: date_time(now()),
+            4: DlmsData.array([]),
+            5: DlmsData.enum(REMOTE),
+            6: DlmsData.structure([DlmsData.enum(0), bits("00000000")]),
+        })
+        self.add_method(115, TOKEN_GATEWAY, 1, Meter.enter)
+
+    def _relay(self):
+        self.add_object(70, RELAY, {2: DlmsData.boolean(True), 3: DlmsData.enum(1), 4: DlmsData.enum(4)})
+        self.add_method(70, RELAY, 1, lambda meter, _: meter.switch(False))
+        self.add_method(70, RELAY, 2, lambda meter, _: meter.switch(True))
+
+    def enter(self, octets):
+        """Token gateway, method 1: each token counts once; the status says what happened."""
+        digits = bytes(octets.value).decode("ascii", "replace")
+        if len(digits) != DIGITS or not digits.isdigit():
+            status = FORMAT_FAILURE
+        elif digits not in self.worth:
+            status = AUTHENTICATION_FAILURE
+        elif digits in self.used:
+            status = VALIDATION_FAILURE
+        else:
+            status = EXECUTION_OK
+            self.used.add(digits)
+            credit, account = self.value(112, CREDIT), self.value(111, ACCOUNT)
+            credit[2] = DlmsData.int32(credit[2].value + self.worth[digits])
+            account[5] = credit[2]
+            self.switch(True)
+        gateway = self.value(115, TOKEN_GATEWAY)
+        gateway[2] = DlmsData.octet_string(bytes(octets.value))
+        gateway[3] = date_time(now())
+        gateway[6] = DlmsData.structure([DlmsData.enum(status), bits("00000000")])
+        say(event="token", status=status, credit_wh=self.value(112, CREDIT)[2].value)
+
+    def switch(self, closed):
+        relay = self.value(70, RELAY)
+        relay[2], relay[3] = DlmsData.boolean(closed), DlmsData.enum(int(closed))
+        say(event="relay", closed=closed)
+
+
+def worth(text):
+    digits, _, watt_hours = text.partition("=")
+    return digits, int(watt_hours)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--framing", choices=("wrapper", "hdlc"), default="wrapper")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--serial", default="01000000012", help="serial number, 11-digit DRN")
+    parser.add_argument("--system-title", default="PYDMETER")
+    parser.add_argument("--credit-wh", type=int, default=10_000)
+    parser.add_argument("--energy-wh", type=int, default=1_234_567)
+    parser.add_argument("--power-w", type=int, default=420)
+    parser.add_argument("--rows", type=int, default=96)
+    parser.add_argument("--profile-start", type=datetime.datetime.fromisoformat, default=datetime.datetime(2026, 11, 1, tzinfo=datetime.timezone.utc))
+    parser.add_argument("--max-pdu", type=int, default=512)
+    parser.add_argument("--token", type=worth, action="append", default=[], metavar="DIGITS=WH")
+    options = parser.parse_args()
+    meter = Meter(options)
+    server = serve(meter, options.host, options.port, options.framing == "hdlc")
+    say(event="listening", host=server.server_address[0], port=server.server_address[1])
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
