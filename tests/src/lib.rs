@@ -1,1 +1,23 @@
-//! System tests live in `tests/tests`.
+//! What the system tests stand on: our programs as processes of their own, other people's as peers, and nothing else.
+//!
+//! Every process is ended when its guard is dropped, every port is one the system gave, every file lives in a directory that
+//! goes away with the test.
+
+pub mod folder;
+pub mod peers;
+pub mod process;
+
+pub use folder::Folder;
+pub use process::{Process, program, project_root};
+
+use std::net::TcpListener;
+
+/// A TCP port on loopback that was free a moment ago.
+///
+/// # Panics
+/// When the system has none left.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}

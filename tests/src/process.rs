@@ -1,0 +1,146 @@
+//! Our programs and other people's as processes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// How long a program may take to come up on a machine that is busy compiling.
+pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The directory of the workspace.
+#[must_use]
+pub fn project_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the workspace").to_owned()
+}
+
+/// The directory that holds our programs: this test program is in `deps` below it.
+fn program_directory() -> PathBuf {
+    let me = std::env::current_exe().expect("a running program has a path");
+    me.parent().and_then(Path::parent).expect("a test program is in target/PROFILE/deps").to_owned()
+}
+
+/// The build directory (`target`).
+#[must_use]
+pub fn target_directory() -> PathBuf {
+    program_directory().parent().expect("a profile's directory is in the target directory").to_owned()
+}
+
+/// One of our programs, by name.
+///
+/// # Panics
+/// When it has not been built: `tests/run` builds it, `cargo build --workspace` does too.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    let path = program_directory().join(name);
+    assert!(path.exists(), "{} is not built: cargo build --workspace --all-targets", path.display());
+    Command::new(path)
+}
+
+/// A running program; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    /// Everything it said on both outputs so far.
+    said: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts it, listening to both its outputs.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let said = Arc::new(Mutex::new(String::new()));
+        let (sender, lines) = mpsc::channel();
+        listen(child.stdout.take().expect("piped"), Arc::clone(&said), sender.clone());
+        listen(child.stderr.take().expect("piped"), Arc::clone(&said), sender);
+        Self { child, lines, said }
+    }
+
+    /// Waits for the next line that `wanted` takes something from.
+    ///
+    /// # Panics
+    /// When no such line comes in time or the program ends; with everything it said.
+    pub fn expect<T>(&mut self, what: &str, timeout: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    if let Some(found) = wanted(&line) {
+                        return found;
+                    }
+                }
+                Err(why) => panic!("waiting for {what}: {why:?}; the program said:\n{}", self.said()),
+            }
+        }
+    }
+
+    /// Everything it said so far.
+    ///
+    /// # Panics
+    /// Never: the listening threads do not panic.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().expect("listeners do not panic").clone()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends by itself: its exit code and everything it said.
+    ///
+    /// # Panics
+    /// When it is still running after `timeout`.
+    pub fn finish(mut self, timeout: Duration) -> (Option<i32>, String) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child can be waited for") {
+                // The outputs are closed now; the listeners end as soon as they have read the rest.
+                while self.lines.recv_timeout(Duration::from_secs(5)).is_ok() {}
+                return (status.code(), self.said());
+            }
+            assert!(Instant::now() < deadline, "still running after {timeout:?}; it said:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it at once, without a chance to tidy up (SIGKILL).
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn listen(pipe: impl Read + Send + 'static, said: Arc<Mutex<String>>, sender: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let Ok(line) = line else { return };
+            if let Ok(mut all) = said.lock() {
+                all.push_str(&line);
+                all.push('\n');
+            }
+            // Nobody may be waiting for lines any more; the text is kept all the same.
+            let _ = sender.send(line);
+        }
+    });
+}
