@@ -6,9 +6,12 @@
 pub mod folder;
 pub mod peers;
 pub mod process;
+pub mod street;
+pub mod wire;
 
 pub use folder::Folder;
 pub use process::{Process, program, project_root};
+pub use street::Street;
 
 use std::net::TcpListener;
 

@@ -37,7 +37,8 @@ pub fn story(arguments: &[&str]) -> (Option<i32>, Value, String) {
     let client = Process::start(python().arg(script("client.py")).args(arguments));
     let (code, said) = client.finish(STORY_TIMEOUT);
     let line = said.lines().rfind(|line| line.starts_with("{\"peer\"")).unwrap_or_default().to_owned();
-    let outcome = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no outcome from the client; it said:\n{said}"));
+    let outcome = serde_json::from_str(&line)
+        .unwrap_or_else(|_| panic!("no outcome from the client; it said:\n{said}"));
     (code, outcome, said)
 }
 

@@ -71,7 +71,12 @@ impl Process {
     ///
     /// # Panics
     /// When no such line comes in time or the program ends; with everything it said.
-    pub fn expect<T>(&mut self, what: &str, timeout: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
+    pub fn expect<T>(
+        &mut self,
+        what: &str,
+        timeout: Duration,
+        mut wanted: impl FnMut(&str) -> Option<T>,
+    ) -> T {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
