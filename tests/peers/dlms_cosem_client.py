@@ -1,6 +1,7 @@
 """`dlms-cosem` as a client: wrapper over TCP, HDLC on a serial device; none, LLS, HLS-GMAC with general-glo-ciphering."""
 
 import datetime
+import logging
 
 import structlog
 from dlms_cosem import a_xdr, cosem, dlms_data, enumerations, exceptions
@@ -8,14 +9,12 @@ from dlms_cosem.client import ActionError, DataResultError, DlmsClient, HLSError
 from dlms_cosem.cosem.capture_object import CaptureObject
 from dlms_cosem.cosem.selective_access import RangeDescriptor
 from dlms_cosem.io import BlockingTcpIO, HdlcTransport, SerialIO, TcpTransport
-from dlms_cosem.protocol import xdlms
 from dlms_cosem.security import (
     HighLevelSecurityGmacAuthentication,
     LowLevelSecurityAuthentication,
     NoSecurityAuthentication,
 )
 
-import logging
 import settings
 from story import INVOCATION_COUNTER, Refused
 
@@ -23,7 +22,7 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 
 
 class Client:
-    features = {"range"}
+    features = {"range", "list"}
 
     def __init__(self, options):
         self.options = options
@@ -67,6 +66,13 @@ class Client:
     def get(self, class_id, name, index):
         return self._get(class_id, name, index, None)
 
+    def get_list(self, items):
+        wanted = [cosem.CosemAttributeWithSelection(self._attribute(*item), None) for item in items]
+        values = plain(self.client.get_many(wanted).result)
+        if any(isinstance(value, enumerations.DataAccessResult) for value in values):
+            raise Refused(str(values))
+        return values
+
     def profile_by_range(self, name, start, end):
         clock = cosem.CosemAttribute(enumerations.CosemInterface.CLOCK, cosem.Obis.from_string("0.0.1.0.0.255"), 2)
         utc = datetime.timezone.utc
@@ -74,12 +80,15 @@ class Client:
         return self._get(7, name, 2, selection)
 
     def _get(self, class_id, name, index, selection):
-        attribute = cosem.CosemAttribute(enumerations.CosemInterface(class_id), cosem.Obis.from_string(name), index)
         try:
-            octets = self.client.get(attribute, selection)
+            octets = self.client.get(self._attribute(class_id, name, index), selection)
         except DataResultError as refusal:
             raise Refused(str(refusal)) from refusal
         return decode(octets)
+
+    @staticmethod
+    def _attribute(class_id, name, index):
+        return cosem.CosemAttribute(enumerations.CosemInterface(class_id), cosem.Obis.from_string(name), index)
 
     def action(self, class_id, name, index, value):
         method = cosem.CosemMethod(enumerations.CosemInterface(class_id), cosem.Obis.from_string(name), index)
