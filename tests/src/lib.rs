@@ -6,6 +6,7 @@
 pub mod folder;
 pub mod peers;
 pub mod process;
+pub mod qemu;
 pub mod street;
 pub mod wire;
 

@@ -24,7 +24,7 @@ fn pymodbus(arguments: &[&str]) -> Value {
         .unwrap_or_else(|| panic!("no JSON in:\n{said}"))
 }
 
-/// Values that `mbpoll` prints as `[17]: 	123`.
+/// Values that `mbpoll` prints as `[17]: 123`.
 fn mbpoll(arguments: &[&str]) -> Vec<u64> {
     let output = Command::new("mbpoll")
         .args(arguments)
