@@ -3,6 +3,17 @@
 
 use crate::time::Instant;
 
+mod any;
+pub mod hdlc;
+pub mod wrapper;
+
+pub use any::AnyLink;
+
+/// Memory that a link borrows or owns: `[u8; N]` or `&mut [u8]` in firmware, `Vec<u8>` or `Box<[u8]>` in the gateway.
+/// Its length must not change while the link has it.
+pub trait Storage: AsRef<[u8]> + AsMut<[u8]> {}
+impl<T: AsRef<[u8]> + AsMut<[u8]>> Storage for T {}
+
 /// What a link tells its owner. APDUs are borrowed from the link's own buffer until the next call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
@@ -10,6 +21,9 @@ pub enum Event<'a> {
     Up,
     /// One whole APDU arrived.
     Apdu(&'a [u8]),
+    /// One APDU arrived outside the connection (an HDLC UI frame: a push, or a broadcast). It is never answered, and it may
+    /// come while the link is down.
+    Unconfirmed(&'a [u8]),
     /// The link is down, and why. Nothing that was queued will be sent.
     Down(DownReason),
     /// Bytes that belonged to no frame were skipped.
@@ -69,4 +83,20 @@ pub trait Link {
     /// # Errors
     /// [`SendError`] says what to do: wait, or reopen.
     fn send(&mut self, now: Instant, apdu: &[u8]) -> Result<(), SendError>;
+    /// Whether APDUs may be sent.
+    fn is_up(&self) -> bool;
+    /// The service access point at the other end: for a server the client's (source wPort or HDLC client address) of the
+    /// APDU last delivered, for a client the server's. `None` before the first contact.
+    fn peer_sap(&self) -> Option<u16>;
+}
+
+/// Copies `source` into `target` from `at` on; `false` when it does not fit (nothing is copied then).
+fn put(target: &mut [u8], at: usize, source: &[u8]) -> bool {
+    let Some(room) = at.checked_add(source.len()).and_then(|end| target.get_mut(at..end)) else {
+        return false;
+    };
+    for (to, from) in room.iter_mut().zip(source) {
+        *to = *from;
+    }
+    true
 }
