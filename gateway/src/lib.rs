@@ -8,4 +8,6 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod session;
+pub mod store;
+pub mod units;
 pub mod vault;

@@ -80,6 +80,13 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     /// When they cannot be stored.
     fn set_dlms_keys(&self, serial: &Serial, keys: &DlmsKeys) -> Result<(), VaultError>;
 
+    /// Whether a token for this meter could be made now: asked before money is booked, so that a missing key refuses the
+    /// payment instead of stranding it.
+    ///
+    /// # Errors
+    /// What [`Vault::encode_credit`] would say.
+    fn can_vend(&self, meter: &StsIdentity) -> Result<(), VaultError>;
+
     /// Makes a credit token (class 0, subclass 0).
     ///
     /// # Errors

@@ -1,0 +1,327 @@
+//! Commands and the events of their lives. A command is written before anything is sent, and every step after it.
+
+use super::text::words;
+use super::{Store, StoreError, event, ms, time, time_opt};
+use crate::session::work::Serial;
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+words! {
+    /// What is to be done to a meter.
+    CommandKind {
+        /// Open an association, read identity and mode, set the clock, sense the relay.
+        Commission = "commission",
+        /// Read now.
+        Read = "read",
+        /// Push a credit token.
+        DeliverToken = "deliver_token",
+        /// Open the relay.
+        Disconnect = "disconnect",
+        /// Close or arm the relay.
+        Reconnect = "reconnect",
+    }
+}
+
+words! {
+    /// Where a command is in its life.
+    CommandState {
+        /// Stored; nobody has looked at it yet.
+        Recorded = "recorded",
+        /// Waiting for its line.
+        Queued = "queued",
+        /// The request is leaving.
+        Sending = "sending",
+        /// The answer was lost: the meter may have acted and has to be asked.
+        Unknown = "unknown",
+        /// The meter said yes; not yet seen to have done it.
+        Accepted = "accepted",
+        /// Read back and as wanted.
+        Verified = "verified",
+        /// The meter said no.
+        Rejected = "rejected",
+        /// Given up before anything was sent.
+        Expired = "expired",
+    }
+}
+
+impl CommandState {
+    /// Nothing more will happen.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Verified | Self::Rejected | Self::Expired)
+    }
+}
+
+words! {
+    /// Why supply is cut. The five causes are kept apart (N20); a zero balance is a different thing from arrears (N21).
+    DisconnectReason {
+        /// Planned work.
+        Planned = "planned",
+        /// A fault.
+        Fault = "fault",
+        /// Peak avoidance.
+        PeakAvoidance = "peak_avoidance",
+        /// Breach of contract.
+        BreachOfContract = "breach_of_contract",
+        /// Arrears.
+        Arrears = "arrears",
+        /// A gateway-held balance is used up. Given by the gateway itself only.
+        NoCredit = "no_credit",
+    }
+}
+
+/// A command to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCommand {
+    /// To which meter.
+    pub serial: Serial,
+    /// What.
+    pub kind: CommandKind,
+    /// Why: always given for a disconnect.
+    pub reason: Option<DisconnectReason>,
+    /// In somebody's own words.
+    pub reason_text: Option<String>,
+    /// Who wants it: an API token's name, a channel, or `gateway`.
+    pub actor: String,
+    /// From the API call down to the frame.
+    pub correlation: String,
+    /// The token to deliver.
+    pub token_id: Option<i64>,
+    /// Not to be started after this time.
+    pub not_after: Option<Timestamp>,
+}
+
+/// A command as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Its id.
+    pub id: i64,
+    /// As requested.
+    pub request: NewCommand,
+    /// Where it is.
+    pub state: CommandState,
+    /// Handed to a line: the meter may have acted, whatever the state says after a crash.
+    pub dispatched: bool,
+    /// The last word about it, for a person.
+    pub outcome: Option<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// When it last moved.
+    pub updated_at: Timestamp,
+}
+
+/// One step in a command's life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandEvent {
+    /// The state from here on.
+    pub state: CommandState,
+    /// Since when.
+    pub at: Timestamp,
+    /// What was sent, read back, or went wrong, one line each.
+    pub evidence: Vec<String>,
+}
+
+/// Writes a command and its first step.
+///
+/// # Errors
+/// Store failures.
+pub async fn insert(
+    conn: &mut SqliteConnection,
+    request: &NewCommand,
+    at: Timestamp,
+) -> Result<i64, StoreError> {
+    let id = sqlx::query(
+        "INSERT INTO command (serial, kind, state, reason, reason_text, actor, correlation, token_id, not_after, at, updated_at)
+         VALUES (?1, ?2, 'recorded', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+    )
+    .bind(&request.serial.0)
+    .bind(request.kind.as_str())
+    .bind(request.reason.map(DisconnectReason::as_str))
+    .bind(&request.reason_text)
+    .bind(&request.actor)
+    .bind(&request.correlation)
+    .bind(request.token_id)
+    .bind(request.not_after.map(ms))
+    .bind(ms(at))
+    .execute(&mut *conn)
+    .await?
+    .last_insert_rowid();
+    let step = CommandEvent { state: CommandState::Recorded, at, evidence: Vec::new() };
+    insert_event(conn, id, &request.serial, request.kind, &step).await?;
+    Ok(id)
+}
+
+/// Moves a command on and writes the step. `dispatched` is set when the command is handed to a line, and stays set until the
+/// meter is known not to have acted.
+///
+/// # Errors
+/// Store failures.
+pub async fn advance(
+    conn: &mut SqliteConnection,
+    command: &Command,
+    step: &CommandEvent,
+    dispatched: bool,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE command SET state = ?2, dispatched = ?3, outcome = ?4, updated_at = ?5 WHERE id = ?1",
+    )
+    .bind(command.id)
+    .bind(step.state.as_str())
+    .bind(i64::from(dispatched))
+    .bind(step.evidence.last())
+    .bind(ms(step.at))
+    .execute(&mut *conn)
+    .await?;
+    insert_event(conn, command.id, &command.request.serial, command.request.kind, step).await
+}
+
+async fn insert_event(
+    conn: &mut SqliteConnection,
+    id: i64,
+    serial: &Serial,
+    kind: CommandKind,
+    step: &CommandEvent,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO command_event (command_id, state, at, evidence) VALUES (?1, ?2, ?3, ?4)")
+        .bind(id)
+        .bind(step.state.as_str())
+        .bind(ms(step.at))
+        .bind(serde_json::to_string(&step.evidence)?)
+        .execute(&mut *conn)
+        .await?;
+    let detail = json!({"command_id": id, "kind": kind, "state": step.state, "evidence": step.evidence});
+    event::record(conn, step.at, "command", Some(&serial.0), &detail).await
+}
+
+/// Whether a relay command for this meter is still under way.
+///
+/// # Errors
+/// Store failures.
+pub async fn relay_command_open(conn: &mut SqliteConnection, serial: &Serial) -> Result<bool, StoreError> {
+    let open: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM command WHERE serial = ?1 AND kind IN ('disconnect', 'reconnect')
+         AND state NOT IN ('verified', 'rejected', 'expired')",
+    )
+    .bind(&serial.0)
+    .fetch_one(conn)
+    .await?;
+    Ok(open > 0)
+}
+
+/// The reason of the last verified disconnect, unless a reconnect was verified since.
+///
+/// # Errors
+/// Store failures.
+pub async fn standing_disconnect(
+    conn: &mut SqliteConnection,
+    serial: &Serial,
+) -> Result<Option<DisconnectReason>, StoreError> {
+    let row = sqlx::query(
+        "SELECT kind, reason FROM command WHERE serial = ?1 AND kind IN ('disconnect', 'reconnect') AND state = 'verified'
+         ORDER BY id DESC LIMIT 1",
+    )
+    .bind(&serial.0)
+    .fetch_optional(conn)
+    .await?;
+    match row {
+        Some(row) if row.try_get::<&str, _>("kind")? == "disconnect" => {
+            row.try_get::<Option<&str>, _>("reason")?.map(DisconnectReason::from_store).transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
+fn command_of(row: &SqliteRow) -> Result<Command, StoreError> {
+    Ok(Command {
+        id: row.try_get("id")?,
+        request: NewCommand {
+            serial: Serial(row.try_get("serial")?),
+            kind: CommandKind::from_store(row.try_get("kind")?)?,
+            reason: row
+                .try_get::<Option<&str>, _>("reason")?
+                .map(DisconnectReason::from_store)
+                .transpose()?,
+            reason_text: row.try_get("reason_text")?,
+            actor: row.try_get("actor")?,
+            correlation: row.try_get("correlation")?,
+            token_id: row.try_get("token_id")?,
+            not_after: time_opt(row.try_get("not_after")?)?,
+        },
+        state: CommandState::from_store(row.try_get("state")?)?,
+        dispatched: row.try_get::<i64, _>("dispatched")? != 0,
+        outcome: row.try_get("outcome")?,
+        at: time(row.try_get("at")?)?,
+        updated_at: time(row.try_get("updated_at")?)?,
+    })
+}
+
+impl Store {
+    /// Commands that are not finished, newer than `id`, oldest first.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn open_commands_after(&self, id: i64) -> Result<Vec<Command>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM command WHERE state NOT IN ('verified', 'rejected', 'expired') AND id > ?1 ORDER BY id",
+        )
+        .bind(id)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(command_of).collect()
+    }
+
+    /// One command and its steps.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn command(&self, id: i64) -> Result<Option<(Command, Vec<CommandEvent>)>, StoreError> {
+        let Some(row) =
+            sqlx::query("SELECT * FROM command WHERE id = ?1").bind(id).fetch_optional(&self.readers).await?
+        else {
+            return Ok(None);
+        };
+        let rows =
+            sqlx::query("SELECT state, at, evidence FROM command_event WHERE command_id = ?1 ORDER BY id")
+                .bind(id)
+                .fetch_all(&self.readers)
+                .await?;
+        let events = rows
+            .iter()
+            .map(|row| {
+                Ok(CommandEvent {
+                    state: CommandState::from_store(row.try_get("state")?)?,
+                    at: time(row.try_get("at")?)?,
+                    evidence: serde_json::from_str(row.try_get("evidence")?)?,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        Ok(Some((command_of(&row)?, events)))
+    }
+
+    /// The newest commands, at most `limit`, of one meter or of all.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn commands(&self, serial: Option<&str>, limit: u32) -> Result<Vec<Command>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM command WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
+                .bind(serial)
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
+        rows.iter().map(command_of).collect()
+    }
+
+    /// The command that delivers a token.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn command_of_token(&self, token_id: i64) -> Result<Option<i64>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT id FROM command WHERE token_id = ?1")
+            .bind(token_id)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+}

@@ -1,0 +1,63 @@
+//! Invocation counters, in durable blocks.
+
+use super::{Store, StoreError};
+use crate::session::counters::Counters;
+use crate::session::work::Serial;
+use std::ops::Range;
+use std::pin::Pin;
+
+impl Counters for Store {
+    fn reserve(
+        &self,
+        meter: &Serial,
+        client_sap: u8,
+        at_least: u32,
+        count: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
+        let meter = meter.clone();
+        Box::pin(async move {
+            self.reserve_counters(meter, client_sap, at_least, count).await.map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl Store {
+    /// Reserves successive counters, none ever reserved before and none below `at_least`.
+    async fn reserve_counters(
+        &self,
+        meter: Serial,
+        client_sap: u8,
+        at_least: u32,
+        count: u32,
+    ) -> Result<Range<u32>, StoreError> {
+        self.write(move |conn| {
+            Box::pin(async move {
+                let next: Option<i64> = sqlx::query_scalar(
+                    "SELECT next FROM counter_block WHERE serial = ?1 AND client_sap = ?2",
+                )
+                .bind(&meter.0)
+                .bind(client_sap)
+                .fetch_optional(&mut *conn)
+                .await?;
+                let first = next.unwrap_or(0).max(i64::from(at_least));
+                let exhausted = || {
+                    StoreError::Corrupt(format!("the invocation counters of meter {} are used up", meter.0))
+                };
+                let first = u32::try_from(first).map_err(|_| exhausted())?;
+                // Green Book: a key whose invocation counter is at its maximum must not be used any more.
+                let end = first.checked_add(count).ok_or_else(exhausted)?;
+                sqlx::query(
+                    "INSERT INTO counter_block (serial, client_sap, next) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (serial, client_sap) DO UPDATE SET next = excluded.next",
+                )
+                .bind(&meter.0)
+                .bind(client_sap)
+                .bind(end)
+                .execute(conn)
+                .await?;
+                Ok(first..end)
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,321 @@
+//! Payments, reserved token ids, and tokens.
+
+use super::text::words;
+use super::{Store, StoreError, ms, time};
+use crate::session::work::Serial;
+use crate::units::{MinorUnits, WattHours};
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+words! {
+    /// How far a payment's credit has got.
+    PaymentState {
+        /// Money booked and token id reserved; the token is being made.
+        Recorded = "recorded",
+        /// The token exists and is on its way to the meter.
+        OnTheWay = "on_the_way",
+        /// The meter, or the gateway-held balance, has the credit.
+        Accepted = "accepted",
+        /// The meter refused the token for good; the money is owed back.
+        Refused = "refused",
+    }
+}
+
+/// A payment to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPayment {
+    /// Who took the money.
+    pub channel: String,
+    /// The channel's own key for this payment.
+    pub idempotency_key: String,
+    /// SHA-256 of the request body.
+    pub request_digest: Vec<u8>,
+    /// For which meter.
+    pub serial: Serial,
+    /// What was paid.
+    pub amount: MinorUnits,
+    /// From the API call down to the frame.
+    pub correlation: String,
+}
+
+/// A payment as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// Its id here.
+    pub id: i64,
+    /// As requested.
+    pub request: NewPayment,
+    /// What the credit costs; may exceed the amount by change held before.
+    pub billed: MinorUnits,
+    /// Change held for the customer after this payment.
+    pub change: MinorUnits,
+    /// The credit.
+    pub energy: WattHours,
+    /// How far it has got.
+    pub state: PaymentState,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A token as stored: its digits only the vault can open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// Its id here.
+    pub id: i64,
+    /// The payment it was made for.
+    pub payment_id: i64,
+    /// The meter it is for.
+    pub serial: Serial,
+    /// Token id: minutes since the base date.
+    pub tid: u32,
+    /// Tenths of a kilowatt-hour.
+    pub tenths_kwh: u32,
+    /// The digits, closed by the vault.
+    pub sealed: Vec<u8>,
+}
+
+/// The payment a channel's key stands for.
+///
+/// # Errors
+/// Store failures.
+pub async fn find_by_key(
+    conn: &mut SqliteConnection,
+    channel: &str,
+    key: &str,
+) -> Result<Option<Payment>, StoreError> {
+    let row = sqlx::query("SELECT * FROM payment WHERE channel = ?1 AND idempotency_key = ?2")
+        .bind(channel)
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(payment_of).transpose()
+}
+
+/// One payment.
+///
+/// # Errors
+/// Store failures.
+pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Payment>, StoreError> {
+    let row = sqlx::query("SELECT * FROM payment WHERE id = ?1").bind(id).fetch_optional(conn).await?;
+    row.as_ref().map(payment_of).transpose()
+}
+
+/// Writes a payment; its ledger entries are written beside it in the same transaction.
+///
+/// # Errors
+/// Store failures.
+pub async fn insert(conn: &mut SqliteConnection, payment: &Payment) -> Result<i64, StoreError> {
+    let request = &payment.request;
+    let id = sqlx::query(
+        "INSERT INTO payment (channel, idempotency_key, request_digest, serial, amount_minor, billed_minor, change_minor,
+                              energy_wh, state, correlation, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )
+    .bind(&request.channel)
+    .bind(&request.idempotency_key)
+    .bind(&request.request_digest)
+    .bind(&request.serial.0)
+    .bind(request.amount.0)
+    .bind(payment.billed.0)
+    .bind(payment.change.0)
+    .bind(payment.energy.0)
+    .bind(payment.state.as_str())
+    .bind(&request.correlation)
+    .bind(ms(payment.at))
+    .execute(conn)
+    .await?
+    .last_insert_rowid();
+    Ok(id)
+}
+
+/// Moves a payment on.
+///
+/// # Errors
+/// Store failures.
+pub async fn set_state(conn: &mut SqliteConnection, id: i64, state: PaymentState) -> Result<(), StoreError> {
+    sqlx::query("UPDATE payment SET state = ?2 WHERE id = ?1")
+        .bind(id)
+        .bind(state.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The highest token id ever reserved for a meter.
+///
+/// # Errors
+/// Store failures.
+pub async fn last_tid(conn: &mut SqliteConnection, serial: &Serial) -> Result<Option<u32>, StoreError> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT MAX(tid) FROM tid_reservation WHERE serial = ?1")
+        .bind(&serial.0)
+        .fetch_one(conn)
+        .await?;
+    last.map(to_u32).transpose()
+}
+
+/// Reserves a token id for a payment. The primary key refuses one that was ever reserved before.
+///
+/// # Errors
+/// Store failures.
+pub async fn reserve_tid(
+    conn: &mut SqliteConnection,
+    serial: &Serial,
+    tid: u32,
+    payment_id: i64,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO tid_reservation (serial, tid, payment_id, at) VALUES (?1, ?2, ?3, ?4)")
+        .bind(&serial.0)
+        .bind(tid)
+        .bind(payment_id)
+        .bind(ms(at))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The token id reserved for a payment.
+///
+/// # Errors
+/// Store failures.
+pub async fn reserved_tid(conn: &mut SqliteConnection, payment_id: i64) -> Result<Option<u32>, StoreError> {
+    let tid: Option<i64> = sqlx::query_scalar("SELECT tid FROM tid_reservation WHERE payment_id = ?1")
+        .bind(payment_id)
+        .fetch_optional(conn)
+        .await?;
+    tid.map(to_u32).transpose()
+}
+
+/// Writes a token, once per payment.
+///
+/// # Errors
+/// Store failures.
+pub async fn insert_token(
+    conn: &mut SqliteConnection,
+    token: &StoredToken,
+    at: Timestamp,
+) -> Result<i64, StoreError> {
+    let id = sqlx::query(
+        "INSERT INTO token (payment_id, serial, tid, tenths_kwh, sealed, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(token.payment_id)
+    .bind(&token.serial.0)
+    .bind(token.tid)
+    .bind(token.tenths_kwh)
+    .bind(&token.sealed)
+    .bind(ms(at))
+    .execute(conn)
+    .await?
+    .last_insert_rowid();
+    Ok(id)
+}
+
+/// A payment's token.
+///
+/// # Errors
+/// Store failures.
+pub async fn token_of_payment(
+    conn: &mut SqliteConnection,
+    payment_id: i64,
+) -> Result<Option<StoredToken>, StoreError> {
+    let row = sqlx::query("SELECT * FROM token WHERE payment_id = ?1")
+        .bind(payment_id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(token_of).transpose()
+}
+
+/// One token.
+///
+/// # Errors
+/// Store failures.
+pub async fn token(conn: &mut SqliteConnection, id: i64) -> Result<Option<StoredToken>, StoreError> {
+    let row = sqlx::query("SELECT * FROM token WHERE id = ?1").bind(id).fetch_optional(conn).await?;
+    row.as_ref().map(token_of).transpose()
+}
+
+fn to_u32(value: i64) -> Result<u32, StoreError> {
+    u32::try_from(value).map_err(|_| StoreError::Corrupt(format!("number {value}")))
+}
+
+fn payment_of(row: &SqliteRow) -> Result<Payment, StoreError> {
+    Ok(Payment {
+        id: row.try_get("id")?,
+        request: NewPayment {
+            channel: row.try_get("channel")?,
+            idempotency_key: row.try_get("idempotency_key")?,
+            request_digest: row.try_get("request_digest")?,
+            serial: Serial(row.try_get("serial")?),
+            amount: MinorUnits(row.try_get("amount_minor")?),
+            correlation: row.try_get("correlation")?,
+        },
+        billed: MinorUnits(row.try_get("billed_minor")?),
+        change: MinorUnits(row.try_get("change_minor")?),
+        energy: WattHours(row.try_get("energy_wh")?),
+        state: PaymentState::from_store(row.try_get("state")?)?,
+        at: time(row.try_get("at")?)?,
+    })
+}
+
+fn token_of(row: &SqliteRow) -> Result<StoredToken, StoreError> {
+    Ok(StoredToken {
+        id: row.try_get("id")?,
+        payment_id: row.try_get("payment_id")?,
+        serial: Serial(row.try_get("serial")?),
+        tid: to_u32(row.try_get("tid")?)?,
+        tenths_kwh: to_u32(row.try_get("tenths_kwh")?)?,
+        sealed: row.try_get("sealed")?,
+    })
+}
+
+impl Store {
+    /// One payment and its token.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn payment(&self, id: i64) -> Result<Option<(Payment, Option<StoredToken>)>, StoreError> {
+        let mut conn = self.readers.acquire().await?;
+        match find(&mut conn, id).await? {
+            Some(payment) => {
+                let token = token_of_payment(&mut conn, id).await?;
+                Ok(Some((payment, token)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The newest payments, at most `limit`, of one meter or of all.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn payments(&self, serial: Option<&str>, limit: u32) -> Result<Vec<Payment>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM payment WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
+                .bind(serial)
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
+        rows.iter().map(payment_of).collect()
+    }
+
+    /// Payments whose token was not made before the gateway stopped.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn payments_without_token(&self) -> Result<Vec<Payment>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM payment WHERE state = 'recorded' ORDER BY id")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(payment_of).collect()
+    }
+
+    /// One token.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn stored_token(&self, id: i64) -> Result<Option<StoredToken>, StoreError> {
+        let mut conn = self.readers.acquire().await?;
+        token(&mut conn, id).await
+    }
+}

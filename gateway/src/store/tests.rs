@@ -1,0 +1,250 @@
+use super::command::{Command, CommandEvent, CommandKind, CommandState, NewCommand};
+use super::ledger::{Account, Entry};
+use super::meter::{BalanceHolder, InsertMeterError, Meter, Role};
+use super::*;
+use crate::session::counters::Counters;
+use crate::session::directory::Framing;
+use crate::session::work::{Facts, RelayState, Serial};
+use crate::units::{MinorUnits, WattHours};
+use std::path::PathBuf;
+
+/// A store in a directory of its own, gone with the test.
+pub(crate) struct Fresh {
+    pub store: Store,
+    pub dir: PathBuf,
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+pub(crate) async fn fresh() -> Fresh {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).unwrap();
+    let dir = std::env::temp_dir().join(format!("meter-gateway-test-{:016x}", u64::from_be_bytes(random)));
+    std::fs::create_dir(&dir).unwrap();
+    Fresh { store: Store::open(&dir.join("store.db")).await.unwrap(), dir }
+}
+
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) const NOON: &str = "2026-06-01T12:00:00Z";
+
+pub(crate) fn meter(serial: &str, address: &str) -> Meter {
+    Meter {
+        serial: Serial(serial.into()),
+        line: "street".into(),
+        address: address.into(),
+        framing: Framing::Wrapper,
+        model: "reference".into(),
+        balance: BalanceHolder::Meter,
+        role: Role::Customer,
+        area: "T1".into(),
+        sts: None,
+        added_at: at(NOON),
+    }
+}
+
+pub(crate) async fn add(store: &Store, meter: Meter) -> Result<(), InsertMeterError> {
+    store.write(move |conn| Box::pin(async move { meter::insert(conn, &meter).await })).await
+}
+
+pub(crate) fn command(serial: &str, kind: CommandKind) -> NewCommand {
+    NewCommand {
+        serial: Serial(serial.into()),
+        kind,
+        reason: None,
+        reason_text: None,
+        actor: "test".into(),
+        correlation: "c-1".into(),
+        token_id: None,
+        not_after: None,
+    }
+}
+
+#[tokio::test]
+async fn a_meter_is_found_as_it_was_entered_and_its_place_is_its_own() {
+    let fresh = fresh().await;
+    add(&fresh.store, meter("01000000017", "127.1.0.1:4059")).await.unwrap();
+    let (found, state) = fresh.store.meter("01000000017").await.unwrap().unwrap();
+    assert_eq!(found, meter("01000000017", "127.1.0.1:4059"));
+    assert_eq!(state, meter::MeterState::default());
+    let taken = add(&fresh.store, meter("01000000017", "elsewhere")).await.unwrap_err();
+    assert_eq!(taken.to_string(), "a meter with serial 01000000017 exists already");
+    let taken = add(&fresh.store, meter("01000000025", "127.1.0.1:4059")).await.unwrap_err();
+    assert_eq!(
+        taken.to_string(),
+        "address 127.1.0.1:4059 on line street belongs to meter 01000000017 already"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_write_leaves_nothing_and_harms_no_neighbour_in_its_group() {
+    let fresh = fresh().await;
+    let writes = (0..20).map(|i| {
+        let store = fresh.store.clone();
+        tokio::spawn(async move {
+            store
+                .write::<(), InsertMeterError, _>(move |conn| {
+                    Box::pin(async move {
+                        meter::insert(conn, &meter(&format!("{i:011}"), &format!("a{i}"))).await?;
+                        if i % 2 == 1 {
+                            return Err(StoreError::Corrupt("odd".into()).into());
+                        }
+                        Ok(())
+                    })
+                })
+                .await
+        })
+    });
+    for (i, write) in writes.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(write.await.unwrap().is_ok(), i % 2 == 0, "write {i}");
+    }
+    assert_eq!(fresh.store.all_meters().await.unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn the_store_syncs_fully_and_logs_ahead() {
+    let fresh = fresh().await;
+    let (journal, sync): (String, i64) = fresh
+        .store
+        .write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                let journal = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *conn).await?;
+                let sync = sqlx::query_scalar("PRAGMA synchronous").fetch_one(conn).await?;
+                Ok((journal, sync))
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!((journal.as_str(), sync), ("wal", 2));
+}
+
+#[tokio::test]
+async fn a_posting_that_does_not_balance_is_refused_and_the_ledger_cannot_be_rewritten() {
+    let fresh = fresh().await;
+    let post = |change: i64| {
+        fresh.store.write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move {
+                let entries = [
+                    Entry::money(Account::Channel, "shop", MinorUnits(-500)),
+                    Entry::money(Account::Change, "01000000017", MinorUnits(change)),
+                ];
+                ledger::post(conn, "test", None, at(NOON), &entries).await
+            })
+        })
+    };
+    assert!(matches!(post(499).await, Err(StoreError::Unbalanced(_))));
+    post(500).await.unwrap();
+    let money = fresh.store.money_balance().await.unwrap();
+    assert_eq!((money.received, money.change_held, money.balanced), (MinorUnits(500), MinorUnits(500), true));
+    let rewrite = fresh
+        .store
+        .write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                sqlx::query("UPDATE ledger_entry SET minor = 0").execute(conn).await?;
+                Ok(())
+            })
+        })
+        .await;
+    assert!(rewrite.unwrap_err().to_string().contains("append-only"));
+}
+
+#[tokio::test]
+async fn counters_are_never_given_twice_even_after_a_restart() {
+    let fresh = fresh().await;
+    let meter = Serial("01000000017".into());
+    assert_eq!(fresh.store.reserve(&meter, 18, 0, 100).await.unwrap(), 0..100);
+    assert_eq!(fresh.store.reserve(&meter, 1, 0, 10).await.unwrap(), 0..10);
+    let again = Store::open(&fresh.dir.join("store.db")).await.unwrap();
+    assert_eq!(again.reserve(&meter, 18, 0, 100).await.unwrap(), 100..200);
+    assert_eq!(again.reserve(&meter, 18, 5000, 100).await.unwrap(), 5000..5100);
+    assert!(again.reserve(&meter, 18, u32::MAX - 50, 100).await.unwrap_err().contains("used up"));
+}
+
+#[tokio::test]
+async fn a_value_that_was_not_read_leaves_the_last_one_standing_with_its_own_time() {
+    let fresh = fresh().await;
+    add(&fresh.store, meter("01000000017", "a")).await.unwrap();
+    let serial = Serial("01000000017".into());
+    let open = RelayState { output_closed: false, control_state: Some(0) };
+    let all = Facts {
+        import_wh: Some(1_000),
+        credit_wh: Some(-3),
+        relay: Some(open),
+        relay_reason: Some("no credit".into()),
+        ..Facts::default()
+    };
+    let less = Facts { import_wh: Some(1_001), ..Facts::default() };
+    for (facts, time) in [(all, NOON), (less, "2026-06-01T12:15:00Z")] {
+        let serial = serial.clone();
+        fresh
+            .store
+            .write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move { observation::apply(conn, &serial, &facts, at(time)).await })
+            })
+            .await
+            .unwrap();
+    }
+    let (_, state) = fresh.store.meter(&serial.0).await.unwrap().unwrap();
+    assert_eq!((state.import_wh, state.read_at), (Some(WattHours(1_001)), Some(at("2026-06-01T12:15:00Z"))));
+    assert_eq!((state.credit_wh, state.credit_at), (Some(WattHours(-3)), Some(at(NOON))));
+    assert_eq!((state.relay, state.relay_reason.as_deref()), (Some(open), Some("no credit")));
+    let kinds: Vec<_> =
+        fresh.store.events_after(0, 10).await.unwrap().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["reading", "relay", "reading"]);
+}
+
+#[tokio::test]
+async fn a_command_keeps_every_step_with_its_evidence() {
+    let fresh = fresh().await;
+    add(&fresh.store, meter("01000000017", "a")).await.unwrap();
+    let id = fresh
+        .store
+        .write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                let request = command("01000000017", CommandKind::Read);
+                let id = command::insert(conn, &request, at(NOON)).await?;
+                let command = Command {
+                    id,
+                    request,
+                    state: CommandState::Recorded,
+                    dispatched: false,
+                    outcome: None,
+                    at: at(NOON),
+                    updated_at: at(NOON),
+                };
+                let step = CommandEvent {
+                    state: CommandState::Verified,
+                    at: at("2026-06-01T12:00:01Z"),
+                    evidence: vec!["read 3 values".into()],
+                };
+                command::advance(conn, &command, &step, true).await?;
+                Ok(id)
+            })
+        })
+        .await
+        .unwrap();
+    let (command, steps) = fresh.store.command(id).await.unwrap().unwrap();
+    assert_eq!((command.state, command.outcome.as_deref()), (CommandState::Verified, Some("read 3 values")));
+    let states: Vec<_> = steps.iter().map(|step| step.state).collect();
+    assert_eq!(states, [CommandState::Recorded, CommandState::Verified]);
+    assert!(fresh.store.open_commands_after(0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_link_opens_once_and_not_after_its_time() {
+    let fresh = fresh().await;
+    let (noon, later) = (at(NOON), at("2026-06-01T13:00:00Z"));
+    fresh.store.add_page_link(vec![1], later).await.unwrap();
+    assert!(!fresh.store.redeem_page_link(vec![2], vec![9], noon, later).await.unwrap());
+    assert!(fresh.store.redeem_page_link(vec![1], vec![9], noon, later).await.unwrap());
+    assert!(!fresh.store.redeem_page_link(vec![1], vec![8], noon, later).await.unwrap());
+    assert!(fresh.store.page_session(&[9], noon).await.unwrap());
+    assert!(!fresh.store.page_session(&[9], later).await.unwrap());
+    assert!(!fresh.store.page_session(&[1], noon).await.unwrap());
+}
