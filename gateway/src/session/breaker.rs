@@ -55,6 +55,12 @@ impl Breaker {
         self.failures >= FAILURES_TO_OPEN
     }
 
+    /// Nothing is held against the meter.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.failures == 0
+    }
+
     fn cool_down(&self) -> Duration {
         let doublings = self.failures.saturating_sub(FAILURES_TO_OPEN).min(16);
         COOL_DOWN_MIN.saturating_mul(1 << doublings).min(COOL_DOWN_MAX)

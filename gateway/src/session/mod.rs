@@ -1,8 +1,18 @@
 //! Sessions: one task per line (a bus, a listener, or one TCP meter) that owns its byte pipe and the protocol client on it.
 //! A session knows no database: it takes [`work::Job`]s and answers each with a [`work::Report`].
 
+pub mod attempt;
 pub mod breaker;
+mod bus;
 pub mod counters;
 pub mod directory;
+pub mod modbus;
+pub mod model;
+mod network;
 pub mod queue;
+pub mod router;
+mod talker;
+pub mod trouble;
 pub mod work;
+
+pub use router::{Context, LineStatus, RouteError, Router, spawn};

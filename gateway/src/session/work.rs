@@ -51,6 +51,14 @@ pub enum Priority {
     Scheduled,
 }
 
+impl Priority {
+    /// Somebody waits for it: a command or an on-demand read.
+    #[must_use]
+    pub const fn is_urgent(self) -> bool {
+        matches!(self, Self::Command | Self::OnDemand)
+    }
+}
+
 /// What to do. Everything a session does to a meter is one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
@@ -66,6 +74,21 @@ pub enum Work {
     Disconnect,
     /// Close (or arm) the relay, then read output and control state back.
     Reconnect,
+}
+
+impl Work {
+    /// Its name in logs and events.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Commission => "commission",
+            Self::Read => "read",
+            Self::DeliverToken(_) => "deliver token",
+            Self::AskToken(_) => "ask about token",
+            Self::Disconnect => "disconnect",
+            Self::Reconnect => "reconnect",
+        }
+    }
 }
 
 /// One piece of work for one meter.

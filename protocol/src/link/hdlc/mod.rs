@@ -40,8 +40,6 @@
 
 mod config;
 pub mod frame;
-#[cfg(test)]
-mod lossy;
 mod parameters;
 mod receiver;
 mod sender;

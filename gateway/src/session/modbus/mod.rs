@@ -1,0 +1,223 @@
+//! Work on Modbus meters: read by register model, switch by coil, and believe only the sensed contact.
+
+mod plan;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use plan::{ReadRequest, plan};
+pub use wire::{Framing, Wire};
+
+use super::attempt::Attempt;
+use super::directory::Endpoint;
+use super::model::{ModbusModel, Point, Role, Table};
+use super::trouble::Trouble;
+use super::work::{Ending, RelayState, Work};
+use std::time::Duration;
+
+/// How long a relay may take to move after its coil was written, and how often it is looked at meanwhile.
+const RELAY_MOVES_WITHIN: Duration = Duration::from_secs(5);
+const RELAY_POLL: Duration = Duration::from_millis(250);
+
+/// Does work on the meters of one Modbus line.
+#[derive(Debug)]
+pub struct ModbusTalker {
+    wire: Wire,
+}
+
+impl ModbusTalker {
+    /// A talker on a line that opens when it is used.
+    #[must_use]
+    pub const fn new(wire: Wire) -> Self {
+        Self { wire }
+    }
+
+    /// Closes the line until it is used again.
+    pub fn close(&mut self) {
+        self.wire.close();
+    }
+
+    /// Does one piece of work.
+    ///
+    /// # Errors
+    /// [`Trouble`]; what it means for the meter is for [`Attempt::end`] to say.
+    pub async fn perform(
+        &mut self,
+        attempt: &mut Attempt,
+        endpoint: &Endpoint,
+        model: &ModbusModel,
+        work: &Work,
+    ) -> Result<Ending, Trouble> {
+        let unit: u8 =
+            endpoint.address.parse().ok().filter(|unit| (1..=247).contains(unit)).ok_or_else(|| {
+                Trouble::NotReady(format!("{:?} is not a Modbus unit of 1 to 247", endpoint.address))
+            })?;
+        let mut meter = Meter { wire: &mut self.wire, unit, model };
+        match work {
+            Work::Commission => meter.commission(attempt, endpoint).await,
+            Work::Read => meter.read(attempt, |role| role != Role::RelayCommand).await.map(|()| Ending::Done),
+            Work::Disconnect => meter.switch(attempt, endpoint, false).await,
+            Work::Reconnect => meter.switch(attempt, endpoint, true).await,
+            Work::DeliverToken(_) | Work::AskToken(_) => Err(Trouble::Refused {
+                reason: "this meter has no token gateway: its balance is held by the gateway".into(),
+                code: None,
+            }),
+        }
+    }
+}
+
+/// One meter on the line, for the duration of one piece of work.
+struct Meter<'a> {
+    wire: &'a mut Wire,
+    unit: u8,
+    model: &'a ModbusModel,
+}
+
+impl Meter<'_> {
+    async fn commission(&mut self, attempt: &mut Attempt, endpoint: &Endpoint) -> Result<Ending, Trouble> {
+        self.read(attempt, |role| role != Role::RelayCommand).await?;
+        Ok(self
+            .wrong_identity(attempt, endpoint)
+            .map_or(Ending::Done, |reason| Ending::Rejected { reason, code: None }))
+    }
+
+    /// Why the meter is not the one that was meant, if so. A model without a serial register cannot be checked.
+    fn wrong_identity(&self, attempt: &mut Attempt, endpoint: &Endpoint) -> Option<String> {
+        if self.model.point(Role::Serial).is_none() {
+            attempt.note("the model has no serial number: identity not checked");
+            return None;
+        }
+        let said = attempt.facts.serial.clone().unwrap_or_default();
+        (said != endpoint.serial.0)
+            .then(|| format!("the meter says it is {said:?}, expected {}", endpoint.serial.0))
+    }
+
+    /// Reads every wanted point into the facts.
+    async fn read(&mut self, attempt: &mut Attempt, wanted: impl Fn(Role) -> bool) -> Result<(), Trouble> {
+        for request in plan(self.model, &wanted) {
+            let answer = self.ask(request).await?;
+            for point in self.model.points.iter().filter(|point| wanted(point.role)) {
+                if let Some(part) = request.part(point, &answer) {
+                    learn(attempt, point, part);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One read, repeated once if its answer was damaged: reading changes nothing.
+    async fn ask(&mut self, request: ReadRequest) -> Result<Vec<u16>, Trouble> {
+        let patience = self.model.response_timeout;
+        match self.wire.read(self.unit, request, patience).await {
+            Err(Trouble::Protocol(_)) => self.wire.read(self.unit, request, patience).await,
+            answer => answer,
+        }
+    }
+
+    async fn switch(
+        &mut self,
+        attempt: &mut Attempt,
+        endpoint: &Endpoint,
+        close: bool,
+    ) -> Result<Ending, Trouble> {
+        let Some(command) = self.model.point(Role::RelayCommand) else {
+            return Err(Trouble::Refused {
+                reason: format!("a {} has no relay", self.model.description),
+                code: None,
+            });
+        };
+        self.read(attempt, |role| matches!(role, Role::Serial | Role::RelayClosed | Role::PowerW)).await?;
+        if let Some(reason) = self.wrong_identity(attempt, endpoint) {
+            return Ok(Ending::Rejected { reason, code: None });
+        }
+        let word = if close { "close" } else { "open" };
+        attempt.note(format!("sending: coil {} of unit {} to {word} the relay", command.address, self.unit));
+        let patience = self.model.response_timeout;
+        match self
+            .wire
+            .write_coil(self.unit, command.address, close, patience, || attempt.about_to_send())
+            .await
+        {
+            Ok(()) => attempt.note("the meter took the coil"),
+            // An exception is an answer: the meter says that it did not do it.
+            Err(Trouble::Refused { reason, code }) => {
+                attempt.note(&reason);
+                return Ok(Ending::Rejected { reason, code });
+            }
+            Err(trouble) => return Err(trouble),
+        }
+        self.verify(attempt, close).await
+    }
+
+    /// Looks at the contact, and after opening at the power too, until they agree with the command or time is up.
+    async fn verify(&mut self, attempt: &mut Attempt, close: bool) -> Result<Ending, Trouble> {
+        let wanted = |role: Role| role == Role::RelayClosed || (!close && role == Role::PowerW);
+        let mut looked = Duration::ZERO;
+        loop {
+            self.read(attempt, wanted).await?;
+            let closed = attempt.facts.relay.is_some_and(|relay| relay.output_closed);
+            let flows = !close && attempt.facts.power_w.is_some_and(|power| power != 0);
+            if closed == close && !flows {
+                return Ok(Ending::Done);
+            }
+            if looked >= RELAY_MOVES_WITHIN {
+                let seconds = RELAY_MOVES_WITHIN.as_secs();
+                let reason = if closed == close {
+                    format!("the contact is open, but {} W still flow", attempt.facts.power_w.unwrap_or(0))
+                } else {
+                    let state = if closed { "closed" } else { "open" };
+                    format!("the meter took the coil, but {seconds} s later the contact is sensed {state}")
+                };
+                attempt.note(&reason);
+                return Ok(Ending::Rejected { reason, code: None });
+            }
+            tokio::time::sleep(RELAY_POLL).await;
+            looked += RELAY_POLL;
+        }
+    }
+}
+
+/// Puts one value into the facts, with a line of evidence.
+fn learn(attempt: &mut Attempt, point: &Point, registers: &[u16]) {
+    let table = match point.table {
+        Table::Coil => "coil",
+        Table::Discrete => "discrete input",
+        Table::Holding => "holding register",
+        Table::Input => "input register",
+    };
+    let place = format!("{table} {}", point.address);
+    if point.role == Role::Serial {
+        let serial = point.text(registers);
+        attempt.note(format!("{place}: serial {}", serial.as_deref().unwrap_or("unreadable")));
+        attempt.facts.serial = serial;
+        return;
+    }
+    let Some(value) = point.integer(registers) else {
+        attempt.note(format!("{place}: {:?} is out of range", point.role));
+        return;
+    };
+    let text = match point.role {
+        Role::Serial | Role::RelayCommand => return,
+        Role::ImportWh => {
+            attempt.facts.import_wh = Some(value);
+            format!("energy import {value} Wh")
+        }
+        Role::PowerW => {
+            attempt.facts.power_w = Some(value);
+            format!("power {value} W")
+        }
+        Role::RelayClosed => {
+            let output_closed = value != 0;
+            attempt.facts.relay = Some(RelayState { output_closed, control_state: None });
+            format!("relay contact sensed {}", if output_closed { "closed" } else { "open" })
+        }
+        Role::RelayReason => {
+            attempt.facts.relay_reason = Some(format!("code {value}"));
+            format!("relay reason code {value}")
+        }
+        Role::VoltageMv => format!("voltage {value} mV"),
+        Role::CurrentMa => format!("current {value} mA"),
+        Role::FrequencyMhz => format!("frequency {value} mHz"),
+    };
+    attempt.note(format!("{place}: {text}"));
+}

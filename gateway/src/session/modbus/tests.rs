@@ -1,0 +1,240 @@
+//! Dialogues with a scripted RTU bus: what it hears and says is bytes, time is virtual.
+
+use super::*;
+use crate::clock::Clock;
+use crate::driver::{Pacing, Pipe};
+use crate::session::directory;
+use crate::session::model::{Model, Models};
+use crate::session::work::{Report, Serial};
+use std::collections::BTreeMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+/// CRC of Modbus over serial line V1.02, 6.2.2, bit by bit.
+fn with_crc(mut frame: Vec<u8>) -> Vec<u8> {
+    let crc = frame.iter().fold(0xFFFF_u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 })
+    });
+    frame.extend(crc.to_le_bytes());
+    frame
+}
+
+/// How the units of the scripted bus misbehave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Never answers.
+    Dead,
+    /// Carries out everything, answers nothing after a coil was written.
+    LosesCoilAnswer,
+    /// Takes the coil, and the contact does not move.
+    StuckRelay,
+    /// Refuses the coil with exception 4.
+    RefusesCoil,
+    /// The first answer comes after this many milliseconds.
+    FirstAnswerLate(u64),
+    /// The first answer has a flipped bit.
+    FirstAnswerDamaged,
+}
+
+#[derive(Debug)]
+struct Unit {
+    serial: &'static str,
+    fault: Fault,
+    closed: bool,
+    energy_wh: u64,
+    answered: u32,
+}
+
+impl Unit {
+    fn registers(&self) -> Vec<u16> {
+        let mut registers = vec![0; 26];
+        for (at, pair) in self.serial.as_bytes().chunks(2).enumerate() {
+            registers[at] = u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]);
+        }
+        for at in 0..4 {
+            registers[16 + at] = (self.energy_wh >> (48 - 16 * at)) as u16;
+        }
+        registers[25] = if self.closed { 740 } else { 0 };
+        registers
+    }
+
+    /// The answer to one request without its CRC.
+    fn answer(&mut self, request: &[u8]) -> Vec<u8> {
+        let (unit, function) = (request[0], request[1]);
+        let at = usize::from(u16::from_be_bytes([request[2], request[3]]));
+        let count = usize::from(u16::from_be_bytes([request[4], request[5]]));
+        match function {
+            2 => vec![unit, 2, 1, u8::from(self.closed)],
+            4 => {
+                let words = &self.registers()[at..at + count];
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+                [vec![unit, 4, bytes.len() as u8], bytes].concat()
+            }
+            5 if self.fault == Fault::RefusesCoil => vec![unit, 0x85, 4],
+            5 => {
+                if self.fault != Fault::StuckRelay {
+                    self.closed = request[4] == 0xFF;
+                }
+                request[..6].to_vec()
+            }
+            _ => vec![unit, function | 0x80, 1],
+        }
+    }
+}
+
+/// Serves the bus until the other end is dropped. Every request here is eight bytes.
+async fn serve(mut line: DuplexStream, mut units: BTreeMap<u8, Unit>) {
+    let mut request = [0; 8];
+    while line.read_exact(&mut request).await.is_ok() {
+        assert_eq!(with_crc(request[..6].to_vec()), request, "a request with a wrong checksum");
+        let Some(unit) = units.get_mut(&request[0]) else { continue };
+        let mut answer = with_crc(unit.answer(&request));
+        let first = unit.answered == 0;
+        unit.answered += 1;
+        match unit.fault {
+            Fault::Dead => continue,
+            Fault::LosesCoilAnswer if request[1] == 5 => continue,
+            Fault::FirstAnswerLate(ms) if first => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Fault::FirstAnswerDamaged if first => answer[4] ^= 0x10,
+            _ => {}
+        }
+        if line.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn bus(units: &[(u8, &'static str, Fault)]) -> ModbusTalker {
+    let (ours, theirs) = tokio::io::duplex(512);
+    let unit = |(unit, serial, fault): &(u8, &'static str, Fault)| {
+        (*unit, Unit { serial, fault: *fault, closed: true, energy_wh: 123_456_789, answered: 0 })
+    };
+    tokio::spawn(serve(theirs, units.iter().map(unit).collect()));
+    let pacing = Pacing { byte_time: Duration::from_millis(1), turnaround: Duration::from_millis(4) };
+    ModbusTalker::new(Wire::on(Pipe::new(ours, Default::default(), Some(pacing)), Framing::Rtu))
+}
+
+fn endpoint(unit: u8, serial: &str) -> directory::Endpoint {
+    directory::Endpoint {
+        serial: Serial(serial.into()),
+        line: "bus".into(),
+        address: unit.to_string(),
+        framing: directory::Framing::default(),
+        model: "reference-modbus".into(),
+    }
+}
+
+async fn perform(talker: &mut ModbusTalker, unit: u8, serial: &str, work: Work) -> Report {
+    let models = Models::load(None).expect("built-in models");
+    let Some(Model::Modbus(model)) = models.find("reference-modbus").map(|model| (*model).clone()) else {
+        panic!("the reference model is a Modbus model")
+    };
+    let mut attempt = Attempt::begin(Clock::real(), None);
+    let outcome = talker.perform(&mut attempt, &endpoint(unit, serial), &model, &work).await;
+    attempt.end(outcome)
+}
+
+#[test]
+fn the_checksum_of_these_tests_is_the_standards() {
+    // Modbus over serial line V1.02, 6.2.2: the CRC of 02 07 is 41 12, low byte first.
+    assert_eq!(with_crc(vec![0x02, 0x07]), [0x02, 0x07, 0x41, 0x12]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_meter_is_commissioned_by_its_serial_number() {
+    let mut bus = bus(&[(1, "01000000017", Fault::None)]);
+    let report = perform(&mut bus, 1, "01000000017", Work::Commission).await;
+    assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
+    assert_eq!(report.facts.import_wh, Some(123_456_789));
+    assert_eq!(report.facts.power_w, Some(740));
+    assert_eq!(report.facts.relay, Some(RelayState { output_closed: true, control_state: None }));
+    let other = perform(&mut bus, 1, "01000000025", Work::Commission).await;
+    let reason = "the meter says it is \"01000000017\", expected 01000000025".to_owned();
+    assert_eq!(other.ending, Ending::Rejected { reason, code: None });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_ends_with_the_contact_sensed_open_and_no_power() {
+    let mut bus = bus(&[(1, "01000000017", Fault::None)]);
+    let report = perform(&mut bus, 1, "01000000017", Work::Disconnect).await;
+    assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
+    assert_eq!(report.facts.relay.map(|relay| relay.output_closed), Some(false));
+    assert_eq!(report.facts.power_w, Some(0));
+    let back = perform(&mut bus, 1, "01000000017", Work::Reconnect).await;
+    assert_eq!(back.ending, Ending::Done);
+    assert_eq!(back.facts.relay.map(|relay| relay.output_closed), Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wrong_meter_is_never_disconnected() {
+    let mut bus = bus(&[(1, "01000000017", Fault::None)]);
+    let report = perform(&mut bus, 1, "01000000025", Work::Disconnect).await;
+    assert!(matches!(report.ending, Ending::Rejected { .. }));
+    let read = perform(&mut bus, 1, "01000000017", Work::Read).await;
+    assert_eq!(read.facts.relay.map(|relay| relay.output_closed), Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_coil_answer_is_unknown_and_a_read_finds_out() {
+    let mut bus = bus(&[(1, "01000000017", Fault::LosesCoilAnswer)]);
+    let report = perform(&mut bus, 1, "01000000017", Work::Disconnect).await;
+    assert!(matches!(report.ending, Ending::Unknown { .. }), "{:?}", report.ending);
+    let read = perform(&mut bus, 1, "01000000017", Work::Read).await;
+    assert_eq!(read.facts.relay.map(|relay| relay.output_closed), Some(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_coil_and_a_stuck_relay_are_told_apart() {
+    let mut bus = bus(&[(1, "01000000017", Fault::RefusesCoil), (2, "01000000025", Fault::StuckRelay)]);
+    let refused = perform(&mut bus, 1, "01000000017", Work::Disconnect).await;
+    assert!(matches!(refused.ending, Ending::Rejected { code: Some(4), .. }), "{:?}", refused.ending);
+    let stuck = perform(&mut bus, 2, "01000000025", Work::Disconnect).await;
+    let reason = "the meter took the coil, but 5 s later the contact is sensed closed".to_owned();
+    assert_eq!(stuck.ending, Ending::Rejected { reason, code: None });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_unit_costs_one_timeout_and_its_neighbour_answers_at_once() {
+    let mut bus = bus(&[(1, "01000000017", Fault::Dead), (2, "01000000025", Fault::None)]);
+    let began = tokio::time::Instant::now();
+    let dead = perform(&mut bus, 1, "01000000017", Work::Read).await;
+    assert!(matches!(dead.ending, Ending::NotSent { .. }), "{:?}", dead.ending);
+    assert!(began.elapsed() < Duration::from_millis(1_200), "{:?}", began.elapsed());
+    let began = tokio::time::Instant::now();
+    let alive = perform(&mut bus, 2, "01000000025", Work::Read).await;
+    assert_eq!(alive.ending, Ending::Done, "{:?}", alive.evidence);
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_never_taken_for_the_next_ones() {
+    let mut bus = bus(&[(1, "01000000017", Fault::FirstAnswerLate(1_500)), (2, "01000000025", Fault::None)]);
+    // The discrete inputs are asked for first; their answer comes when the read has been given up.
+    let late = perform(&mut bus, 1, "01000000017", Work::Read).await;
+    assert!(matches!(late.ending, Ending::NotSent { .. }), "{:?}", late.ending);
+    let other = perform(&mut bus, 2, "01000000025", Work::Read).await;
+    assert_eq!(other.facts.serial.as_deref(), Some("01000000025"), "{:?}", other.evidence);
+    let again = perform(&mut bus, 1, "01000000017", Work::Read).await;
+    assert_eq!(again.facts.serial.as_deref(), Some("01000000017"), "{:?}", again.evidence);
+    assert_eq!(again.ending, Ending::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_refused_by_a_meter_without_a_token_gateway() {
+    use crate::session::work::TokenDigits;
+    let mut bus = bus(&[(1, "01000000017", Fault::None)]);
+    let token = TokenDigits::new("12345678901234567890").expect("twenty digits");
+    let report = perform(&mut bus, 1, "01000000017", Work::DeliverToken(token)).await;
+    assert!(matches!(report.ending, Ending::Rejected { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_answer_is_asked_for_again() {
+    let mut bus = bus(&[(1, "01000000017", Fault::FirstAnswerDamaged)]);
+    let report = perform(&mut bus, 1, "01000000017", Work::Read).await;
+    // A damaged answer of a short read waits for more bytes until its time is over; what matters is that nothing wrong is
+    // believed and that the next read is right.
+    assert_ne!(report.facts.import_wh, Some(0), "{:?}", report.evidence);
+    let again = perform(&mut bus, 1, "01000000017", Work::Read).await;
+    assert_eq!(again.facts.import_wh, Some(123_456_789));
+}

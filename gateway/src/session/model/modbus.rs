@@ -1,0 +1,361 @@
+//! Register models: which Modbus register holds which value, in which form.
+
+use super::Flaw;
+use serde::Deserialize;
+use std::time::Duration;
+use toml::Spanned;
+
+/// A Modbus meter model, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModbusModel {
+    /// What it describes, for people.
+    pub description: String,
+    /// The most registers the meter gives in one answer (the protocol allows 125).
+    pub registers_per_read: u16,
+    /// Unused registers that may be read along to spare a request.
+    pub gap_max: u16,
+    /// How long to wait for an answer.
+    pub response_timeout: Duration,
+    /// The values, in file order; each role at most once.
+    pub points: Vec<Point>,
+}
+
+/// One value of a meter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    /// What it means to the gateway.
+    pub role: Role,
+    /// Which of the four tables it is in.
+    pub table: Table,
+    /// Address of its first register or bit, from 0 as on the wire.
+    pub address: u16,
+    /// How many registers it takes; 1 for bits.
+    pub registers: u16,
+    /// Its form.
+    pub value_type: ValueType,
+    /// Which word comes first.
+    pub word_order: WordOrder,
+    /// The value in the role's unit is the raw number times ten to this power.
+    pub scale10: i8,
+}
+
+/// What a value means to the gateway. The unit is the name's ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Serial number, text.
+    Serial,
+    /// Active energy import.
+    ImportWh,
+    /// Active power.
+    PowerW,
+    /// The relay's contact as sensed, true when closed.
+    RelayClosed,
+    /// The coil that commands the relay: true closes.
+    RelayCommand,
+    /// Why the relay is open, as the meter's own code.
+    RelayReason,
+    /// Voltage in millivolts.
+    VoltageMv,
+    /// Current in milliamperes.
+    CurrentMa,
+    /// Frequency in millihertz.
+    FrequencyMhz,
+}
+
+/// The four Modbus tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Table {
+    /// Read/write bits, functions 1, 5 and 15.
+    Coil,
+    /// Read-only bits, function 2.
+    Discrete,
+    /// Read/write registers, functions 3, 6 and 16.
+    Holding,
+    /// Read-only registers, function 4.
+    Input,
+}
+
+impl Table {
+    /// Holds single bits.
+    #[must_use]
+    pub const fn is_bits(self) -> bool {
+        matches!(self, Self::Coil | Self::Discrete)
+    }
+}
+
+/// The form of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValueType {
+    /// One bit.
+    Bool,
+    /// 16 bits, unsigned.
+    U16,
+    /// 16 bits, two's complement.
+    I16,
+    /// 32 bits, unsigned.
+    U32,
+    /// 32 bits, two's complement.
+    I32,
+    /// 64 bits, unsigned.
+    U64,
+    /// 64 bits, two's complement.
+    I64,
+    /// Two ASCII characters per register, padded with NUL or blanks.
+    Text,
+}
+
+/// Which word of a wide value comes first. Within a word the high byte is first always (Modbus application protocol 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WordOrder {
+    /// High word first.
+    #[default]
+    Big,
+    /// Low word first.
+    Little,
+}
+
+/// Modbus application protocol 6.3 and 6.4: the most registers one answer can carry.
+const REGISTERS_PER_READ_MAX: u16 = 125;
+/// Longest text value: a whole serial number with room to spare.
+const TEXT_REGISTERS_MAX: u16 = 32;
+/// The widest scale: beyond it no 64-bit value is left.
+const SCALE10_MAX: i8 = 12;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(rename = "protocol")]
+    _protocol: String,
+    description: String,
+    #[serde(default = "all_registers")]
+    registers_per_read: Spanned<u16>,
+    #[serde(default = "small_gap")]
+    gap_max: u16,
+    #[serde(default = "one_second")]
+    response_timeout_ms: u64,
+    #[serde(rename = "point", default)]
+    points: Vec<Spanned<RawPoint>>,
+}
+
+fn all_registers() -> Spanned<u16> {
+    Spanned::new(0..0, REGISTERS_PER_READ_MAX)
+}
+const fn small_gap() -> u16 {
+    // A request costs 8 bytes and an answer 5 more: up to 6 unused registers are cheaper than another request.
+    6
+}
+const fn one_second() -> u64 {
+    1_000
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPoint {
+    role: Role,
+    table: Table,
+    address: u16,
+    #[serde(rename = "type")]
+    value_type: ValueType,
+    registers: Option<u16>,
+    #[serde(default)]
+    word_order: WordOrder,
+    #[serde(default)]
+    scale10: i8,
+}
+
+impl ModbusModel {
+    pub(super) fn check(raw: Raw) -> Result<Self, Flaw> {
+        let per_read = *raw.registers_per_read.get_ref();
+        if !(4..=REGISTERS_PER_READ_MAX).contains(&per_read) {
+            let message =
+                format!("registers_per_read {per_read} is not within 4 to {REGISTERS_PER_READ_MAX}");
+            return Err((raw.registers_per_read.span(), message));
+        }
+        let mut points: Vec<Point> = Vec::with_capacity(raw.points.len());
+        for spanned in &raw.points {
+            let point = spanned.get_ref().check().map_err(|message| (spanned.span(), message))?;
+            if points.iter().any(|other| other.role == point.role) {
+                return Err((spanned.span(), format!("role {:?} is given twice", point.role)));
+            }
+            points.push(point);
+        }
+        if points.iter().all(|point| point.role != Role::ImportWh) {
+            return Err((0..0, "no point has the role import_wh: a meter without energy is no meter".into()));
+        }
+        let has = |role| points.iter().any(|point| point.role == role);
+        if has(Role::RelayCommand) != has(Role::RelayClosed) {
+            return Err((
+                0..0,
+                "relay_command and relay_closed come together: a relay is commanded and sensed".into(),
+            ));
+        }
+        Ok(Self {
+            description: raw.description,
+            registers_per_read: per_read,
+            gap_max: raw.gap_max,
+            response_timeout: Duration::from_millis(raw.response_timeout_ms.clamp(20, 60_000)),
+            points,
+        })
+    }
+
+    /// The value that plays this role, if the model has it.
+    #[must_use]
+    pub fn point(&self, role: Role) -> Option<&Point> {
+        self.points.iter().find(|point| point.role == role)
+    }
+
+    /// The meter has a relay.
+    #[must_use]
+    pub fn has_relay(&self) -> bool {
+        self.point(Role::RelayCommand).is_some()
+    }
+}
+
+impl RawPoint {
+    fn check(&self) -> Result<Point, String> {
+        let natural = match self.value_type {
+            ValueType::Bool | ValueType::U16 | ValueType::I16 => 1,
+            ValueType::U32 | ValueType::I32 => 2,
+            ValueType::U64 | ValueType::I64 => 4,
+            ValueType::Text => self.registers.ok_or("a text needs registers, its length in registers")?,
+        };
+        if self.table.is_bits() != (self.value_type == ValueType::Bool) {
+            return Err("coils and discrete inputs are of type bool, registers never are".into());
+        }
+        if self.registers.is_some_and(|registers| registers != natural) {
+            return Err(format!("type {:?} takes {natural} registers", self.value_type));
+        }
+        if natural == 0 || natural > TEXT_REGISTERS_MAX {
+            return Err(format!("registers must be 1 to {TEXT_REGISTERS_MAX}"));
+        }
+        if self.address.checked_add(natural - 1).is_none() {
+            return Err(format!("address {} with {natural} registers runs past 65535", self.address));
+        }
+        if self.scale10.unsigned_abs() > SCALE10_MAX.unsigned_abs() {
+            return Err(format!("scale10 must be -{SCALE10_MAX} to {SCALE10_MAX}"));
+        }
+        let text = matches!(self.role, Role::Serial) == matches!(self.value_type, ValueType::Text);
+        let number_as_serial = self.role == Role::Serial && self.value_type != ValueType::Bool;
+        if !text && !number_as_serial {
+            return Err("only the serial may be text".into());
+        }
+        let bit_role = matches!(self.role, Role::RelayClosed | Role::RelayCommand);
+        if bit_role && !self.table.is_bits() {
+            return Err("relay_closed and relay_command are bits".into());
+        }
+        if self.role == Role::RelayCommand && self.table != Table::Coil {
+            return Err("relay_command must be a coil: inputs cannot be written".into());
+        }
+        Ok(Point {
+            role: self.role,
+            table: self.table,
+            address: self.address,
+            registers: natural,
+            value_type: self.value_type,
+            word_order: self.word_order,
+            scale10: self.scale10,
+        })
+    }
+}
+
+impl Point {
+    /// The integer that these registers hold, in the role's unit. `None` when the registers are too few, the point is a
+    /// text, or the value does not fit 64 bits with its sign.
+    #[must_use]
+    pub fn integer(&self, registers: &[u16]) -> Option<i64> {
+        let words = registers.get(..usize::from(self.registers))?;
+        let join = |words: &mut dyn Iterator<Item = &u16>| {
+            words.fold(0u64, |value, word| value << 16 | u64::from(*word))
+        };
+        let raw = match self.word_order {
+            WordOrder::Big => join(&mut words.iter()),
+            WordOrder::Little => join(&mut words.iter().rev()),
+        };
+        let value = match self.value_type {
+            ValueType::Text => return None,
+            // Each cast narrows to the width that was joined above, then widens with the sign.
+            ValueType::I16 => i64::from(raw as u16 as i16),
+            ValueType::I32 => i64::from(raw as u32 as i32),
+            ValueType::I64 => raw as i64,
+            ValueType::Bool | ValueType::U16 | ValueType::U32 | ValueType::U64 => i64::try_from(raw).ok()?,
+        };
+        let factor = 10i64.checked_pow(u32::from(self.scale10.unsigned_abs()))?;
+        if self.scale10 >= 0 { value.checked_mul(factor) } else { Some(value / factor) }
+    }
+
+    /// The text that these registers hold, without padding. A number serves as text too.
+    #[must_use]
+    pub fn text(&self, registers: &[u16]) -> Option<String> {
+        if self.value_type != ValueType::Text {
+            return self.integer(registers).map(|number| number.to_string());
+        }
+        let words = registers.get(..usize::from(self.registers))?;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        let text = std::str::from_utf8(&bytes).ok()?.trim_matches(['\0', ' ']);
+        text.chars().all(|c| c.is_ascii_graphic() || c == ' ').then(|| text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::model::Model;
+
+    fn parse(points: &str) -> Result<ModbusModel, String> {
+        let head = "protocol = \"modbus\"\ndescription = \"a meter\"\n";
+        let energy = "[[point]]\nrole = \"import_wh\"\ntable = \"input\"\naddress = 0\ntype = \"u32\"\n";
+        match Model::parse("m.toml", &format!("{head}{energy}{points}")) {
+            Ok(Model::Modbus(model)) => Ok(model),
+            Ok(Model::Dlms(_)) => Err("not DLMS".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn number(value_type: ValueType, registers: u16, word_order: WordOrder, scale10: i8) -> Point {
+        let role = Role::ImportWh;
+        Point { role, table: Table::Input, address: 0, registers, value_type, word_order, scale10 }
+    }
+
+    #[test]
+    fn words_signs_and_scales_come_out_as_integers() {
+        let big = number(ValueType::U32, 2, WordOrder::Big, 0);
+        assert_eq!(big.integer(&[0x0001, 0x0002]), Some(65_538));
+        let little = number(ValueType::U32, 2, WordOrder::Little, 3);
+        assert_eq!(little.integer(&[0x0002, 0x0001]), Some(65_538_000));
+        let signed = number(ValueType::I32, 2, WordOrder::Big, -1);
+        assert_eq!(signed.integer(&[0xFFFF, 0xFF9C]), Some(-10));
+        let wide = number(ValueType::U64, 4, WordOrder::Big, 0);
+        assert_eq!(wide.integer(&[0x8000, 0, 0, 0]), None, "beyond 63 bits is refused, not wrapped");
+        assert_eq!(wide.integer(&[0, 0, 1]), None, "too few registers");
+        let scaled = number(ValueType::U64, 4, WordOrder::Big, 12);
+        assert_eq!(scaled.integer(&[0x7FFF, 0, 0, 0]), None, "a scaled value beyond 64 bits is refused");
+    }
+
+    #[test]
+    fn text_loses_its_padding_and_nothing_else() {
+        let text = Point { role: Role::Serial, ..number(ValueType::Text, 3, WordOrder::Big, 0) };
+        assert_eq!(text.text(&[0x4142, 0x4320, 0x0000]).as_deref(), Some("ABC"));
+        assert_eq!(text.text(&[0x4101, 0x4320, 0x0000]), None, "control characters are not a serial number");
+    }
+
+    #[test]
+    fn a_model_that_contradicts_itself_is_refused_with_the_line() {
+        let twice =
+            parse("[[point]]\nrole = \"import_wh\"\ntable = \"input\"\naddress = 9\ntype = \"u32\"\n");
+        assert_eq!(twice.expect_err("twice"), "m.toml:8: role ImportWh is given twice");
+        let bit = parse("[[point]]\nrole = \"power_w\"\ntable = \"coil\"\naddress = 9\ntype = \"u16\"\n");
+        assert!(bit.expect_err("bit").starts_with("m.toml:8: coils and discrete inputs"));
+        let past =
+            parse("[[point]]\nrole = \"power_w\"\ntable = \"input\"\naddress = 65535\ntype = \"i32\"\n");
+        assert!(past.expect_err("past").contains("runs past 65535"));
+        let blind =
+            parse("[[point]]\nrole = \"relay_command\"\ntable = \"coil\"\naddress = 0\ntype = \"bool\"\n");
+        assert!(blind.expect_err("unsensed").contains("commanded and sensed"));
+        let unknown = parse("[[point]]\nrole = \"colour\"\ntable = \"coil\"\naddress = 0\ntype = \"bool\"\n");
+        assert!(unknown.expect_err("role").starts_with("m.toml:9: unknown variant `colour`"));
+    }
+}

@@ -1,0 +1,61 @@
+//! A network line: every meter has its own address and its own task; the line limits how many talk at once.
+
+use super::bus::{Bus, Pace};
+use super::router::{Context, Gauges};
+use super::talker::Talker;
+use super::work::{Job, LineSender, Serial};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Jobs on their way to one meter's task.
+const METER_INBOX: usize = 16;
+/// A connection is cheap to open again, and another meter may wait for its place.
+const IDLE_RELEASE: Duration = Duration::from_millis(500);
+/// The longest one piece of work may take on a network.
+const WORK_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Hands jobs to the tasks of its meters.
+#[derive(Debug)]
+pub(super) struct Network {
+    name: String,
+    context: Context,
+    gauges: Arc<Gauges>,
+    pace: Pace,
+    meters: HashMap<Serial, LineSender>,
+}
+
+impl Network {
+    /// At most `connections_max` meters talk at once; a quarter of that is kept for urgent work, so that a command never
+    /// waits for a sweep.
+    pub(super) fn new(name: String, connections_max: usize, context: Context, gauges: Arc<Gauges>) -> Self {
+        let urgent = connections_max / 4;
+        let permits = if urgent == 0 {
+            let all = Arc::new(Semaphore::new(connections_max.max(1)));
+            [all.clone(), all]
+        } else {
+            [Arc::new(Semaphore::new(urgent)), Arc::new(Semaphore::new(connections_max - urgent))]
+        };
+        let pace = Pace { work_timeout: WORK_TIMEOUT, idle_release: IDLE_RELEASE, permits: Some(permits) };
+        Self { name, context, gauges, pace, meters: HashMap::new() }
+    }
+
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(job) = jobs.recv().await {
+            let inbox = self.meters.entry(job.meter.clone()).or_insert_with(|| {
+                let (sender, inbox) = mpsc::channel(METER_INBOX);
+                let talker = Talker::Unserved;
+                let (name, pace) = (self.name.clone(), self.pace.clone());
+                let bus = Bus::new(name, talker, self.context.clone(), self.gauges.clone(), pace);
+                tokio::spawn(bus.run(inbox));
+                sender
+            });
+            // A meter with a full inbox must not hold up the others: its task takes the job when it can.
+            if let Err(mpsc::error::TrySendError::Full(job)) = inbox.try_send(job) {
+                let inbox = inbox.clone();
+                tokio::spawn(async move { inbox.send(job).await });
+            }
+        }
+    }
+}

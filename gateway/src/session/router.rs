@@ -1,0 +1,181 @@
+//! The way from a meter to the task that owns its line.
+
+use super::bus::{Bus, Pace};
+use super::counters::Counters;
+use super::directory::Directory;
+use super::modbus::{self, ModbusTalker, Wire};
+use super::model::Models;
+use super::network::Network;
+use super::talker::Talker;
+use super::work::{Job, LineSender, Serial};
+use crate::clock::Clock;
+use crate::config::{LineConfig, LineKind, Parity, SerialProtocol};
+use crate::driver::{self, ByteCounters, Endpoint, SerialEndpoint, TcpEndpoint, Traffic};
+use crate::vault::Vault;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Jobs that may be on their way to a line's task, not yet in its queue.
+const INBOX: usize = 256;
+/// How long a TCP connection may take: three times the longest round trip of a good mobile network, and a retransmission.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// EIA-485 drivers of common meters let go of the line within three characters at 9,600 baud.
+const TURNAROUND_CHARACTERS: u32 = 4;
+
+/// What every session needs from outside.
+#[derive(Clone)]
+pub struct Context {
+    /// Where meters are.
+    pub directory: Directory,
+    /// How to speak to them.
+    pub models: Models,
+    /// Their keys.
+    pub vault: Arc<dyn Vault>,
+    /// Invocation counters.
+    pub counters: Arc<dyn Counters>,
+    /// Civil time, to stamp reports and set meter clocks by.
+    pub clock: Clock,
+    /// System title of this gateway: a manufacturer's three letters and five bytes of its own. Unique among all clients of
+    /// its meters, because it is part of every initialisation vector.
+    pub system_title: [u8; 8],
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("system_title", &self.system_title).finish_non_exhaustive()
+    }
+}
+
+/// What a line counts while it works.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    pub bytes: Arc<ByteCounters>,
+    pub waiting: AtomicUsize,
+    pub silent: AtomicUsize,
+}
+
+/// How a line is doing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LineStatus {
+    /// Its name.
+    pub line: String,
+    /// Bytes that crossed it.
+    pub traffic: Traffic,
+    /// Jobs waiting for it.
+    pub jobs_waiting: usize,
+    /// Meters that it has stopped asking for now, because they were silent several times in a row.
+    pub meters_silent: usize,
+}
+
+/// Why a job was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// The directory does not know the meter.
+    #[error("meter {0} is not known")]
+    UnknownMeter(String),
+    /// The meter refers to a line that the configuration does not have.
+    #[error("meter {meter} is on line {line:?}, which is not configured")]
+    UnknownLine {
+        /// The meter.
+        meter: String,
+        /// The line it names.
+        line: String,
+    },
+    /// The gateway is stopping.
+    #[error("line {0:?} has stopped")]
+    Stopped(String),
+}
+
+/// All lines. Cloning shares them; the tasks end when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Router {
+    lines: Arc<BTreeMap<String, (LineSender, Arc<Gauges>)>>,
+    directory: Directory,
+}
+
+/// Starts one task per line. A line that cannot be opened now is opened when it is used.
+#[must_use]
+pub fn spawn(lines: &[LineConfig], context: &Context) -> Router {
+    let lines = lines.iter().map(|line| (line.name.clone(), start(line, context))).collect();
+    Router { lines: Arc::new(lines), directory: context.directory.clone() }
+}
+
+fn start(line: &LineConfig, context: &Context) -> (LineSender, Arc<Gauges>) {
+    let (sender, jobs) = mpsc::channel(INBOX);
+    let gauges = Arc::new(Gauges::default());
+    let bytes = gauges.bytes.clone();
+    let bus = |talker| Bus::new(line.name.clone(), talker, context.clone(), gauges.clone(), Pace::bus());
+    match &line.kind {
+        LineKind::Tcp { connections_max } => {
+            let network = Network::new(line.name.clone(), *connections_max, context.clone(), gauges.clone());
+            tokio::spawn(network.run(jobs));
+        }
+        LineKind::Serial { port, baud, parity, protocol } => {
+            let endpoint = Endpoint::Serial(serial(port, *baud, *parity));
+            let talker = match protocol {
+                SerialProtocol::DlmsHdlc => Talker::Unserved,
+                SerialProtocol::ModbusRtu => {
+                    Talker::Modbus(ModbusTalker::new(Wire::new(endpoint, modbus::Framing::Rtu, bytes)))
+                }
+            };
+            tokio::spawn(bus(talker).run(jobs));
+        }
+        LineKind::ModbusTcp { address } => {
+            let tcp = TcpEndpoint { address: *address, connect_timeout: CONNECT_TIMEOUT, source: None };
+            let wire = Wire::new(Endpoint::Tcp(tcp), modbus::Framing::Tcp, bytes);
+            tokio::spawn(bus(Talker::Modbus(ModbusTalker::new(wire))).run(jobs));
+        }
+    }
+    (sender, gauges)
+}
+
+fn serial(port: &str, baud: u32, parity: Parity) -> SerialEndpoint {
+    let parity = match parity {
+        Parity::None => driver::Parity::None,
+        Parity::Even => driver::Parity::Even,
+        Parity::Odd => driver::Parity::Odd,
+    };
+    let mut endpoint =
+        SerialEndpoint { port: port.into(), baud, parity, stop_bits: 1, turnaround: Duration::ZERO };
+    endpoint.turnaround = endpoint.pacing().byte_time * TURNAROUND_CHARACTERS;
+    endpoint
+}
+
+impl Router {
+    /// The way to the meter's line.
+    ///
+    /// # Errors
+    /// Meter or line unknown.
+    pub fn line_of(&self, meter: &Serial) -> Result<LineSender, RouteError> {
+        let endpoint = self.directory.find(meter).ok_or_else(|| RouteError::UnknownMeter(meter.0.clone()))?;
+        match self.lines.get(&endpoint.line) {
+            Some((sender, _)) => Ok(sender.clone()),
+            None => Err(RouteError::UnknownLine { meter: meter.0.clone(), line: endpoint.line }),
+        }
+    }
+
+    /// Hands a job to the line of its meter; waits while the line's inbox is full.
+    ///
+    /// # Errors
+    /// Meter or line unknown, or the line has stopped. The job is dropped then, and with it its report channel.
+    pub async fn submit(&self, job: Job) -> Result<(), RouteError> {
+        let sender = self.line_of(&job.meter)?;
+        sender.send(job).await.map_err(|refused| RouteError::Stopped(refused.0.meter.0.clone()))
+    }
+
+    /// How every line is doing, by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<LineStatus> {
+        let status = |(line, (_, gauges)): (&String, &(LineSender, Arc<Gauges>))| LineStatus {
+            line: line.clone(),
+            traffic: gauges.bytes.traffic(),
+            jobs_waiting: gauges.waiting.load(Ordering::Relaxed),
+            meters_silent: gauges.silent.load(Ordering::Relaxed),
+        };
+        self.lines.iter().map(status).collect()
+    }
+}
