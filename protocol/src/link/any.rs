@@ -7,7 +7,10 @@ use crate::time::Instant;
 
 /// HDLC or the wrapper, chosen at run time. `F` holds a frame (HDLC alone), `A` an APDU.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "no allocator to box with; an owner has one link per meter or bus")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "no allocator to box with; an owner has one link per meter or bus"
+)]
 pub enum AnyLink<F, A> {
     /// HDLC.
     Hdlc(Hdlc<F, A>),

@@ -40,6 +40,8 @@
 
 mod config;
 pub mod frame;
+#[cfg(test)]
+mod lossy;
 mod parameters;
 mod receiver;
 mod sender;

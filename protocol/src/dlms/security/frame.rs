@@ -1,0 +1,464 @@
+//! Protected APDUs: a buffer that is filled once and protected in place, and the way back.
+//!
+//! | form | first byte | names the sender | key |
+//! |---|---|---|---|
+//! | `Glo` | 21, 28, C8..CF | no | global |
+//! | `Ded` | 41, 48, D0..D7 | no | dedicated |
+//! | `GeneralGlo` | DB | system title | global |
+//! | `GeneralDed` | DC | system title | dedicated |
+//!
+//! Green Book 9.2.7.2.3 (tables of service-specific ciphering) and 9.5 (general-glo-ciphering, general-ded-ciphering).
+
+use super::cipher::TAG_LEN;
+use super::{Cipher, SecurityPolicy, SystemTitle};
+use crate::codec::security::keys::nonce;
+use crate::codec::xdlms::{ApduTag, Protection, SecurityControl};
+use crate::codec::{Error, ErrorKind, Reader, Result, SliceWriter, Writer};
+
+/// How an APDU is, or is to be, protected on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Not at all.
+    #[default]
+    Plain,
+    /// Service-specific global ciphering.
+    Glo,
+    /// Service-specific ciphering with the key of this association.
+    Ded,
+    /// `general-glo-ciphering`.
+    GeneralGlo,
+    /// `general-ded-ciphering`.
+    GeneralDed,
+}
+
+impl Form {
+    /// True for the two forms that use the association's own key.
+    #[must_use]
+    pub const fn is_dedicated(self) -> bool {
+        matches!(self, Self::Ded | Self::GeneralDed)
+    }
+
+    /// True for the two general forms.
+    #[must_use]
+    pub const fn is_general(self) -> bool {
+        matches!(self, Self::GeneralGlo | Self::GeneralDed)
+    }
+
+    /// The same form on the global keys.
+    #[must_use]
+    pub const fn global(self) -> Self {
+        match self {
+            Self::Ded => Self::Glo,
+            Self::GeneralDed => Self::GeneralGlo,
+            other => other,
+        }
+    }
+}
+
+/// Why a protected APDU was not opened. All of them are the peer's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not parse.
+    Malformed(Error),
+    /// Less protection, another suite or another key set than the policy demands, or none at all.
+    Weak,
+    /// The tag does not verify: another key, another title, or a forgery.
+    BadTag,
+    /// The invocation counter is not above the last one accepted.
+    Replay {
+        /// The lowest value that would be accepted.
+        expected: u32,
+        /// The frame carries exactly the last accepted counter: most likely a duplicate of the last frame.
+        duplicate: bool,
+    },
+    /// It names another sender than the one the association is with.
+    WrongTitle,
+    /// The plain service inside is not the one the outer tag promised.
+    WrongService,
+}
+
+impl From<Error> for Refusal {
+    fn from(e: Error) -> Self {
+        Self::Malformed(e)
+    }
+}
+
+/// A protected APDU, taken apart but not opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealed<'a> {
+    /// The outer form.
+    pub form: Form,
+    /// The plain service a service-specific tag stands for.
+    pub service: Option<ApduTag>,
+    /// The sender, where the frame names it.
+    pub title: Option<&'a [u8]>,
+    /// Security control byte.
+    pub control: SecurityControl,
+    /// Invocation counter.
+    pub counter: u32,
+    /// Text and tag.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Sealed<'a> {
+    /// Takes `apdu` apart; `None` when its tag is not one of a protected APDU.
+    ///
+    /// # Errors
+    /// When the tag is one and the rest does not parse.
+    pub fn parse(apdu: &'a [u8]) -> Result<Option<Self>> {
+        let mut r = Reader::new(apdu);
+        let byte = r.u8()?;
+        let Some(tag) = ApduTag::from_u8(byte) else { return Ok(None) };
+        let (form, service) = match tag {
+            ApduTag::GeneralGloCiphering => (Form::GeneralGlo, None),
+            ApduTag::GeneralDedCiphering => (Form::GeneralDed, None),
+            other => match other.unprotect() {
+                Some((Protection::Dedicated, plain)) => (Form::Ded, Some(plain)),
+                Some((_, plain)) => (Form::Glo, Some(plain)),
+                None => return Ok(None),
+            },
+        };
+        let title = if form.is_general() { Some(r.length_prefixed()?) } else { None };
+        let len = r.length()?;
+        let payload_len = len.checked_sub(5).ok_or_else(|| r.err(ErrorKind::InvalidLength))?;
+        let control = SecurityControl(r.u8()?);
+        let counter = r.u32()?;
+        let payload = r.take(payload_len)?;
+        if !r.is_empty() {
+            return Err(r.err(ErrorKind::InvalidLength));
+        }
+        Ok(Some(Self { form, service, title, control, counter, payload }))
+    }
+
+    /// Opens it into `out` and returns the plain APDU's length. Checks, in this order: policy, title, counter, tag,
+    /// inner service. `floor` is the last accepted counter of this peer under this key; nothing is changed here.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn open(
+        &self,
+        cipher: &Cipher,
+        policy: SecurityPolicy,
+        peer: &SystemTitle,
+        floor: Option<u32>,
+        out: &mut [u8],
+    ) -> core::result::Result<usize, Refusal> {
+        if policy.check_received(self.control).is_err()
+            || self.control.is_plain()
+            || self.control.suite() != cipher.suite().id()
+        {
+            return Err(Refusal::Weak);
+        }
+        // Some peers leave the title empty once it was exchanged in the association.
+        if self.title.is_some_and(|t| !t.is_empty() && t != peer.as_bytes()) {
+            return Err(Refusal::WrongTitle);
+        }
+        if let Some(floor) = floor
+            && self.counter <= floor
+        {
+            return Err(Refusal::Replay {
+                expected: floor.saturating_add(1),
+                duplicate: self.counter == floor,
+            });
+        }
+        let tag_len = if self.control.authenticated() { TAG_LEN } else { 0 };
+        let short = Refusal::Malformed(Error::new(ErrorKind::Truncated { needed: tag_len }, 0));
+        let text_len = self.payload.len().checked_sub(tag_len).ok_or(short)?;
+        let (text, tag) = self.payload.split_at(text_len);
+        let Some(out) = out.get_mut(..text_len) else {
+            let needed = text_len.saturating_sub(out.len());
+            return Err(Refusal::Malformed(Error::new(ErrorKind::BufferTooSmall { needed }, 0)));
+        };
+        out.copy_from_slice(text);
+        let tag: Option<&[u8; TAG_LEN]> = tag.try_into().ok().filter(|_| self.control.authenticated());
+        if !cipher.open(self.control, &nonce(peer, self.counter), out, tag) {
+            return Err(Refusal::BadTag);
+        }
+        if let Some(service) = self.service
+            && out.first() != Some(&service.as_u8())
+        {
+            return Err(Refusal::WrongService);
+        }
+        Ok(text_len)
+    }
+}
+
+/// Bytes kept free in front of the plain APDU for what protection puts there: tag, length-prefixed title, length,
+/// security control, counter (1 + 9 + 3 + 5), and 14 for the header of a data block.
+pub const HEAD: usize = 32;
+
+/// Who protects an outgoing APDU with what.
+#[derive(Debug, Clone, Copy)]
+pub struct Protect<'a> {
+    /// The form; `Plain` protects nothing.
+    pub form: Form,
+    /// The control byte to use.
+    pub control: SecurityControl,
+    /// Our title.
+    pub title: &'a SystemTitle,
+    /// A counter value taken from the reserved ones.
+    pub counter: u32,
+}
+
+/// One outgoing APDU: built behind a reserved head, then protected in place. `N` bytes in all; the plain APDU may have
+/// `N - HEAD - 12`.
+#[derive(Debug, Clone)]
+pub struct Frame<const N: usize> {
+    bytes: [u8; N],
+    start: usize,
+    end: usize,
+    ready: bool,
+}
+
+impl<const N: usize> Default for Frame<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Frame<N> {
+    const FITS: () = assert!(N >= 2 * HEAD + TAG_LEN, "a frame buffer holds a head, a body and a tag");
+
+    /// Empty.
+    #[must_use]
+    pub const fn new() -> Self {
+        let () = Self::FITS;
+        Self { bytes: [0; N], start: HEAD, end: HEAD, ready: false }
+    }
+
+    /// The largest plain APDU the buffer takes.
+    pub const BODY_MAX: usize = N - HEAD - TAG_LEN;
+
+    /// Forgets what is in it.
+    pub fn clear(&mut self) {
+        self.start = HEAD;
+        self.end = HEAD;
+        self.ready = false;
+    }
+
+    /// The whole room of the body.
+    pub fn body_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[HEAD..N - TAG_LEN]
+    }
+
+    /// The plain APDU, before protection.
+    #[must_use]
+    pub fn plain(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or(&[])
+    }
+
+    /// Starts an APDU: `f` writes it, header and all.
+    ///
+    /// # Errors
+    /// What `f` gives, or the buffer is too small; the frame is then empty.
+    pub fn build(&mut self, f: impl FnOnce(&mut SliceWriter<'_>) -> Result<()>) -> Result<()> {
+        self.clear();
+        let mut w = SliceWriter::new(&mut self.bytes[HEAD..N - TAG_LEN]);
+        f(&mut w)?;
+        self.end = HEAD + w.written();
+        Ok(())
+    }
+
+    /// Declares that the first `len` bytes of [`Frame::body_mut`] are the body, without any header yet.
+    pub fn set_body(&mut self, len: usize) {
+        self.start = HEAD;
+        self.end = HEAD + len.min(N - HEAD - TAG_LEN);
+    }
+
+    /// Puts `bytes` in front of what is there.
+    ///
+    /// # Errors
+    /// When the head is used up.
+    pub fn prepend(&mut self, bytes: &[u8]) -> Result<()> {
+        let full = Error::new(ErrorKind::BufferTooSmall { needed: bytes.len() }, 0);
+        let start = self.start.checked_sub(bytes.len()).ok_or(full)?;
+        self.bytes.get_mut(start..self.start).ok_or(full)?.copy_from_slice(bytes);
+        self.start = start;
+        Ok(())
+    }
+
+    /// Puts an A-XDR length in front.
+    ///
+    /// # Errors
+    /// When the head is used up.
+    pub fn prepend_length(&mut self, len: usize) -> Result<()> {
+        let mut bytes = [0u8; 5];
+        let mut w = SliceWriter::new(&mut bytes);
+        w.write_length(len)?;
+        let n = w.written();
+        self.prepend(&bytes[..n])
+    }
+
+    /// Protects the APDU in place and marks it ready to go.
+    ///
+    /// # Errors
+    /// When the service has no protected form of this kind, or a title is needed and the head is used up.
+    pub fn protect(&mut self, cipher: &Cipher, how: Protect<'_>) -> Result<()> {
+        if how.form == Form::Plain {
+            return Ok(());
+        }
+        let Self { bytes, start, end, .. } = self;
+        let text = bytes.get_mut(*start..*end).unwrap_or(&mut []);
+        let first = text.first().copied().unwrap_or(0);
+        let outer = match how.form {
+            Form::GeneralGlo => ApduTag::GeneralGloCiphering,
+            Form::GeneralDed => ApduTag::GeneralDedCiphering,
+            form => {
+                let protection = if form.is_dedicated() { Protection::Dedicated } else { Protection::Global };
+                ApduTag::from_u8(first)
+                    .and_then(|t| t.protected_as(protection))
+                    .ok_or(Error::new(ErrorKind::InvalidTag(first), 0))?
+            }
+        };
+        let tag = cipher.seal(how.control, &nonce(how.title, how.counter), text);
+        if let Some(tag) = tag {
+            let room = Error::new(ErrorKind::BufferTooSmall { needed: TAG_LEN }, *end);
+            bytes.get_mut(*end..*end + TAG_LEN).ok_or(room)?.copy_from_slice(&tag);
+            *end += TAG_LEN;
+        }
+        let content = 5 + self.end - self.start;
+        self.prepend(&how.counter.to_be_bytes())?;
+        self.prepend(&[how.control.0])?;
+        self.prepend_length(content)?;
+        if how.form.is_general() {
+            self.prepend(how.title.as_bytes())?;
+            self.prepend(&[8])?;
+        }
+        self.prepend(&[outer.as_u8()])
+    }
+
+    /// Marks the frame as ready to go.
+    pub fn finish(&mut self) {
+        self.ready = true;
+    }
+
+    /// Length of the frame as it stands.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Nothing in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.end == self.start
+    }
+
+    /// True when a finished frame waits to be taken.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Takes the frame for sending, once.
+    pub fn take(&mut self) -> Option<&[u8]> {
+        if !self.ready {
+            return None;
+        }
+        self.ready = false;
+        self.bytes.get(self.start..self.end)
+    }
+}
+
+/// The largest plain APDU that stays within `total` bytes once protected: maximum PDU sizes count the protected APDU.
+#[must_use]
+pub fn plain_capacity(total: usize, form: Form, control: SecurityControl) -> usize {
+    if form == Form::Plain {
+        return total;
+    }
+    let title = if form.is_general() { 9 } else { 0 };
+    let tag = if control.authenticated() { TAG_LEN } else { 0 };
+    // A longer length field takes room from the content it counts; the largest content over all field sizes wins.
+    let room = |field: usize| total.saturating_sub(1 + title + field);
+    let content = [(1, 0x7F), (2, 0xFF), (3, 0xFFFF), (4, 0xFF_FFFF)]
+        .into_iter()
+        .map(|(field, most)| room(field).min(most))
+        .max()
+        .unwrap_or(0);
+    content.saturating_sub(5 + tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Key, SecuritySuite};
+    use super::*;
+
+    fn unhex(s: &str) -> std::vec::Vec<u8> {
+        (0..s.len() / 2).map(|i| u8::from_str_radix(&s[2 * i..2 * i + 2], 16).unwrap()).collect()
+    }
+
+    fn green_book_cipher() -> (Cipher, SystemTitle) {
+        let ek = Key::from_slice(&unhex("000102030405060708090A0B0C0D0E0F")).unwrap();
+        let ak = Key::from_slice(&unhex("D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF")).unwrap();
+        let title = SystemTitle::from_slice(&unhex("4D4D4D0000BC614E")).unwrap();
+        (Cipher::new(SecuritySuite::Suite0, &ek, &ak).unwrap(), title)
+    }
+
+    /// Green Book, example of ciphered APDUs (GET of the clock's time).
+    #[test]
+    fn the_green_book_get_request_is_ciphered_and_deciphered_byte_for_byte() {
+        let (cipher, title) = green_book_cipher();
+        let plain = unhex("C0010000080000010000FF0200");
+        for (auth, enc, expected) in [
+            (true, true, "C81E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B"),
+            (false, true, "C8122001234567411312FF935A47566827C467BC"),
+        ] {
+            let control = SecurityControl::new(0, auth, enc);
+            let mut frame = Frame::<128>::new();
+            frame.build(|w| w.write_bytes(&plain)).unwrap();
+            let how = Protect { form: Form::Glo, control, title: &title, counter: 0x0123_4567 };
+            frame.protect(&cipher, how).unwrap();
+            frame.finish();
+            let wire = frame.take().unwrap().to_vec();
+            assert_eq!(wire, unhex(expected));
+
+            let sealed = Sealed::parse(&wire).unwrap().unwrap();
+            let mut policy = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0);
+            policy.authenticated = auth;
+            let mut out = [0xA5; 64];
+            let n = sealed.open(&cipher, policy, &title, Some(0x0123_4566), &mut out).unwrap();
+            assert_eq!(&out[..n], &plain);
+            let again = sealed.open(&cipher, policy, &title, Some(0x0123_4567), &mut out);
+            assert_eq!(again, Err(Refusal::Replay { expected: 0x0123_4568, duplicate: true }));
+        }
+    }
+
+    #[test]
+    fn a_frame_weaker_than_the_policy_is_refused_before_a_key_is_used() {
+        let (cipher, title) = green_book_cipher();
+        let wire = unhex("C8122001234567411312FF935A47566827C467BC");
+        let policy = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0);
+        let sealed = Sealed::parse(&wire).unwrap().unwrap();
+        assert_eq!(sealed.open(&cipher, policy, &title, None, &mut [0; 64]), Err(Refusal::Weak));
+    }
+
+    #[test]
+    fn the_capacity_is_exact_for_every_size() {
+        let (cipher, title) = green_book_cipher();
+        for form in [Form::Glo, Form::GeneralGlo] {
+            let control = SecurityControl::new(0, true, true);
+            for total in 64..700 {
+                let plain = plain_capacity(total, form, control);
+                let len = |n: usize| {
+                    let mut frame = Frame::<1024>::new();
+                    frame.body_mut()[0] = 0xC0;
+                    frame.set_body(n);
+                    frame.protect(&cipher, Protect { form, control, title: &title, counter: 1 }).unwrap();
+                    frame.len()
+                };
+                assert!(len(plain) <= total, "{total}");
+                assert!(len(plain + 1) > total, "{total}");
+            }
+        }
+    }
+
+    #[test]
+    fn truncated_frames_of_every_length_are_refused_without_panic() {
+        let wire =
+            unhex("DB084D4D4D0000BC614E1E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B");
+        for n in 1..wire.len() {
+            assert!(Sealed::parse(&wire[..n]).is_err());
+        }
+        assert!(Sealed::parse(&wire).unwrap().is_some());
+    }
+}

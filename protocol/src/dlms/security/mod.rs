@@ -1,0 +1,14 @@
+//! Protection of APDUs: keyed ciphers, the frames they make, counters, and the high-level authentication mechanisms.
+//!
+//! Policy comes from local configuration, never from a frame: a frame that is protected less, or with another suite or
+//! key set than the policy demands, is refused before a key is touched.
+
+pub mod cipher;
+pub mod counter;
+pub mod frame;
+pub mod hls;
+
+pub use crate::codec::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
+pub use cipher::Cipher;
+pub use counter::CounterBlock;
+pub use frame::{Form, Frame, Refusal};

@@ -1,0 +1,59 @@
+//! What the server engine needs of its device besides the objects: who may associate, keys, counters, randomness.
+
+use core::time::Duration;
+
+use crate::codec::acse::AuthMechanism;
+use crate::codec::security::SystemTitle;
+use crate::codec::xdlms::Conformance;
+use crate::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy};
+
+/// One row of a meter's association table. Carries no secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Association {
+    /// Client address the row is for.
+    pub client_sap: u8,
+    /// How the client must prove who it is. The engine serves none, LLS and GMAC; a row with another mechanism refuses
+    /// every client.
+    pub mechanism: AuthMechanism,
+    /// What protection APDUs must have in both directions; [`SecurityPolicy::NONE`] means the application context
+    /// without ciphering. A dedicated key is accepted when the client brings one, whatever the policy's key set says.
+    pub policy: SecurityPolicy,
+    /// Services offered; what the engine does not implement is left out of the answer by itself.
+    pub conformance: Conformance,
+    /// Which keys: E of the Security setup object 0.0.43.0.E.255.
+    pub key_set: u8,
+    /// E of this association's own object 0.0.40.0.E.255 (0.0.40.0.0.255 is always the current one).
+    pub instance: u8,
+    /// The association ends when nothing valid was heard for so long; zero means never.
+    pub inactivity: Duration,
+}
+
+/// The device's side of security. Everything that must survive a power cut is behind these calls.
+pub trait Custody {
+    /// This meter's system title.
+    fn system_title(&self) -> SystemTitle;
+
+    /// The association row of a client address; `None` refuses it.
+    fn association(&self, client_sap: u8) -> Option<Association>;
+
+    /// The LLS password of the association, or the shared secret of a hash mechanism.
+    fn secret(&self, client_sap: u8) -> Option<Secret>;
+
+    /// A key of a key set. Asked once when an association opens: a changed key counts from the next association on.
+    fn key(&self, key_set: u8, usage: KeyUsage) -> Option<Key>;
+
+    /// The next invocation counter for sending under a key set. Never gives a value twice, not even after a power cut:
+    /// reserve durably in blocks ([`crate::dlms::security::CounterBlock`]). `None` when there is none left; nothing is sent then.
+    fn next_counter(&mut self, key_set: u8) -> Option<u32>;
+
+    /// The highest counter accepted from this peer under this key set; `None` when there was none yet. A device that
+    /// keeps one value per key set gives that for every peer.
+    fn last_seen(&self, key_set: u8, peer: &SystemTitle) -> Option<u32>;
+
+    /// A frame with this counter was verified. Called before its request is carried out; durable when it returns, or a
+    /// recorded command could be replayed after a power cut.
+    fn accept(&mut self, key_set: u8, peer: &SystemTitle, counter: u32);
+
+    /// Fills `out` with unpredictable bytes (HLS challenges).
+    fn random(&mut self, out: &mut [u8]);
+}

@@ -1,0 +1,418 @@
+//! The server's association engine: what stands between a link and a meter's objects.
+//!
+//! One engine serves one link (a port, a TCP connection) and holds one association at a time; the link says which
+//! client address an APDU came from. Requests are carried out as they arrive, answers are ready at once:
+//!
+//! 1. [`Server::handle_bytes`] with one whole APDU;
+//! 2. [`Server::poll_event`] until it gives nothing;
+//! 3. [`Server::poll_transmit`] until it gives nothing, each APDU to the link before the next APDU is handled;
+//! 4. wait for the link or for [`Server::poll_timeout`], then [`Server::handle_timeout`].
+//!
+//! When the link goes down call [`Server::link_down`]: the association ends with it (Green Book 9.3.5, abort).
+//!
+//! Implemented: associations without security, with LLS and with HLS-GMAC; `glo`, `ded`, `general-glo` and
+//! `general-ded` protection; GET normal, next and with-list; SET normal, with-list and in blocks; ACTION normal,
+//! with-list and in blocks, with blocks back; DataNotification; exception-response.
+//!
+//! Memory: `N` bytes to decipher into, `N` to answer from, `LONG` for what outlives one APDU (a parameter coming in
+//! blocks, the selection of a read going out in blocks, a long return value), two expanded keys. No value is ever whole
+//! here on its way out.
+
+mod associate;
+mod association_object;
+mod custody;
+mod get;
+mod invoke;
+mod push;
+mod session;
+mod set;
+mod stream;
+mod transfer;
+mod window;
+
+pub use custody::{Association, Custody};
+pub use push::PushError;
+
+use heapless::Deque;
+
+use self::session::{Session, Stage};
+use self::transfer::Transfer;
+use crate::codec::acse::UserDiagnostic;
+use crate::codec::codec::{Encode, Error, ErrorKind, Writer};
+use crate::codec::security::SystemTitle;
+use crate::codec::xdlms::{
+    Apdu, ApduTag, Conformance, ExceptionResponse, InvokeId, SecurityControl, ServiceError, StateError,
+};
+use crate::dlms::model::ObjectModel;
+use crate::dlms::security::frame::{HEAD, Protect, Sealed, plain_capacity};
+use crate::dlms::security::{Form, Frame, Refusal};
+use crate::time::{Duration, Instant};
+
+/// How long a client may take for its answer to the HLS challenge. The standard gives no number; a request and its
+/// answer take less than this on the slowest line in use (300 baud).
+pub const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Events kept until they are polled; older ones are dropped first.
+const EVENTS: usize = 4;
+
+/// Services the engine implements: what an [`Association`] row offers beyond is not offered.
+pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
+    Conformance::GENERAL_PROTECTION.bits()
+        | Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ.bits()
+        | Conformance::BLOCK_TRANSFER_WITH_SET_OR_WRITE.bits()
+        | Conformance::BLOCK_TRANSFER_WITH_ACTION.bits()
+        | Conformance::MULTIPLE_REFERENCES.bits()
+        | Conformance::DATA_NOTIFICATION.bits()
+        | Conformance::GET.bits()
+        | Conformance::SET.bits()
+        | Conformance::SELECTIVE_ACCESS.bits()
+        | Conformance::PRIORITY_MGMT_SUPPORTED.bits()
+        | Conformance::ACTION.bits(),
+);
+
+/// The two addresses of a request, as the link carried them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Client address (source of the request).
+    pub client_sap: u8,
+    /// Server address: the logical device.
+    pub server_sap: u16,
+}
+
+/// What happened, for logs and security events. No secrets in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// An association is open for services.
+    Associated {
+        /// With whom.
+        client_sap: u8,
+    },
+    /// An AARQ was refused, or the answer to the challenge was wrong.
+    Refused {
+        /// Who asked.
+        client_sap: u8,
+        /// What it was told.
+        diagnostic: UserDiagnostic,
+    },
+    /// A protected APDU was not opened.
+    SecurityAlarm {
+        /// From which client address.
+        client_sap: u8,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The association ended: released, replaced, timed out or its link went down.
+    Ended {
+        /// With whom it was.
+        client_sap: u8,
+    },
+    /// An answer could not be sent: no invocation counter is left.
+    CountersExhausted,
+}
+
+/// A server association engine. See the module documentation for the order of calls.
+#[derive(Debug)]
+pub struct Server<const N: usize, const LONG: usize> {
+    rx: [u8; N],
+    core: Core<N, LONG>,
+}
+
+/// Everything but the receive buffer, so that a deciphered request can be borrowed while it is carried out.
+#[derive(Debug)]
+struct Core<const N: usize, const LONG: usize> {
+    session: Option<Session>,
+    tx: Frame<N>,
+    long: [u8; LONG],
+    transfer: Transfer,
+    events: Deque<Event, EVENTS>,
+    deadline: Option<Instant>,
+}
+
+impl<const N: usize, const LONG: usize> Default for Server<N, LONG> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize, const LONG: usize> Server<N, LONG> {
+    /// An engine without an association. `N` is the largest APDU it takes (announced to the client) and, less 44 bytes,
+    /// the largest it sends.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            rx: [0; N],
+            core: Core {
+                session: None,
+                tx: Frame::new(),
+                long: [0; LONG],
+                transfer: Transfer::Idle,
+                events: Deque::new(),
+                deadline: None,
+            },
+        }
+    }
+
+    /// Handles one whole APDU from `peer`.
+    pub fn handle_bytes<M: ObjectModel + Custody>(
+        &mut self,
+        now: Instant,
+        peer: Peer,
+        apdu: &[u8],
+        meter: &mut M,
+    ) {
+        let Self { rx, core } = self;
+        core.tx.clear();
+        match apdu.first().copied().and_then(ApduTag::from_u8) {
+            Some(ApduTag::Aarq) => core.associate(now, peer, apdu, rx, meter),
+            Some(ApduTag::ReleaseRequest) => core.release(peer, apdu, rx, meter),
+            _ => core.service(now, peer, apdu, rx, meter),
+        }
+    }
+
+    /// The deadline has passed: an association nobody uses ends.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.core.deadline.is_some_and(|at| now >= at) {
+            self.core.end();
+        }
+    }
+
+    /// The link is gone and the association with it.
+    pub fn link_down(&mut self) {
+        self.core.tx.clear();
+        self.core.end();
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.core.events.pop_front()
+    }
+
+    /// One whole APDU to send to the peer of the last request. Borrowed until the next call; not sent means lost.
+    pub fn poll_transmit(&mut self) -> Option<&[u8]> {
+        self.core.tx.take()
+    }
+
+    /// When [`Server::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.core.deadline
+    }
+
+    /// The client address of the open association.
+    #[must_use]
+    pub fn associated(&self) -> Option<u8> {
+        let session = self.core.session.as_ref()?;
+        (session.stage == Stage::Associated).then_some(session.row.client_sap)
+    }
+}
+
+impl<const N: usize, const LONG: usize> Core<N, LONG> {
+    /// What goes into the tx buffer after the header room: the bound of every answer.
+    fn capacity(&self) -> usize {
+        let Some(session) = &self.session else { return Frame::<N>::BODY_MAX };
+        let total = match session.client_max_pdu {
+            0 => N,
+            n => usize::from(n).min(N),
+        };
+        plain_capacity(total, session.form, session.own_control()).min(N - HEAD - 12)
+    }
+
+    fn event(&mut self, event: Event) {
+        if self.events.is_full() {
+            let _ = self.events.pop_front();
+        }
+        let _ = self.events.push_back(event);
+    }
+
+    /// Ends the association, silently when there is none.
+    fn end(&mut self) {
+        self.transfer = Transfer::Idle;
+        self.deadline = None;
+        if let Some(session) = self.session.take()
+            && session.stage == Stage::Associated
+        {
+            self.event(Event::Ended { client_sap: session.row.client_sap });
+        }
+    }
+
+    /// A request for a service: opens it and carries it out.
+    fn service<M: ObjectModel + Custody>(
+        &mut self,
+        now: Instant,
+        peer: Peer,
+        apdu: &[u8],
+        rx: &mut [u8; N],
+        meter: &mut M,
+    ) {
+        let Some(session) = self.session.as_mut().filter(|s| s.row.client_sap == peer.client_sap) else {
+            return self.exception_plain(
+                StateError::ServiceNotAllowed,
+                ServiceError::OperationNotPossible,
+                None,
+            );
+        };
+        let plain = match Sealed::parse(apdu) {
+            Ok(Some(sealed)) => match unseal(session, &sealed, rx, meter) {
+                Ok(len) => rx.get(..len).unwrap_or(&[]),
+                Err(refusal) => return self.refuse_sealed(peer, refusal),
+            },
+            Ok(None) if session.row.policy.is_none() => {
+                session.form = Form::Plain;
+                session.control = SecurityControl::default();
+                apdu
+            }
+            Ok(None) => return self.refuse_sealed(peer, Refusal::Weak),
+            Err(error) => return self.refuse_sealed(peer, Refusal::Malformed(error)),
+        };
+        let inactivity = session.row.inactivity;
+        if session.stage == Stage::Associated {
+            self.deadline = (!inactivity.is_zero()).then(|| now + inactivity);
+        }
+        self.dispatch(now, plain, meter);
+    }
+
+    fn refuse_sealed(&mut self, peer: Peer, refusal: Refusal) {
+        self.event(Event::SecurityAlarm { client_sap: peer.client_sap, refusal });
+        let service_not_allowed = StateError::ServiceNotAllowed;
+        match refusal {
+            // A duplicated frame: its answer is on the way. An exception would be taken for the next request's answer.
+            Refusal::Replay { duplicate: true, .. } => {}
+            Refusal::Replay { expected, .. } => {
+                let error = ServiceError::InvocationCounterError;
+                self.exception_plain(service_not_allowed, error, Some(expected));
+            }
+            Refusal::Malformed(Error { kind: ErrorKind::BufferTooSmall { .. }, .. }) => {
+                self.exception_plain(service_not_allowed, ServiceError::PduTooLong, None);
+            }
+            Refusal::Malformed(_) => {
+                self.exception_plain(service_not_allowed, ServiceError::OtherReason, None);
+            }
+            Refusal::Weak | Refusal::BadTag | Refusal::WrongTitle | Refusal::WrongService => {
+                self.exception_plain(service_not_allowed, ServiceError::DecipheringError, None);
+            }
+        }
+    }
+
+    fn dispatch<M: ObjectModel + Custody>(&mut self, now: Instant, plain: &[u8], meter: &mut M) {
+        let body = plain.get(1..).unwrap_or(&[]);
+        let tag = plain.first().copied().and_then(ApduTag::from_u8);
+        let challenged = self.session.as_ref().is_some_and(|s| s.stage != Stage::Associated);
+        let handled = match tag {
+            // Green Book 9.2.7.2: while authentication is pending, only the reply to the challenge is allowed.
+            Some(ApduTag::ActionRequest) if challenged => self.hls_reply(now, body, meter),
+            _ if challenged => {
+                self.exception(StateError::ServiceNotAllowed, ServiceError::OperationNotPossible, meter);
+                Ok(())
+            }
+            Some(ApduTag::GetRequest) => self.get(body, meter),
+            Some(ApduTag::SetRequest) => self.set(body, meter),
+            Some(ApduTag::ActionRequest) => self.invoke(body, meter),
+            _ => {
+                self.exception(StateError::ServiceUnknown, ServiceError::ServiceNotSupported, meter);
+                Ok(())
+            }
+        };
+        if handled.is_err() {
+            self.exception(StateError::ServiceNotAllowed, ServiceError::OtherReason, meter);
+        }
+    }
+
+    /// True when the client negotiated all of `services`; sends the exception when not.
+    fn negotiated<M: Custody>(&mut self, services: Conformance, meter: &mut M) -> bool {
+        let ok = self.session.as_ref().is_some_and(|s| s.conformance.contains(services));
+        if !ok {
+            self.exception(StateError::ServiceUnknown, ServiceError::ServiceNotSupported, meter);
+        }
+        ok
+    }
+
+    /// Protects what is in the transmit buffer like the request was and makes it ready to go. An unconfirmed request
+    /// has no answer.
+    fn answer<M: Custody>(&mut self, invoke_id: InvokeId, meter: &mut M) {
+        if invoke_id.is_confirmed() {
+            self.send(meter);
+        } else {
+            self.tx.clear();
+        }
+    }
+
+    fn send<M: Custody>(&mut self, meter: &mut M) {
+        let Some(session) = &self.session else { return self.tx.clear() };
+        let cipher = match session.form {
+            Form::Plain => None,
+            form if form.is_dedicated() => session.dedicated.as_ref().map(|(cipher, _)| cipher),
+            _ => session.cipher.as_ref(),
+        };
+        if let Some(cipher) = cipher {
+            let Some(counter) = meter.next_counter(session.row.key_set) else {
+                self.tx.clear();
+                return self.event(Event::CountersExhausted);
+            };
+            let title: SystemTitle = meter.system_title();
+            let how = Protect { form: session.form, control: session.own_control(), title: &title, counter };
+            if self.tx.protect(cipher, how).is_err() {
+                return self.tx.clear();
+            }
+        }
+        self.tx.finish();
+    }
+
+    /// An exception-response. Only the general forms can protect one; with the service-specific ones it goes plain.
+    fn exception<M: Custody>(&mut self, state: StateError, service: ServiceError, meter: &mut M) {
+        if self.session.as_ref().is_some_and(|s| s.form.is_general()) {
+            self.build_exception(state, service, None);
+            self.send(meter);
+        } else {
+            self.exception_plain(state, service, None);
+        }
+    }
+
+    fn exception_plain(&mut self, state: StateError, service: ServiceError, counter: Option<u32>) {
+        self.build_exception(state, service, counter);
+        self.tx.finish();
+    }
+
+    fn build_exception(&mut self, state: StateError, service: ServiceError, counter: Option<u32>) {
+        let exception = ExceptionResponse {
+            state_error: state,
+            service_error: service,
+            expected_invocation_counter: counter,
+        };
+        // Seven bytes at most: they fit every buffer a frame can have.
+        let _ = self.tx.build(|w| Apdu::ExceptionResponse(exception).encode(w));
+    }
+
+    /// Builds an answer from parts of the codec.
+    fn build(
+        &mut self,
+        f: impl FnOnce(&mut dyn Writer) -> crate::codec::Result<()>,
+    ) -> crate::codec::Result<()> {
+        self.tx.build(|w| f(w))
+    }
+}
+
+/// Opens a protected APDU into `rx`, and remembers its counter and its form.
+fn unseal<M: Custody>(
+    session: &mut Session,
+    sealed: &Sealed<'_>,
+    rx: &mut [u8],
+    meter: &mut M,
+) -> Result<usize, Refusal> {
+    let policy = session.row.policy.global();
+    let key_set = session.row.key_set;
+    let len = if sealed.form.is_dedicated() {
+        let (cipher, floor) = session.dedicated.as_mut().ok_or(Refusal::Weak)?;
+        let len = sealed.open(cipher, policy, &session.peer, *floor, rx)?;
+        *floor = Some(sealed.counter);
+        len
+    } else {
+        let cipher = session.cipher.as_ref().ok_or(Refusal::Weak)?;
+        let floor = meter.last_seen(key_set, &session.peer);
+        let len = sealed.open(cipher, policy, &session.peer, floor, rx)?;
+        meter.accept(key_set, &session.peer, sealed.counter);
+        len
+    };
+    session.form = sealed.form;
+    session.control = sealed.control;
+    Ok(len)
+}

@@ -1,0 +1,69 @@
+//! DataNotification: values the meter sends unasked (Green Book 9.3.10).
+
+use super::Server;
+use super::custody::Custody;
+use crate::codec::axdr::DateTime;
+use crate::codec::codec::{Encode, Error, ErrorKind, Writer};
+use crate::codec::xdlms::{ApduTag, LongInvokeId, OptionalDateTime};
+use crate::dlms::security::frame::Protect;
+use crate::dlms::security::{Cipher, Form, KeyUsage};
+
+/// Why a notification was not built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushError {
+    /// The client address has no association row, or its keys are missing.
+    NoSuchClient,
+    /// An answer waits to be sent: poll and send that first.
+    Busy,
+    /// No invocation counter is left.
+    CountersExhausted,
+    /// The body failed or does not fit the buffer.
+    Body(Error),
+}
+
+impl<const N: usize, const LONG: usize> Server<N, LONG> {
+    /// Builds a DataNotification for `client_sap`; `body` writes one A-XDR value. It is protected with the global keys
+    /// as the client's association row demands, in general-glo-ciphering, for this service has no tag of its own.
+    /// [`Server::poll_transmit`] gives it out.
+    ///
+    /// # Errors
+    /// [`PushError`]; nothing is sent then.
+    pub fn notify<M: Custody>(
+        &mut self,
+        meter: &mut M,
+        client_sap: u8,
+        long_invoke_id: LongInvokeId,
+        time: Option<DateTime>,
+        body: impl FnOnce(&mut dyn Writer) -> crate::codec::Result<()>,
+    ) -> Result<(), PushError> {
+        if self.core.tx.is_ready() {
+            return Err(PushError::Busy);
+        }
+        let row = meter.association(client_sap).ok_or(PushError::NoSuchClient)?;
+        self.core
+            .tx
+            .build(|w| {
+                w.write_u8(ApduTag::DataNotification.as_u8())?;
+                w.write_u32(long_invoke_id.0)?;
+                OptionalDateTime(time).encode(w)?;
+                body(w)
+            })
+            .map_err(PushError::Body)?;
+        if !row.policy.is_none() {
+            let ek = meter.key(row.key_set, KeyUsage::GlobalUnicastEncryption);
+            let ak = meter.key(row.key_set, KeyUsage::Authentication);
+            let cipher = ek.zip(ak).and_then(|(ek, ak)| Cipher::new(row.policy.suite, &ek, &ak));
+            let cipher = cipher.ok_or(PushError::NoSuchClient)?;
+            let counter = meter.next_counter(row.key_set).ok_or(PushError::CountersExhausted)?;
+            let title = meter.system_title();
+            let control = row.policy.global().control();
+            let how = Protect { form: Form::GeneralGlo, control, title: &title, counter };
+            self.core.tx.protect(&cipher, how).map_err(PushError::Body)?;
+        }
+        if self.core.tx.is_empty() {
+            return Err(PushError::Body(Error::new(ErrorKind::InvalidLength, 0)));
+        }
+        self.core.tx.finish();
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! One association as the server holds it.
+
+use super::custody::Association;
+use crate::codec::cosem::AttributeAccess;
+use crate::codec::security::SystemTitle;
+use crate::codec::xdlms::{Conformance, SecurityControl};
+use crate::dlms::model::Caller;
+use crate::dlms::security::hls::Challenge;
+use crate::dlms::security::{Cipher, Form};
+
+/// Where an association stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// High-level security: challenges are exchanged, the client's answer is awaited.
+    Challenged { to_client: Challenge, to_server: Challenge },
+    /// Open for services.
+    Associated,
+}
+
+/// Everything that lives as long as an association.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub row: Association,
+    pub server_sap: u16,
+    pub stage: Stage,
+    /// Keyed with the global keys; absent when the association needs none.
+    pub cipher: Option<Cipher>,
+    /// Keyed with the key the client brought for this association, and the last counter accepted under it.
+    pub dedicated: Option<(Cipher, Option<u32>)>,
+    /// The client's system title; zeros when it gave none.
+    pub peer: SystemTitle,
+    pub conformance: Conformance,
+    /// Largest APDU the client takes; zero means no bound.
+    pub client_max_pdu: u16,
+    /// Largest APDU this server takes.
+    pub server_max_pdu: u16,
+    /// How the last request came: answers go the same way.
+    pub form: Form,
+    /// How the last request was protected.
+    pub control: SecurityControl,
+}
+
+impl Session {
+    pub fn caller(&self) -> Caller {
+        Caller {
+            client_sap: self.row.client_sap,
+            authenticated: self.row.mechanism.is_high_level() && self.stage == Stage::Associated,
+        }
+    }
+
+    /// The control byte of what this server sends.
+    pub fn own_control(&self) -> SecurityControl {
+        self.row.policy.global().control()
+    }
+
+    /// Whether the last request and the answer to come are protected as these access bits demand (attribute and method
+    /// access use the same bits). Signatures are not implemented, so a demand for one is never satisfied.
+    pub fn satisfies(&self, access: u8) -> bool {
+        let access = AttributeAccess::from_bits_truncate(access);
+        let own = if self.form == Form::Plain { SecurityControl::default() } else { self.own_control() };
+        let demands = [
+            (AttributeAccess::AUTHENTICATED_REQUEST, self.control.authenticated()),
+            (AttributeAccess::ENCRYPTED_REQUEST, self.control.encrypted()),
+            (AttributeAccess::AUTHENTICATED_RESPONSE, own.authenticated()),
+            (AttributeAccess::ENCRYPTED_RESPONSE, own.encrypted()),
+            (AttributeAccess::DIGITALLY_SIGNED_REQUEST, false),
+            (AttributeAccess::DIGITALLY_SIGNED_RESPONSE, false),
+        ];
+        demands.into_iter().all(|(bit, met)| met || !access.contains(bit))
+    }
+}
