@@ -1,0 +1,270 @@
+//! AARQ and AARE, the HLS passes, RLRQ and RLRE, from the client's side.
+
+use super::answer::{Action, Returned};
+use super::event::{Agreed, Error, StartError};
+use super::{Client, Happened, IMPLEMENTED, Pending, State};
+use crate::codec::acse::{Aare, Aarq, ApplicationContext, AuthMechanism, ReleaseReason, Rlrq};
+use crate::codec::axdr::Data;
+use crate::codec::codec::{Decode, Encode, Reader};
+use crate::codec::obis::Obis;
+use crate::codec::security::SystemTitle;
+use crate::codec::xdlms::{
+    ActionRequest, ActionResult, Apdu, ApduTag, ConfirmedServiceError, InitiateRequest, InitiateResponse,
+    InvokeId, MethodDescriptor,
+};
+use crate::dlms::security::frame::{Protect, Sealed};
+use crate::dlms::security::hls::{self, Challenge};
+use crate::dlms::security::{Frame, Key, Refusal};
+use crate::time::Instant;
+
+/// The current association object, 0.0.40.0.0.255, class 15: method 1 is reply_to_HLS_authentication.
+const REPLY_TO_HLS: MethodDescriptor = MethodDescriptor::new(15, Obis::new(0, 0, 40, 0, 0, 255), 1);
+
+impl<const N: usize, const LONG: usize> Client<N, LONG> {
+    /// Sends the AARQ. `challenge` is 8 to 64 fresh random bytes where the mechanism is a high-level one.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has left.
+    pub fn associate(&mut self, now: Instant, challenge: &[u8]) -> Result<(), StartError> {
+        if self.state != State::Idle {
+            return Err(StartError::WrongState);
+        }
+        let ciphered = !self.config.policy.is_none();
+        let high = self.config.mechanism.is_high_level();
+        if (ciphered || self.config.mechanism == AuthMechanism::HighGmac) && self.global.is_none() {
+            return Err(StartError::Configuration);
+        }
+        if self.config.policy.dedicated() && self.dedicated.is_none() {
+            return Err(StartError::Configuration);
+        }
+        let challenge = match self.config.mechanism {
+            AuthMechanism::None | AuthMechanism::Low => None,
+            AuthMechanism::HighGmac => Some(Challenge::new(challenge).ok_or(StartError::Configuration)?),
+            _ => return Err(StartError::Configuration),
+        };
+        self.conformance = self.config.conformance & IMPLEMENTED;
+        self.server_max_pdu = 0;
+        self.dedicated_counter = None;
+        let mut info = self.initiate_request()?;
+        let secret = match (self.config.mechanism, &self.config.secret) {
+            (AuthMechanism::Low, Some(secret)) => Some(secret.expose()),
+            (AuthMechanism::Low, None) => return Err(StartError::Configuration),
+            _ => None,
+        };
+        let authenticated = self.config.mechanism != AuthMechanism::None;
+        let aarq = Aarq {
+            application_context: Some(context(ciphered)),
+            calling_ap_title: (ciphered || high).then_some(&self.config.system_title.0[..]),
+            sender_acse_requirements: authenticated,
+            mechanism_name: authenticated.then_some(self.config.mechanism),
+            calling_authentication_value: challenge.as_ref().map(Challenge::as_bytes).or(secret),
+            user_information: info.take(),
+            ..Default::default()
+        };
+        self.tx.build(|w| aarq.encode(w)).map_err(|_| StartError::TooLong)?;
+        self.tx.finish();
+        self.state = State::Associating;
+        self.wait(now, Pending::Aare { challenge });
+        Ok(())
+    }
+
+    /// Releases the association. In a ciphered one the request carries a protected InitiateRequest, so that nobody else
+    /// can release it.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has left.
+    pub fn release(&mut self, now: Instant) -> Result<(), StartError> {
+        if self.state != State::Associated {
+            return Err(StartError::WrongState);
+        }
+        if self.pending != Pending::None {
+            return Err(StartError::Busy);
+        }
+        let mut info = if self.config.policy.is_none() { Frame::new() } else { self.initiate_request()? };
+        let rlrq = Rlrq { reason: Some(ReleaseReason::Normal), user_information: info.take() };
+        self.tx.build(|w| rlrq.encode(w)).map_err(|_| StartError::TooLong)?;
+        self.tx.finish();
+        self.state = State::Releasing;
+        self.wait(now, Pending::Release);
+        Ok(())
+    }
+
+    /// The InitiateRequest, protected with the global keys where there is protection at all.
+    fn initiate_request(&mut self) -> Result<Frame<160>, StartError> {
+        let request = InitiateRequest {
+            dedicated_key: self
+                .config
+                .dedicated_key
+                .as_ref()
+                .filter(|_| self.dedicated.is_some())
+                .map(Key::expose),
+            proposed_conformance: self.config.conformance & IMPLEMENTED,
+            client_max_receive_pdu_size: self.config.max_pdu.min(u16::try_from(N).unwrap_or(u16::MAX)),
+            ..Default::default()
+        };
+        let mut info = Frame::<160>::new();
+        info.build(|w| Apdu::InitiateRequest(request).encode(w)).map_err(|_| StartError::TooLong)?;
+        if let (Some(cipher), false) = (&self.global, self.config.policy.is_none()) {
+            let counter = self.counters.take().ok_or(StartError::CountersExhausted)?;
+            let form = self.service_form().global();
+            let how = Protect { form, control: self.control(), title: &self.config.system_title, counter };
+            info.protect(cipher, how).map_err(|_| StartError::TooLong)?;
+        }
+        info.finish();
+        Ok(info)
+    }
+
+    pub(super) fn handle_aare(&mut self, now: Instant, apdu: &[u8]) {
+        let Pending::Aare { challenge } = self.pending else { return };
+        if let Err(error) = self.accept_aare(now, apdu, challenge) {
+            self.fail(error);
+        }
+    }
+
+    fn accept_aare(&mut self, now: Instant, apdu: &[u8], challenge: Option<Challenge>) -> Result<(), Error> {
+        let aare = Aare::from_bytes(apdu).map_err(Error::Malformed)?;
+        let ciphered = !self.config.policy.is_none();
+        if !aare.is_accepted() {
+            if let Some([tag, rest @ ..]) = aare.user_information
+                && *tag == ApduTag::ConfirmedServiceError.as_u8()
+                && let Ok(error) = ConfirmedServiceError::from_bytes(rest)
+            {
+                return Err(Error::Initiate(error));
+            }
+            return Err(Error::Rejected { result: aare.result, diagnostic: aare.diagnostic });
+        }
+        if aare.application_context.is_some_and(|c| c != context(ciphered)) {
+            return Err(Error::Downgrade);
+        }
+        self.learn_title(&aare)?;
+        let information = match aare.user_information {
+            Some(bytes) => Some(self.open_initiate(bytes)?),
+            None => None,
+        };
+        if let Some(response) = information {
+            response.check_version().map_err(Error::Malformed)?;
+            self.conformance &= response.negotiated_conformance;
+            self.server_max_pdu = response.server_max_receive_pdu_size;
+        }
+        let Some(ours) = challenge else {
+            self.associated(information.is_none());
+            return Ok(());
+        };
+        // Some servers leave the diagnostic at 0 where HLS follows; the challenge tells.
+        let theirs = aare.responding_authentication_value.and_then(Challenge::new);
+        let theirs = theirs.ok_or(Error::Downgrade)?;
+        if theirs == ours || aare.mechanism_name.is_some_and(|m| m != self.config.mechanism) {
+            return Err(Error::Downgrade);
+        }
+        self.send_hls_reply(now, ours, &theirs).map_err(|e| match e {
+            StartError::CountersExhausted => Error::CountersExhausted,
+            _ => Error::TooLong,
+        })
+    }
+
+    fn learn_title(&mut self, aare: &Aare<'_>) -> Result<(), Error> {
+        let told = aare.responding_ap_title.and_then(|t| SystemTitle::from_slice(t).ok());
+        match (self.config.server_title, told) {
+            (Some(known), Some(told)) if known != told => Err(Error::Protection(Refusal::WrongTitle)),
+            (known, told) => {
+                self.server_title = told.or(known);
+                Ok(())
+            }
+        }
+    }
+
+    /// The InitiateResponse in the AARE; a plain one in a ciphered context is a downgrade.
+    fn open_initiate(&mut self, bytes: &[u8]) -> Result<InitiateResponse, Error> {
+        let ciphered = !self.config.policy.is_none();
+        let sealed = Sealed::parse(bytes).map_err(Error::Malformed)?;
+        let plain = match sealed {
+            None if ciphered => return Err(Error::Downgrade),
+            None => bytes,
+            Some(_) if !ciphered => return Err(Error::Unexpected),
+            Some(sealed) => {
+                let peer = self.server_title.ok_or(Error::Protection(Refusal::WrongTitle))?;
+                let cipher = self.global.as_ref().ok_or(Error::Downgrade)?;
+                let policy = self.config.policy.global();
+                let len = sealed
+                    .open(cipher, policy, &peer, self.peer_counter, &mut self.rx)
+                    .map_err(Error::Protection)?;
+                self.peer_counter = Some(sealed.counter);
+                self.rx.get(..len).unwrap_or(&[])
+            }
+        };
+        match plain {
+            [tag, rest @ ..] if *tag == ApduTag::InitiateResponse.as_u8() => {
+                InitiateResponse::decode(&mut Reader::new(rest)).map_err(Error::Malformed)
+            }
+            [tag, rest @ ..] if *tag == ApduTag::ConfirmedServiceError.as_u8() => {
+                Err(ConfirmedServiceError::from_bytes(rest).map_or_else(Error::Malformed, Error::Initiate))
+            }
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    fn associated(&mut self, user_information_missing: bool) {
+        self.state = State::Associated;
+        self.pending = Pending::None;
+        self.deadline = None;
+        self.happened = Some(Happened::Associated(Agreed {
+            conformance: self.conformance,
+            server_max_pdu: self.server_max_pdu,
+            server_title: self.server_title,
+            user_information_missing,
+        }));
+    }
+
+    /// Pass 3: our answer to the meter's challenge.
+    fn send_hls_reply(
+        &mut self,
+        now: Instant,
+        ours: Challenge,
+        theirs: &Challenge,
+    ) -> Result<(), StartError> {
+        let cipher = self.global.as_ref().ok_or(StartError::Configuration)?;
+        let counter = self.counters.take().ok_or(StartError::CountersExhausted)?;
+        let answer = hls::gmac_answer(cipher, &self.config.system_title, counter, theirs.as_bytes());
+        let invoke_id = self.next_invoke_id();
+        let request = ActionRequest::Normal {
+            invoke_id: InvokeId::confirmed(invoke_id),
+            descriptor: REPLY_TO_HLS,
+            parameters: Some(Data::OctetString(&answer)),
+        };
+        self.tx.build(|w| Apdu::ActionRequest(request).encode(w)).map_err(|_| StartError::TooLong)?;
+        self.send(self.service_form())?;
+        self.wait(now, Pending::Hls { invoke_id, challenge: ours });
+        Ok(())
+    }
+
+    /// Pass 4: the meter's answer to our challenge.
+    pub(super) fn handle_hls_answer(&mut self, id: u8, answer: &Action) {
+        let Pending::Hls { invoke_id, challenge } = self.pending else { return };
+        let Action::Result(result, returned) = answer else { return };
+        if id != invoke_id {
+            return;
+        }
+        if *result != ActionResult::Success {
+            return self.fail(Error::Action(*result));
+        }
+        let answer = match returned {
+            Returned::Value(range) => self.rx.get(range.clone()).and_then(|b| Data::from_bytes(b).ok()),
+            _ => None,
+        };
+        let verified = match (answer, &self.global, self.server_title) {
+            (Some(Data::OctetString(answer)), Some(cipher), Some(title)) => {
+                hls::gmac_verify(cipher, &title, challenge.as_bytes(), answer)
+            }
+            _ => false,
+        };
+        if verified {
+            self.associated(false);
+        } else {
+            self.fail(Error::NotAuthentic);
+        }
+    }
+}
+
+const fn context(ciphered: bool) -> ApplicationContext {
+    if ciphered { ApplicationContext::LogicalNameCiphered } else { ApplicationContext::LogicalName }
+}

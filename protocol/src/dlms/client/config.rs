@@ -1,0 +1,79 @@
+//! How a client presents itself and what it demands.
+
+use core::time::Duration;
+
+use crate::codec::acse::AuthMechanism;
+use crate::codec::xdlms::Conformance;
+use crate::dlms::security::{Form, Key, Secret, SecurityPolicy, SystemTitle};
+
+/// Services this client can use.
+pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
+    Conformance::GENERAL_PROTECTION.bits()
+        | Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ.bits()
+        | Conformance::BLOCK_TRANSFER_WITH_SET_OR_WRITE.bits()
+        | Conformance::BLOCK_TRANSFER_WITH_ACTION.bits()
+        | Conformance::MULTIPLE_REFERENCES.bits()
+        | Conformance::DATA_NOTIFICATION.bits()
+        | Conformance::EVENT_NOTIFICATION.bits()
+        | Conformance::GET.bits()
+        | Conformance::SET.bits()
+        | Conformance::SELECTIVE_ACCESS.bits()
+        | Conformance::PRIORITY_MGMT_SUPPORTED.bits()
+        | Conformance::ACTION.bits(),
+);
+
+/// Everything an association needs. Keys are wiped when it is dropped and never printed.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How we prove who we are: none, LLS or HLS-GMAC.
+    pub mechanism: AuthMechanism,
+    /// The LLS password.
+    pub secret: Option<Secret>,
+    /// The protection we apply and demand; [`SecurityPolicy::NONE`] asks for the context without ciphering. With the
+    /// dedicated key set, `dedicated_key` is handed over in the AARQ and used for everything after.
+    pub policy: SecurityPolicy,
+    /// Form of protected requests: [`Form::Glo`] or [`Form::GeneralGlo`].
+    pub form: Form,
+    /// Our system title. Half of every nonce: never two clients with one title under one key.
+    pub system_title: SystemTitle,
+    /// The meter's title when it is known beforehand; another one in the AARE is refused.
+    pub server_title: Option<SystemTitle>,
+    /// Global unicast encryption key.
+    pub encryption_key: Option<Key>,
+    /// Authentication key.
+    pub authentication_key: Option<Key>,
+    /// A fresh random key for this association only.
+    pub dedicated_key: Option<Key>,
+    /// The highest counter ever accepted from this meter under these keys.
+    pub peer_counter: Option<u32>,
+    /// Services proposed.
+    pub conformance: Conformance,
+    /// Largest APDU we say we take; at most the engine's `N`, and what is said when it is larger.
+    pub max_pdu: u16,
+    /// How long an answer may take, from the request (or from the last block) on.
+    pub response_timeout: Duration,
+    /// Most blocks of one value: a peer cannot keep us busy for ever.
+    pub blocks_max: u32,
+}
+
+impl Default for Config {
+    /// The public client: no authentication, no protection, 10 seconds per answer, values of at most 65,536 blocks.
+    fn default() -> Self {
+        Self {
+            mechanism: AuthMechanism::None,
+            secret: None,
+            policy: SecurityPolicy::NONE,
+            form: Form::Glo,
+            system_title: SystemTitle::default(),
+            server_title: None,
+            encryption_key: None,
+            authentication_key: None,
+            dedicated_key: None,
+            peer_counter: None,
+            conformance: IMPLEMENTED,
+            max_pdu: u16::MAX,
+            response_timeout: Duration::from_secs(10),
+            blocks_max: 65_536,
+        }
+    }
+}
