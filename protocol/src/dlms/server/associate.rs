@@ -94,13 +94,13 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         if aarq.application_context != Some(context(ciphered)) {
             return Err(UserDiagnostic::ApplicationContextNameNotSupported.into());
         }
+        let proof = check_mechanism(&row, aarq, meter)?;
         let needs_title = ciphered || row.mechanism == AuthMechanism::HighGmac;
         let title = aarq.calling_ap_title.and_then(|t| SystemTitle::from_slice(t).ok());
         if needs_title && title.is_none() {
             return Err(CALLING_TITLE_NOT_RECOGNISED.into());
         }
         let title = title.unwrap_or_default();
-        let proof = check_mechanism(&row, aarq, meter)?;
         let cipher = if needs_title {
             let key = |usage| meter.key(row.key_set, usage);
             let made = key(KeyUsage::GlobalUnicastEncryption)

@@ -1,0 +1,343 @@
+//! A small meter for the engines' tests, and a pair of engines on a pipe.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::codec::acse::AuthMechanism;
+use protocol::codec::axdr::Data;
+use protocol::codec::codec::{Decode, Encode, Writer};
+use protocol::codec::cosem::{AttributeAccess, MethodAccess};
+use protocol::codec::obis::Obis;
+use protocol::codec::xdlms::{ActionResult, Conformance, DataAccessResult, SelectiveAccess};
+use protocol::dlms::client::{Client, Config, Event, Failure};
+use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
+use protocol::dlms::security::{
+    CounterBlock, Form, Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle,
+};
+use protocol::dlms::server::{Association, Custody, Peer, Server};
+use protocol::time::Instant;
+
+pub const EK: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+pub const AK: [u8; 16] =
+    [0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF];
+pub const METER_TITLE: SystemTitle = SystemTitle(*b"MGW\0\0\0\0\x01");
+pub const CLIENT_TITLE: SystemTitle = SystemTitle(*b"MDMHES01");
+
+pub const NAME: Attribute = Attribute { class_id: 1, logical_name: Obis::new(0, 0, 42, 0, 0, 255), index: 2 };
+pub const NOTE: Attribute = Attribute { class_id: 1, logical_name: Obis::new(0, 0, 96, 1, 0, 255), index: 2 };
+pub const PROFILE: Attribute =
+    Attribute { class_id: 7, logical_name: Obis::new(1, 0, 99, 1, 0, 255), index: 2 };
+pub const NOTHING: Attribute = Attribute { class_id: 3, logical_name: Obis::new(1, 1, 1, 1, 1, 1), index: 2 };
+pub const COUNT: Method = Method { class_id: 9, logical_name: Obis::new(0, 0, 10, 0, 0, 255), index: 1 };
+pub const ECHO: Method = Method { class_id: 9, logical_name: Obis::new(0, 0, 10, 0, 0, 255), index: 2 };
+
+pub const PUBLIC: u8 = 16;
+pub const READER: u8 = 17;
+pub const VENDING: u8 = 18;
+/// GMAC without ciphering.
+pub const GMAC_PLAIN: u8 = 19;
+
+/// Objects, and everything that survives the engine.
+pub struct Meter {
+    pub note: Vec<u8>,
+    pub rows: u32,
+    /// How often the method COUNT ran.
+    pub count: u32,
+    pub counter: u32,
+    pub seen: BTreeMap<[u8; 8], u32>,
+    pub random: u8,
+    pub policy: SecurityPolicy,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            note: b"hello".to_vec(),
+            rows: 0,
+            count: 0,
+            counter: 0,
+            seen: BTreeMap::new(),
+            random: 0,
+            policy: SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0),
+        }
+    }
+}
+
+impl Custody for Meter {
+    fn system_title(&self) -> SystemTitle {
+        METER_TITLE
+    }
+
+    fn association(&self, client_sap: u8) -> Option<Association> {
+        let (mechanism, policy) = match client_sap {
+            PUBLIC => (AuthMechanism::None, SecurityPolicy::NONE),
+            READER => (AuthMechanism::Low, SecurityPolicy::NONE),
+            VENDING => (AuthMechanism::HighGmac, self.policy),
+            GMAC_PLAIN => (AuthMechanism::HighGmac, SecurityPolicy::NONE),
+            _ => return None,
+        };
+        Some(Association {
+            client_sap,
+            mechanism,
+            policy,
+            conformance: Conformance::all(),
+            key_set: 0,
+            instance: client_sap,
+            inactivity: Duration::from_secs(120),
+        })
+    }
+
+    fn secret(&self, client_sap: u8) -> Option<Secret> {
+        (client_sap == READER).then(|| Secret::new(b"Reader01").unwrap())
+    }
+
+    fn key(&self, _key_set: u8, usage: KeyUsage) -> Option<Key> {
+        match usage {
+            KeyUsage::GlobalUnicastEncryption => Some(Key::new(EK)),
+            KeyUsage::Authentication => Some(Key::new(AK)),
+            _ => None,
+        }
+    }
+
+    fn next_counter(&mut self, _key_set: u8) -> Option<u32> {
+        self.counter += 1;
+        Some(self.counter)
+    }
+
+    fn last_seen(&self, _key_set: u8, peer: &SystemTitle) -> Option<u32> {
+        self.seen.get(&peer.0).copied()
+    }
+
+    fn accept(&mut self, _key_set: u8, peer: &SystemTitle, counter: u32) {
+        assert!(self.seen.insert(peer.0, counter).is_none_or(|before| before < counter));
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.random = self.random.wrapping_mul(5).wrapping_add(77);
+            *byte = self.random;
+        }
+    }
+}
+
+/// Row `n` of the profile: time stamp and two counters.
+pub fn row(n: u32, out: &mut dyn Writer) -> protocol::codec::Result<()> {
+    out.write_bytes(&[2, 3])?;
+    Data::DoubleLongUnsigned(1_700_000_000 + 900 * n).encode(out)?;
+    Data::DoubleLongUnsigned(n * 17).encode(out)?;
+    Data::OctetString(&n.to_be_bytes()).encode(out)
+}
+
+impl ObjectModel for Meter {
+    fn get(
+        &mut self,
+        _caller: Caller,
+        at: Attribute,
+        selection: Option<SelectiveAccess<'_>>,
+        piece: u32,
+        out: &mut dyn Writer,
+    ) -> Result<Piece, DataAccessResult> {
+        let written = match at {
+            NAME => Data::OctetString(b"MGW0000000000001").encode(out),
+            NOTE => Data::OctetString(&self.note).encode(out),
+            PROFILE => {
+                // Entries from..=to where selected, else everything.
+                let (from, to) = match selection {
+                    None => (0, self.rows),
+                    Some(SelectiveAccess { selector: 2, parameters }) => {
+                        let field = |i| parameters.field(i).ok().and_then(|d| d.as_u64()).unwrap() as u32;
+                        (field(0) - 1, field(1).min(self.rows))
+                    }
+                    Some(_) => return Err(DataAccessResult::OtherReason),
+                };
+                if piece == 0 {
+                    out.write_u8(1).unwrap();
+                    out.write_length((to - from) as usize).unwrap();
+                    return Ok(if from == to { Piece::Last } else { Piece::More });
+                }
+                row(from + piece - 1, out).unwrap();
+                return Ok(if from + piece == to { Piece::Last } else { Piece::More });
+            }
+            _ => return Err(DataAccessResult::ObjectUndefined),
+        };
+        written.map(|()| Piece::Last).map_err(|_| DataAccessResult::OtherReason)
+    }
+
+    fn set(
+        &mut self,
+        _caller: Caller,
+        at: Attribute,
+        _selection: Option<SelectiveAccess<'_>>,
+        value: Data<'_>,
+    ) -> Result<(), DataAccessResult> {
+        assert_eq!(at, NOTE);
+        self.note = value.as_bytes().ok_or(DataAccessResult::TypeUnmatched)?.to_vec();
+        Ok(())
+    }
+
+    fn action(
+        &mut self,
+        _caller: Caller,
+        at: Method,
+        parameter: Option<Data<'_>>,
+        out: &mut dyn Writer,
+    ) -> Result<bool, ActionResult> {
+        match (at, parameter) {
+            (COUNT, _) => {
+                self.count += 1;
+                Ok(false)
+            }
+            (ECHO, Some(value)) => {
+                value.encode(out).map_err(|_| ActionResult::OtherReason)?;
+                Ok(true)
+            }
+            _ => Err(ActionResult::TypeUnmatched),
+        }
+    }
+
+    fn attribute_access(&self, caller: Caller, at: Attribute) -> AttributeAccess {
+        match at {
+            NAME => AttributeAccess::READ,
+            NOTE | PROFILE if caller.client_sap != PUBLIC => AttributeAccess::READ | AttributeAccess::WRITE,
+            _ => AttributeAccess::empty(),
+        }
+    }
+
+    fn method_access(&self, caller: Caller, at: Method) -> MethodAccess {
+        match at {
+            COUNT | ECHO if caller.client_sap != PUBLIC => MethodAccess::ACCESS,
+            _ => MethodAccess::empty(),
+        }
+    }
+}
+
+/// How a client associates.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    pub client_sap: u8,
+    pub form: Form,
+    pub dedicated: bool,
+}
+
+pub const WAYS: [Way; 7] = [
+    Way { client_sap: PUBLIC, form: Form::Plain, dedicated: false },
+    Way { client_sap: READER, form: Form::Plain, dedicated: false },
+    Way { client_sap: GMAC_PLAIN, form: Form::Plain, dedicated: false },
+    Way { client_sap: VENDING, form: Form::Glo, dedicated: false },
+    Way { client_sap: VENDING, form: Form::GeneralGlo, dedicated: false },
+    Way { client_sap: VENDING, form: Form::Glo, dedicated: true },
+    Way { client_sap: VENDING, form: Form::GeneralGlo, dedicated: true },
+];
+
+pub fn config(way: Way) -> Config {
+    let ciphered = way.client_sap == VENDING;
+    Config {
+        mechanism: match way.client_sap {
+            PUBLIC => AuthMechanism::None,
+            READER => AuthMechanism::Low,
+            _ => AuthMechanism::HighGmac,
+        },
+        secret: Some(Secret::new(b"Reader01").unwrap()),
+        policy: if ciphered {
+            SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0).with_dedicated(way.dedicated)
+        } else {
+            SecurityPolicy::NONE
+        },
+        form: way.form,
+        system_title: CLIENT_TITLE,
+        encryption_key: Some(Key::new(EK)),
+        authentication_key: Some(Key::new(AK)),
+        dedicated_key: way.dedicated.then(|| Key::new([0x5A; 16])),
+        ..Config::default()
+    }
+}
+
+/// What one request came to, with parts joined.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Associated,
+    Value(Vec<u8>),
+    Done,
+    Results(Vec<u8>),
+    Failed(Failure),
+    Released,
+    Silence,
+}
+
+/// A client and a meter with its server engine, joined by a pipe that loses nothing.
+pub struct Pair<const C: usize, const S: usize> {
+    pub client: Client<C, 8192>,
+    pub server: Server<S, 1024>,
+    pub meter: Meter,
+    pub peer: Peer,
+    pub now: Instant,
+    /// Every APDU that crossed, true for those of the client.
+    pub wire: Vec<(bool, Vec<u8>)>,
+}
+
+impl<const C: usize, const S: usize> Pair<C, S> {
+    pub fn new(config: Config, client_sap: u8) -> Self {
+        Self {
+            client: Client::new(config, CounterBlock::new(1, 1_000_000)),
+            server: Server::new(),
+            meter: Meter::default(),
+            peer: Peer { client_sap, server_sap: 1 },
+            now: Instant::from_millis(1000),
+            wire: Vec::new(),
+        }
+    }
+
+    /// Carries APDUs until the client has an outcome or nothing moves.
+    pub fn run(&mut self) -> Outcome {
+        let mut value = Vec::new();
+        loop {
+            match self.client.poll_event() {
+                None => {}
+                Some(Event::Associated(_)) => return Outcome::Associated,
+                Some(Event::Value { bytes, last }) => {
+                    value.extend_from_slice(bytes);
+                    if last {
+                        return Outcome::Value(value);
+                    }
+                }
+                Some(Event::Done) => return Outcome::Done,
+                Some(Event::Results(list)) => {
+                    return Outcome::Results(list.iter().map(|r| r.unwrap().as_u8()).collect());
+                }
+                Some(Event::Failed(failure)) => return Outcome::Failed(failure),
+                Some(Event::Released) => return Outcome::Released,
+                Some(other) => panic!("unexpected {other:?}"),
+            }
+            let Some(request) = self.client.poll_transmit().map(<[u8]>::to_vec) else {
+                return Outcome::Silence;
+            };
+            self.server.handle_bytes(self.now, self.peer, &request, &mut self.meter);
+            self.wire.push((true, request));
+            if let Some(answer) = self.server.poll_transmit().map(<[u8]>::to_vec) {
+                self.client.handle_bytes(self.now, &answer);
+                self.wire.push((false, answer));
+            }
+        }
+    }
+
+    pub fn associate(&mut self) -> Outcome {
+        self.client.associate(self.now, b"client's challenge").unwrap();
+        self.run()
+    }
+
+    pub fn get(&mut self, at: Attribute) -> Outcome {
+        self.client.get(self.now, at, None).unwrap();
+        self.run()
+    }
+}
+
+pub fn encoded(value: &Data<'_>) -> Vec<u8> {
+    let mut out = vec![0; 65536];
+    let mut w = protocol::codec::SliceWriter::new(&mut out);
+    value.encode(&mut w).unwrap();
+    w.as_slice().to_vec()
+}
+
+pub fn octets(bytes: &[u8]) -> Option<Vec<u8>> {
+    Data::from_bytes(bytes).ok()?.as_bytes().map(<[u8]>::to_vec)
+}
