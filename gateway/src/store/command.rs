@@ -177,6 +177,23 @@ pub async fn advance(
     insert_event(conn, command.id, &command.request.serial, command.request.kind, step).await
 }
 
+/// Notes whether a command is in a line's hands, without a step in its life: it was queued before and still is.
+///
+/// # Errors
+/// Store failures.
+pub async fn set_dispatched(
+    conn: &mut SqliteConnection,
+    id: i64,
+    dispatched: bool,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE command SET dispatched = ?2 WHERE id = ?1")
+        .bind(id)
+        .bind(i64::from(dispatched))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 async fn insert_event(
     conn: &mut SqliteConnection,
     id: i64,

@@ -1,0 +1,453 @@
+//! The command engine: a task that carries recorded commands to their lines and stores every step.
+//!
+//! Rule: intent before the first byte, result after it. A command is marked as handed over, durably, before its job is; so a
+//! crash at any instant leaves it either surely not sent or to be asked about.
+
+use super::life::{self, Attempt, Step, Then};
+use super::outcome::{self, Outcome};
+use super::router::{NoPlace, Place, Router};
+use crate::clock::Clock;
+use crate::session::work::{Ending, Facts, Job, Priority, Report, Serial, Work};
+use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
+use crate::store::meter::{BalanceHolder, Meter};
+use crate::store::{Store, StoreError, command};
+use crate::vending::Vending;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// Reports handled in one write.
+const BATCH_MAX: usize = 64;
+/// A line whose queue is full is tried again after this.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(100);
+/// How long a stop waits for what is on the wire. What is not finished by then is asked about after the next start.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// After a store failure: the disk may be full, and hammering it helps nobody.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A command that is not finished.
+#[derive(Debug, Clone)]
+struct Open {
+    command: Command,
+    meter: Meter,
+    step: Step,
+    tries: u32,
+    due: Instant,
+    in_flight: bool,
+}
+
+/// Commands of one lane and meter go one after the other, in the order they were recorded.
+fn lane(kind: CommandKind) -> u8 {
+    match kind {
+        CommandKind::DeliverToken => 0,
+        CommandKind::Disconnect | CommandKind::Reconnect => 1,
+        CommandKind::Read => 2,
+        CommandKind::Commission => 3,
+    }
+}
+
+/// Which commands to hand over now: per meter one at a time, per lane the oldest.
+fn plan(now: Instant, open: &BTreeMap<i64, Open>) -> Vec<i64> {
+    let mut busy: HashSet<&Serial> =
+        open.values().filter(|open| open.in_flight).map(|open| &open.command.request.serial).collect();
+    let mut seen = HashSet::new();
+    let mut chosen = Vec::new();
+    for (id, candidate) in open {
+        let serial = &candidate.command.request.serial;
+        let head = seen.insert((serial, lane(candidate.command.request.kind)));
+        if head && candidate.due <= now && busy.insert(serial) {
+            chosen.push(*id);
+        }
+    }
+    chosen
+}
+
+/// When the next command falls due.
+fn next_due(open: &BTreeMap<i64, Open>) -> Option<Instant> {
+    open.values().filter(|open| !open.in_flight).map(|open| open.due).min()
+}
+
+enum Message {
+    Sending(i64),
+    Report(i64, Box<Report>),
+}
+
+/// The engine; [`Engine::run`] is its task.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    vending: Vending,
+    clock: Clock,
+    router: Router,
+    /// Told each meter whose commissioning was verified.
+    commissioned: mpsc::UnboundedSender<Serial>,
+    open: BTreeMap<i64, Open>,
+    last_id: i64,
+}
+
+impl Engine {
+    /// Over these; `commissioned` is told each meter that is ready to be read.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        vending: Vending,
+        clock: Clock,
+        router: Router,
+        commissioned: mpsc::UnboundedSender<Serial>,
+    ) -> Self {
+        Self { store, vending, clock, router, commissioned, open: BTreeMap::new(), last_id: 0 }
+    }
+
+    /// Runs until `stop` becomes true, then finishes or parks what is on the wire.
+    ///
+    /// # Errors
+    /// Store failures at start; later ones are logged and tried again.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
+        let mut commits = self.store.commits();
+        let (tell, mut messages) = mpsc::channel(1024);
+        self.load(true).await?;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while !*stop.borrow() {
+            if let Err(error) = self.hand_over(&tell).await {
+                tracing::error!(%error, "commands could not be handed over");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            let due = next_due(&self.open);
+            tokio::select! {
+                changed = commits.changed() => {
+                    if changed.is_err() { break }
+                    if let Err(error) = self.load(false).await {
+                        tracing::error!(%error, "new commands could not be loaded");
+                    }
+                }
+                _ = messages.recv_many(&mut batch, BATCH_MAX) => self.take(&mut batch).await,
+                () = sleep_until(due) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        self.drain(tell, messages).await;
+        Ok(())
+    }
+
+    /// Loads commands recorded since the last time; at start, all that are open.
+    async fn load(&mut self, at_start: bool) -> Result<(), StoreError> {
+        for command in self.store.open_commands_after(self.last_id).await? {
+            self.last_id = self.last_id.max(command.id);
+            let Some((meter, _)) = self.store.meter(&command.request.serial.0).await? else { continue };
+            let step = life::resume(command.request.kind, command.dispatched);
+            let mut open = Open { command, meter, step, tries: 0, due: Instant::now(), in_flight: false };
+            if at_start && step == Step::Ask && open.command.state != CommandState::Unknown {
+                let line = "the gateway stopped while this was under way; the meter will be asked";
+                self.step_alone(&mut open, CommandState::Unknown, line).await?;
+            }
+            self.open.insert(open.command.id, open);
+        }
+        Ok(())
+    }
+
+    /// Writes one step of one command.
+    async fn step_alone(&self, open: &mut Open, state: CommandState, line: &str) -> Result<(), StoreError> {
+        let step = CommandEvent { state, at: self.clock.now(), evidence: vec![line.to_owned()] };
+        let command = open.command.clone();
+        let dispatched = command.dispatched;
+        self.store
+            .write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move { command::advance(conn, &command, &step, dispatched).await })
+            })
+            .await?;
+        open.command.state = state;
+        Ok(())
+    }
+
+    /// Hands over whatever is due: first durably marked, then sent.
+    async fn hand_over(&mut self, tell: &mpsc::Sender<Message>) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let mut places: Vec<(i64, Place, Work)> = Vec::new();
+        for id in plan(now, &self.open) {
+            if self.expire(id).await? {
+                continue;
+            }
+            let Some(open) = self.open.get(&id) else { continue };
+            let work = match self.work(open).await {
+                Ok(work) => work,
+                Err(reason) => {
+                    self.postpone(id, &reason).await?;
+                    continue;
+                }
+            };
+            match self.router.reserve(&open.command.request.serial) {
+                Ok(place) => places.push((id, place, work)),
+                Err(NoPlace::Full) => {
+                    if let Some(open) = self.open.get_mut(&id) {
+                        open.due = now + FULL_QUEUE_PAUSE;
+                    }
+                }
+                Err(NoPlace::Nobody(reason)) => self.postpone(id, &reason).await?,
+            }
+        }
+        self.mark(places.iter().map(|(id, ..)| *id).collect()).await?;
+        for (id, place, work) in places {
+            self.send(id, place, work, tell.clone());
+        }
+        Ok(())
+    }
+
+    /// Expires a command whose time is over, if nothing of it can have reached the meter.
+    async fn expire(&mut self, id: i64) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let Some(open) = self.open.get_mut(&id) else { return Ok(true) };
+        let late = open.command.request.not_after.is_some_and(|not_after| now > not_after);
+        if !late || open.step == Step::Ask {
+            return Ok(false);
+        }
+        let mut open = open.clone();
+        open.command.dispatched = false;
+        let line = "its time was over before anything could be sent";
+        self.step_alone(&mut open, CommandState::Expired, line).await?;
+        self.open.remove(&id);
+        Ok(true)
+    }
+
+    /// Tries a command later, and says why if that is news.
+    async fn postpone(&mut self, id: i64, reason: &str) -> Result<(), StoreError> {
+        let Some(mut open) = self.open.get(&id).cloned() else { return Ok(()) };
+        open.due = Instant::now() + life::pause(open.tries);
+        open.tries += 1;
+        if open.command.outcome.as_deref() != Some(reason) {
+            open.command.outcome = Some(reason.to_owned());
+            let state = open.command.state;
+            self.step_alone(&mut open, state, reason).await?;
+        }
+        self.open.insert(id, open);
+        Ok(())
+    }
+
+    /// What the line is to do.
+    async fn work(&self, open: &Open) -> Result<Work, String> {
+        Ok(match (open.command.request.kind, open.step) {
+            (CommandKind::Commission, _) => Work::Commission,
+            (CommandKind::Read, _) => Work::Read,
+            (CommandKind::Disconnect | CommandKind::Reconnect, Step::Ask) => Work::Read,
+            (CommandKind::Disconnect, Step::Act) => Work::Disconnect,
+            (CommandKind::Reconnect, Step::Act) => Work::Reconnect,
+            (CommandKind::DeliverToken, step) => {
+                let id = open.command.request.token_id.ok_or("a delivery without a token")?;
+                let token = self.store.stored_token(id).await.map_err(|error| error.to_string())?;
+                let token = token.ok_or("its token is not in the store")?;
+                let digits = self.vending.digits(&token).map_err(|error| error.to_string())?;
+                if step == Step::Ask { Work::AskToken(digits) } else { Work::DeliverToken(digits) }
+            }
+        })
+    }
+
+    /// Marks commands as handed over, durably, before they are. A question changes nothing at the meter and its command was
+    /// marked before.
+    async fn mark(&mut self, ids: Vec<i64>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let commands: Vec<Command> = ids
+            .iter()
+            .filter_map(|id| self.open.get(id))
+            .filter(|open| open.step == Step::Act)
+            .map(|open| open.command.clone())
+            .collect();
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let acting: Vec<i64> = commands.iter().map(|command| command.id).collect();
+        self.store
+            .write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    for command in &commands {
+                        if command.state == CommandState::Queued {
+                            command::set_dispatched(conn, command.id, true).await?;
+                        } else {
+                            let step =
+                                CommandEvent { state: CommandState::Queued, at: now, evidence: Vec::new() };
+                            command::advance(conn, command, &step, true).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        for id in acting {
+            if let Some(open) = self.open.get_mut(&id) {
+                open.command.state = CommandState::Queued;
+                open.command.dispatched = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a job over and has its answers told to the engine.
+    fn send(&mut self, id: i64, place: Place, work: Work, tell: mpsc::Sender<Message>) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.in_flight = true;
+        let request = &open.command.request;
+        let acts = open.step == Step::Act;
+        let (report, answer) = oneshot::channel();
+        let (sending, first_byte) = oneshot::channel();
+        tracing::info!(
+            command = id,
+            meter = request.serial.0,
+            correlation = request.correlation,
+            kind = request.kind.as_str(),
+            asks = !acts,
+            "handed to its line"
+        );
+        let urgent = !matches!(request.kind, CommandKind::Read | CommandKind::Commission);
+        place.send(Job {
+            meter: request.serial.clone(),
+            work,
+            priority: if urgent { Priority::Command } else { Priority::OnDemand },
+            not_after: if acts { request.not_after } else { None },
+            correlation: request.correlation.clone(),
+            report,
+            sending: acts.then_some(sending),
+        });
+        let clock = self.clock;
+        tokio::spawn(async move {
+            if first_byte.await.is_ok() {
+                // The engine has gone only when the gateway stops; the store then says what is to be asked.
+                let _ = tell.send(Message::Sending(id)).await;
+            }
+            let report = answer.await.unwrap_or_else(|_| lost(clock));
+            let _ = tell.send(Message::Report(id, Box::new(report))).await;
+        });
+    }
+
+    /// Stores what a batch of messages means, in one write, and decides what comes next.
+    async fn take(&mut self, batch: &mut Vec<Message>) {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for message in batch.drain(..) {
+            let outcome = match message {
+                Message::Sending(id) => self.sending(id),
+                Message::Report(id, report) => self.settle(id, *report),
+            };
+            outcomes.extend(outcome);
+        }
+        // What was seen must not be forgotten: as long as the store refuses, nothing else is done.
+        loop {
+            let write = outcomes.clone();
+            let stored = self
+                .store
+                .write::<_, StoreError, _>(move |conn| {
+                    Box::pin(async move {
+                        for outcome in &write {
+                            outcome.store(conn).await?;
+                        }
+                        Ok(())
+                    })
+                })
+                .await;
+            match stored {
+                Ok(()) => break,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%error, "what meters answered could not be stored");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+            }
+        }
+        for outcome in outcomes {
+            outcome.log();
+            if outcome.is_commissioned() {
+                // Without a scheduler nobody needs to know.
+                let _ = self.commissioned.send(outcome.command.request.serial.clone());
+            }
+        }
+    }
+
+    fn sending(&mut self, id: i64) -> Option<Outcome> {
+        let open = self.open.get_mut(&id)?;
+        let command = open.command.clone();
+        open.command.state = CommandState::Sending;
+        let step = CommandEvent { state: CommandState::Sending, at: self.clock.now(), evidence: Vec::new() };
+        Some(Outcome {
+            command,
+            meter: open.meter.clone(),
+            steps: vec![step],
+            dispatched: true,
+            report: None,
+        })
+    }
+
+    fn settle(&mut self, id: i64, report: Report) -> Option<Outcome> {
+        let open = self.open.get_mut(&id)?;
+        let attempt = Attempt {
+            kind: open.command.request.kind,
+            state: open.command.state,
+            step: open.step,
+            tries: open.tries,
+            serial: &open.meter.serial.0,
+            expects_prepaid: open.meter.balance == BalanceHolder::Meter,
+        };
+        let verdict = life::settle(&attempt, &report);
+        let steps = outcome::steps(&verdict.states, &report, &open.command);
+        let mut outcome = Outcome {
+            command: open.command.clone(),
+            meter: open.meter.clone(),
+            steps,
+            dispatched: true,
+            report: Some(report),
+        };
+        let (step, wait) = match verdict.then {
+            Then::Finish => {
+                self.open.remove(&id);
+                return Some(outcome);
+            }
+            Then::Act(wait) => (Step::Act, wait),
+            Then::Ask(wait) => (Step::Ask, wait),
+        };
+        if let Some((state, line)) = verdict.states.last() {
+            open.command.state = *state;
+            open.command.outcome = Some(line.clone());
+        }
+        open.in_flight = false;
+        open.tries += 1;
+        open.step = step;
+        open.due = Instant::now() + wait;
+        // To be done again means that it was not done: only what has to be asked about may have been.
+        open.command.dispatched = step == Step::Ask;
+        outcome.dispatched = open.command.dispatched;
+        Some(outcome)
+    }
+
+    /// Waits a little for what is on the wire; what does not come back is asked about after the next start.
+    async fn drain(&mut self, tell: mpsc::Sender<Message>, mut messages: mpsc::Receiver<Message>) {
+        drop(tell);
+        let deadline = Instant::now() + STOP_PATIENCE;
+        let mut batch = Vec::new();
+        while self.open.values().any(|open| open.in_flight) {
+            match tokio::time::timeout_at(deadline, messages.recv_many(&mut batch, BATCH_MAX)).await {
+                Ok(count) if count > 0 => self.take(&mut batch).await,
+                _ => break,
+            }
+        }
+        let parked = self.open.values().filter(|open| open.in_flight).count();
+        tracing::info!(parked, open = self.open.len(), "the command engine has stopped");
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The line's task dropped the job without an answer. The meter may have acted.
+fn lost(clock: Clock) -> Report {
+    let now = clock.now();
+    Report {
+        ending: Ending::Unknown { reason: "the line's task gave no answer".to_owned() },
+        facts: Facts::default(),
+        started: now,
+        ended: now,
+        evidence: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

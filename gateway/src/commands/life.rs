@@ -1,0 +1,294 @@
+//! The life of a command, as one pure function: what a report means, and what comes next.
+//!
+//! | kind | done | rejected | not sent | unknown |
+//! |---|---|---|---|---|
+//! | read | verified | rejected | again, then expired | again, then expired |
+//! | commission | verified, if it is the right meter in the right mode | rejected | again | again |
+//! | deliver token | accepted, verified | rejected; `Used` means the meter has it | again | ask the meter |
+//! | deliver token, asking | accepted, verified | rejected, or not got it: send the same token again | ask again | ask again |
+//! | disconnect, reconnect | verified if the relay is as wanted, else read again | rejected | again | read the relay |
+//! | disconnect, reconnect, asking | verified, or again if the relay is not as wanted | ask again | ask again | ask again |
+
+use crate::session::work::{Ending, Facts, RelayState, Report};
+use crate::store::command::{CommandKind, CommandState};
+use std::time::Duration;
+
+/// What was asked of the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// To do it.
+    Act,
+    /// To find out whether it was done.
+    Ask,
+}
+
+/// One attempt, as the decision needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// What the command is.
+    pub kind: CommandKind,
+    /// Where it stands.
+    pub state: CommandState,
+    /// What was asked of the line.
+    pub step: Step,
+    /// Attempts before this one.
+    pub tries: u32,
+    /// The meter's serial number.
+    pub serial: &'a str,
+    /// The meter must be in prepayment mode (N04).
+    pub expects_prepaid: bool,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Finish,
+    /// Do it (again), after this time.
+    Act(Duration),
+    /// Ask the meter, after this time.
+    Ask(Duration),
+}
+
+/// What a report means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The states gone through, each with a line for a person.
+    pub states: Vec<(CommandState, String)>,
+    /// What comes next.
+    pub then: Then,
+}
+
+/// Result code `UsedError` of IEC 62055-52: the token is in the meter's memory of accepted tokens.
+const STS_USED: u8 = 10;
+/// Result codes that pass with time: token lockout, not ready.
+const STS_PASSING: [u8; 2] = [15, 16];
+/// Token gateway status codes, class 115 attribute 6.
+const STATUS_EXECUTED: u8 = 3;
+const STATUS_REFUSED: std::ops::RangeInclusive<u8> = 4..=7;
+
+/// A read is tried this often before it expires: somebody is waiting.
+const READ_TRIES: u32 = 3;
+/// A relay is commanded this often before it is declared not to act (N05).
+const RELAY_TRIES: u32 = 4;
+
+/// The pause before another attempt: doubling from a quarter of a second to a minute. Our own choice: short enough for a demo
+/// and a lost frame, long enough that a dead meter costs its line nothing noticeable.
+#[must_use]
+pub fn pause(tries: u32) -> Duration {
+    Duration::from_millis(250u64 << tries.min(8)).min(Duration::from_mins(1))
+}
+
+/// What `report` means for the command.
+#[must_use]
+pub fn settle(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match attempt.kind {
+        CommandKind::Read | CommandKind::Commission => settle_read(attempt, report),
+        CommandKind::DeliverToken => match attempt.step {
+            Step::Act => settle_delivery(attempt, report),
+            Step::Ask => settle_token_question(attempt, report),
+        },
+        CommandKind::Disconnect | CommandKind::Reconnect => match attempt.step {
+            Step::Act => settle_switch(attempt, report),
+            Step::Ask => settle_relay_question(attempt, report),
+        },
+    }
+}
+
+/// Where a command goes on that was open when the gateway stopped. One that had been handed to a line may have been done.
+#[must_use]
+pub fn resume(kind: CommandKind, dispatched: bool) -> Step {
+    match kind {
+        CommandKind::Read | CommandKind::Commission => Step::Act,
+        _ if dispatched => Step::Ask,
+        _ => Step::Act,
+    }
+}
+
+fn one(state: CommandState, line: impl Into<String>, then: Then) -> Verdict {
+    Verdict { states: vec![(state, line.into())], then }
+}
+
+fn done(accepted: impl Into<String>, verified: impl Into<String>) -> Verdict {
+    Verdict {
+        states: vec![(CommandState::Accepted, accepted.into()), (CommandState::Verified, verified.into())],
+        then: Then::Finish,
+    }
+}
+
+fn rejected(reason: impl Into<String>) -> Verdict {
+    one(CommandState::Rejected, reason, Then::Finish)
+}
+
+fn act_again(attempt: &Attempt<'_>, reason: &str) -> Verdict {
+    one(CommandState::Queued, reason, Then::Act(pause(attempt.tries)))
+}
+
+fn ask_again(attempt: &Attempt<'_>, reason: &str) -> Verdict {
+    // A relay command that was accepted stays so while its effect is being looked for.
+    let state =
+        if attempt.state == CommandState::Accepted { CommandState::Accepted } else { CommandState::Unknown };
+    one(state, reason, Then::Ask(pause(attempt.tries)))
+}
+
+fn settle_read(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match &report.ending {
+        Ending::Done => match wrong_meter(attempt, &report.facts) {
+            Some(reason) => rejected(reason),
+            None => one(CommandState::Verified, describe(&report.facts), Then::Finish),
+        },
+        Ending::Rejected { reason, .. } => rejected(reason),
+        Ending::NotSent { reason } | Ending::Unknown { reason } => {
+            if attempt.kind == CommandKind::Read && attempt.tries + 1 >= READ_TRIES {
+                return one(
+                    CommandState::Expired,
+                    format!("no answer in {READ_TRIES} attempts: {reason}"),
+                    Then::Finish,
+                );
+            }
+            act_again(attempt, reason)
+        }
+    }
+}
+
+/// Commissioning is complete only when the right meter is there and its prepayment mode was read back (N04).
+fn wrong_meter(attempt: &Attempt<'_>, facts: &Facts) -> Option<String> {
+    if let Some(found) = facts.serial.as_deref().filter(|found| *found != attempt.serial) {
+        return Some(format!("the meter at this address is {found}, not {}", attempt.serial));
+    }
+    if attempt.kind == CommandKind::Commission && attempt.expects_prepaid && facts.prepaid != Some(true) {
+        return Some("the meter is not in prepayment mode".to_owned());
+    }
+    None
+}
+
+fn settle_delivery(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match &report.ending {
+        Ending::Done => done("the meter accepted the token", describe(&report.facts)),
+        Ending::Rejected { code: Some(STS_USED), .. } => {
+            done("the meter has this token already", describe(&report.facts))
+        }
+        Ending::Rejected { reason, code: Some(code) } if STS_PASSING.contains(code) => {
+            act_again(attempt, reason)
+        }
+        Ending::Rejected { reason, .. } => rejected(reason),
+        Ending::NotSent { reason } => act_again(attempt, reason),
+        Ending::Unknown { reason } => {
+            one(CommandState::Unknown, format!("{reason}; the meter will be asked"), Then::Ask(pause(0)))
+        }
+    }
+}
+
+fn settle_token_question(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    let facts = &report.facts;
+    let accepted = || done("asked: the meter has accepted this token", describe(facts));
+    match (facts.token_is_ours, facts.token_status) {
+        (Some(false), _) => {
+            let line = "asked: the meter has not got this token; the same token is sent again";
+            return one(CommandState::Queued, line, Then::Act(Duration::ZERO));
+        }
+        (Some(true), Some((STATUS_EXECUTED, _))) => return accepted(),
+        (Some(true), Some((code, STS_USED))) if STATUS_REFUSED.contains(&code) => return accepted(),
+        (Some(true), Some((code, result))) if STATUS_REFUSED.contains(&code) => {
+            if STS_PASSING.contains(&result) {
+                return act_again(attempt, "asked: the meter could not take the token yet");
+            }
+            return rejected(match &report.ending {
+                Ending::Rejected { reason, .. } => reason.clone(),
+                _ => format!("asked: the meter refused this token, status {code}, result {result}"),
+            });
+        }
+        _ => {}
+    }
+    match &report.ending {
+        Ending::Done => accepted(),
+        Ending::Rejected { code: Some(STS_USED), .. } => accepted(),
+        Ending::Rejected { reason, .. } | Ending::NotSent { reason } | Ending::Unknown { reason } => {
+            ask_again(attempt, reason)
+        }
+    }
+}
+
+/// Whether a relay is as the command wants it. A reconnected meter may wait for a person to close it (N03).
+fn as_wanted(kind: CommandKind, relay: RelayState) -> bool {
+    match kind {
+        CommandKind::Disconnect => !relay.output_closed,
+        _ => relay.output_closed || relay.control_state == Some(2),
+    }
+}
+
+fn settle_switch(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match (&report.ending, report.facts.relay) {
+        (Ending::Done, Some(relay)) if as_wanted(attempt.kind, relay) => {
+            done("the meter accepted the command", describe(&report.facts))
+        }
+        (Ending::Done, _) => one(
+            CommandState::Accepted,
+            "the meter accepted the command; the relay is not yet as wanted",
+            Then::Ask(pause(attempt.tries)),
+        ),
+        (Ending::Rejected { reason, .. }, _) => rejected(reason),
+        (Ending::NotSent { reason }, _) => act_again(attempt, reason),
+        (Ending::Unknown { reason }, _) => {
+            one(CommandState::Unknown, format!("{reason}; the relay will be read"), Then::Ask(pause(0)))
+        }
+    }
+}
+
+fn settle_relay_question(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match (&report.ending, report.facts.relay) {
+        (Ending::Done, Some(relay)) if as_wanted(attempt.kind, relay) => {
+            let seen = describe(&report.facts);
+            if attempt.state == CommandState::Accepted {
+                return one(CommandState::Verified, seen, Then::Finish);
+            }
+            done("asked: the relay is as wanted", seen)
+        }
+        (Ending::Done, Some(_)) if attempt.tries >= RELAY_TRIES => {
+            rejected(format!("the relay does not follow: {}", describe(&report.facts)))
+        }
+        (Ending::Done, Some(_)) => act_again(attempt, "asked: the relay is not as wanted; commanded again"),
+        (Ending::Done, None) => ask_again(attempt, "the relay could not be sensed"),
+        (Ending::Rejected { reason, .. } | Ending::NotSent { reason } | Ending::Unknown { reason }, _) => {
+            ask_again(attempt, reason)
+        }
+    }
+}
+
+/// What was read, in one line.
+#[must_use]
+pub fn describe(facts: &Facts) -> String {
+    let mut parts = Vec::new();
+    if let Some(relay) = facts.relay {
+        let control = match relay.control_state {
+            Some(0) => ", disconnected",
+            Some(1) => ", connected",
+            Some(2) => ", ready for reconnection",
+            _ => "",
+        };
+        let contact = if relay.output_closed { "closed" } else { "open" };
+        parts.push(format!("relay sensed {contact}{control}"));
+    }
+    if let Some(reason) = &facts.relay_reason {
+        parts.push(format!("reason {reason}"));
+    }
+    if let Some(credit) = facts.credit_wh {
+        parts.push(format!("credit {credit} Wh"));
+    }
+    if let Some(import) = facts.import_wh {
+        parts.push(format!("import {import} Wh"));
+    }
+    if let Some(power) = facts.power_w {
+        parts.push(format!("power {power} W"));
+    }
+    if let Some(prepaid) = facts.prepaid {
+        parts.push((if prepaid { "prepayment mode" } else { "credit mode" }).to_owned());
+    }
+    if let Some(offset) = facts.clock_offset_s {
+        parts.push(format!("clock off by {offset} s"));
+    }
+    if parts.is_empty() { "read back".to_owned() } else { format!("read back: {}", parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+use super::*;
+use jiff::Timestamp;
+
+fn attempt(kind: CommandKind, step: Step) -> Attempt<'static> {
+    Attempt {
+        kind,
+        state: CommandState::Sending,
+        step,
+        tries: 0,
+        serial: "01000000017",
+        expects_prepaid: true,
+    }
+}
+
+fn report(ending: Ending, facts: Facts) -> Report {
+    Report {
+        ending,
+        facts,
+        started: Timestamp::UNIX_EPOCH,
+        ended: Timestamp::UNIX_EPOCH,
+        evidence: Vec::new(),
+    }
+}
+
+fn states(verdict: &Verdict) -> Vec<CommandState> {
+    verdict.states.iter().map(|(state, _)| *state).collect()
+}
+
+fn unknown() -> Ending {
+    Ending::Unknown { reason: "no answer in 5 s".into() }
+}
+
+fn refused(code: u8) -> Ending {
+    Ending::Rejected { reason: format!("result {code}"), code: Some(code) }
+}
+
+fn token_facts(is_ours: bool, code: u8, result: u8) -> Facts {
+    Facts { token_is_ours: Some(is_ours), token_status: Some((code, result)), ..Facts::default() }
+}
+
+fn relay_facts(output_closed: bool, control_state: u8) -> Facts {
+    Facts {
+        relay: Some(RelayState { output_closed, control_state: Some(control_state) }),
+        ..Facts::default()
+    }
+}
+
+const DELIVER: CommandKind = CommandKind::DeliverToken;
+
+#[test]
+fn a_delivery_that_was_read_back_is_accepted_and_verified() {
+    let verdict = settle(&attempt(DELIVER, Step::Act), &report(Ending::Done, Facts::default()));
+    assert_eq!(states(&verdict), [CommandState::Accepted, CommandState::Verified]);
+    assert_eq!(verdict.then, Then::Finish);
+}
+
+#[test]
+fn a_lost_answer_is_unknown_and_the_meter_is_asked_not_sent_to() {
+    let verdict = settle(&attempt(DELIVER, Step::Act), &report(unknown(), Facts::default()));
+    assert_eq!(states(&verdict), [CommandState::Unknown]);
+    assert!(matches!(verdict.then, Then::Ask(_)));
+}
+
+#[test]
+fn the_same_token_is_sent_again_only_after_the_meter_said_it_has_not_got_it() {
+    let ask = attempt(DELIVER, Step::Ask);
+    let verdict = settle(&ask, &report(Ending::Done, token_facts(false, 3, 1)));
+    assert_eq!((states(&verdict), verdict.then), (vec![CommandState::Queued], Then::Act(Duration::ZERO)));
+    for ending in [unknown(), Ending::NotSent { reason: "line down".into() }] {
+        let verdict = settle(&ask, &report(ending, Facts::default()));
+        assert_eq!(states(&verdict), [CommandState::Unknown]);
+        assert!(matches!(verdict.then, Then::Ask(_)));
+    }
+}
+
+#[test]
+fn a_meter_that_has_taken_the_token_settles_the_question() {
+    let ask = attempt(DELIVER, Step::Ask);
+    for facts in [token_facts(true, 3, 1), token_facts(true, 6, STS_USED)] {
+        let verdict = settle(&ask, &report(Ending::Done, facts));
+        assert_eq!(states(&verdict), [CommandState::Accepted, CommandState::Verified]);
+    }
+    let verdict = settle(&ask, &report(Ending::Done, token_facts(true, 5, 13)));
+    assert_eq!(states(&verdict), [CommandState::Rejected]);
+    let verdict = settle(&ask, &report(Ending::Done, token_facts(true, 8, 0)));
+    assert_eq!(states(&verdict).last(), Some(&CommandState::Verified), "done is the session's own word");
+}
+
+#[test]
+fn used_means_the_meter_has_it_and_other_refusals_are_final() {
+    let act = attempt(DELIVER, Step::Act);
+    let verdict = settle(&act, &report(refused(STS_USED), Facts::default()));
+    assert_eq!(states(&verdict), [CommandState::Accepted, CommandState::Verified]);
+    let verdict = settle(&act, &report(refused(13), Facts::default()));
+    assert_eq!((states(&verdict), verdict.then), (vec![CommandState::Rejected], Then::Finish));
+    let verdict = settle(&act, &report(refused(15), Facts::default()));
+    assert_eq!(states(&verdict), [CommandState::Queued], "a lockout passes");
+}
+
+#[test]
+fn a_disconnect_ends_only_with_the_contact_seen_open() {
+    let act = attempt(CommandKind::Disconnect, Step::Act);
+    let verdict = settle(&act, &report(Ending::Done, relay_facts(false, 0)));
+    assert_eq!(states(&verdict), [CommandState::Accepted, CommandState::Verified]);
+    let verdict = settle(&act, &report(Ending::Done, relay_facts(true, 0)));
+    assert_eq!(states(&verdict), [CommandState::Accepted], "the logic says open, the contact does not");
+    assert!(matches!(verdict.then, Then::Ask(_)));
+}
+
+#[test]
+fn a_relay_that_never_follows_is_reported_and_not_commanded_for_ever() {
+    let mut ask = attempt(CommandKind::Disconnect, Step::Ask);
+    let stuck = report(Ending::Done, relay_facts(true, 0));
+    assert!(matches!(settle(&ask, &stuck).then, Then::Act(_)));
+    ask.tries = RELAY_TRIES;
+    let verdict = settle(&ask, &stuck);
+    assert_eq!(states(&verdict), [CommandState::Rejected]);
+    assert!(verdict.states[0].1.contains("does not follow: read back: relay sensed closed"));
+}
+
+#[test]
+fn a_reconnected_meter_may_wait_for_a_person() {
+    let act = attempt(CommandKind::Reconnect, Step::Act);
+    let verdict = settle(&act, &report(Ending::Done, relay_facts(false, 2)));
+    assert_eq!(states(&verdict), [CommandState::Accepted, CommandState::Verified]);
+    assert!(verdict.states[1].1.contains("ready for reconnection"));
+}
+
+#[test]
+fn an_accepted_relay_command_stays_accepted_while_its_effect_is_looked_for() {
+    let ask = Attempt { state: CommandState::Accepted, ..attempt(CommandKind::Disconnect, Step::Ask) };
+    assert_eq!(states(&settle(&ask, &report(unknown(), Facts::default()))), [CommandState::Accepted]);
+    assert_eq!(states(&settle(&ask, &report(Ending::Done, relay_facts(false, 0)))), [CommandState::Verified]);
+}
+
+#[test]
+fn commissioning_needs_the_right_meter_in_prepayment_mode() {
+    let act = attempt(CommandKind::Commission, Step::Act);
+    let facts = |serial: &str, prepaid| Facts { serial: Some(serial.into()), prepaid, ..Facts::default() };
+    let good = settle(&act, &report(Ending::Done, facts("01000000017", Some(true))));
+    assert_eq!(states(&good), [CommandState::Verified]);
+    let other = settle(&act, &report(Ending::Done, facts("01000000025", Some(true))));
+    assert_eq!(other.states[0].1, "the meter at this address is 01000000025, not 01000000017");
+    for mode in [Some(false), None] {
+        let verdict = settle(&act, &report(Ending::Done, facts("01000000017", mode)));
+        assert_eq!(states(&verdict), [CommandState::Rejected]);
+    }
+    let postpaid = Attempt { expects_prepaid: false, ..act };
+    let verdict = settle(&postpaid, &report(Ending::Done, facts("01000000017", None)));
+    assert_eq!(states(&verdict), [CommandState::Verified]);
+}
+
+#[test]
+fn a_read_gives_up_after_three_attempts_and_commissioning_never() {
+    let mut read = attempt(CommandKind::Read, Step::Act);
+    let nothing = report(unknown(), Facts::default());
+    assert!(matches!(settle(&read, &nothing).then, Then::Act(_)));
+    read.tries = 2;
+    assert_eq!(states(&settle(&read, &nothing)), [CommandState::Expired]);
+    let commission = Attempt { tries: 500, ..attempt(CommandKind::Commission, Step::Act) };
+    assert_eq!(settle(&commission, &nothing).then, Then::Act(Duration::from_mins(1)));
+}
+
+#[test]
+fn after_a_restart_only_what_may_have_left_is_asked_about() {
+    assert_eq!(resume(DELIVER, true), Step::Ask);
+    assert_eq!(resume(DELIVER, false), Step::Act);
+    assert_eq!(resume(CommandKind::Disconnect, true), Step::Ask);
+    assert_eq!(resume(CommandKind::Read, true), Step::Act);
+}

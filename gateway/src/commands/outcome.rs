@@ -1,0 +1,126 @@
+//! What an answer changes in the store: the command's steps, the money behind a token, what was read.
+
+use super::observe;
+use crate::session::work::Report;
+use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
+use crate::store::ledger::{Account, Entry};
+use crate::store::meter::Meter;
+use crate::store::payment::{self, PaymentState};
+use crate::store::{StoreError, command, event, ledger, observation};
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+/// One command's change, ready to be written.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    /// The command before it.
+    pub command: Command,
+    /// Its meter.
+    pub meter: Meter,
+    /// The steps it takes; none when there is no news.
+    pub steps: Vec<CommandEvent>,
+    /// The meter may have acted.
+    pub dispatched: bool,
+    /// The answer, when there was one.
+    pub report: Option<Report>,
+}
+
+/// The steps a verdict stands for. The first carries the session's evidence; a repetition of what is known is no step.
+pub(super) fn steps(
+    states: &[(CommandState, String)],
+    report: &Report,
+    before: &Command,
+) -> Vec<CommandEvent> {
+    if let [(state, line)] = states
+        && *state == before.state
+        && before.outcome.as_ref() == Some(line)
+    {
+        return Vec::new();
+    }
+    let mut evidence = report.evidence.clone();
+    states
+        .iter()
+        .map(|(state, line)| {
+            let mut evidence = std::mem::take(&mut evidence);
+            evidence.push(line.clone());
+            CommandEvent { state: *state, at: report.ended, evidence }
+        })
+        .collect()
+}
+
+impl Outcome {
+    /// Writes it, all in the caller's transaction.
+    pub(super) async fn store(&self, conn: &mut SqliteConnection) -> Result<(), StoreError> {
+        for step in &self.steps {
+            command::advance(conn, &self.command, step, self.dispatched).await?;
+            self.settle_money(conn, step).await?;
+            if step.state == CommandState::Verified && self.command.request.kind == CommandKind::Commission {
+                observation::commissioned(conn, &self.meter.serial, step.at).await?;
+            }
+        }
+        if self.steps.is_empty() {
+            command::set_dispatched(conn, self.command.id, self.dispatched).await?;
+        }
+        if let Some(report) = &self.report {
+            observe::observe(conn, &self.meter, report, &self.command.request.correlation).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the money of a token with its delivery: accepted, or owed back.
+    async fn settle_money(&self, conn: &mut SqliteConnection, step: &CommandEvent) -> Result<(), StoreError> {
+        let Some(token_id) = self.command.request.token_id else { return Ok(()) };
+        let (account, state) = match step.state {
+            CommandState::Verified => (Account::Accepted, PaymentState::Accepted),
+            CommandState::Rejected => (Account::Refused, PaymentState::Refused),
+            _ => return Ok(()),
+        };
+        let corrupt = || StoreError::Corrupt(format!("token {token_id} of command {}", self.command.id));
+        let token = payment::token(conn, token_id).await?.ok_or_else(corrupt)?;
+        let payment = payment::find(conn, token.payment_id).await?.ok_or_else(corrupt)?;
+        self.move_money(conn, &payment, account, step.at).await?;
+        payment::set_state(conn, payment.id, state).await?;
+        let detail = json!({
+            "payment_id": payment.id, "amount_minor": payment.request.amount, "energy_wh": payment.energy, "state": state,
+        });
+        event::record(conn, step.at, "payment", Some(&self.meter.serial.0), &detail).await
+    }
+
+    async fn move_money(
+        &self,
+        conn: &mut SqliteConnection,
+        payment: &payment::Payment,
+        to: Account,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let owner = &self.meter.serial.0;
+        let entries = [
+            Entry::money(Account::OnTheWay, owner, -payment.billed),
+            Entry::money(to, owner, payment.billed),
+        ];
+        ledger::post(conn, to.as_str(), Some(payment.id), at, &entries).await
+    }
+
+    /// Whether this made a meter ready to be read.
+    pub(super) fn is_commissioned(&self) -> bool {
+        self.command.request.kind == CommandKind::Commission
+            && self.steps.iter().any(|step| step.state == CommandState::Verified)
+    }
+
+    /// One log line per step.
+    pub(super) fn log(&self) {
+        for step in &self.steps {
+            let request = &self.command.request;
+            tracing::info!(
+                command = self.command.id,
+                meter = request.serial.0,
+                correlation = request.correlation,
+                kind = request.kind.as_str(),
+                state = step.state.as_str(),
+                outcome = step.evidence.last().map_or("", String::as_str),
+                "command"
+            );
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The reader: a task that reads every commissioned meter on schedule and stores what it said.
+
+use super::observe;
+use super::router::{NoPlace, Router};
+use super::schedule::{self, Schedule};
+use crate::clock::Clock;
+use crate::config::ScheduleConfig;
+use crate::session::work::{Job, Priority, Report, Serial, Work};
+use crate::store::{Store, StoreError};
+use jiff::SignedDuration;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How often the schedule is looked at, in real time. A demo's fast clock passes several seconds in one.
+const TICK: Duration = Duration::from_millis(100);
+/// A read whose line is full waits this long, in civil time.
+const FULL_PAUSE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The reader; [`Reader::run`] is its task.
+#[derive(Debug)]
+pub struct Reader {
+    store: Store,
+    clock: Clock,
+    router: Router,
+    config: ScheduleConfig,
+}
+
+impl Reader {
+    /// Over these.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, router: Router, config: ScheduleConfig) -> Self {
+        Self { store, clock, router, config }
+    }
+
+    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
+    ///
+    /// # Errors
+    /// Store failures at start.
+    pub async fn run(
+        self,
+        mut commissioned: mpsc::UnboundedReceiver<Serial>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        let mut schedule = Schedule::new(self.config.read_interval, self.config.reads_in_flight_max);
+        let (tell, mut ended) = mpsc::unbounded_channel::<Serial>();
+        let started = self.clock.now();
+        for (meter, state) in self.store.all_meters().await? {
+            if state.commissioned_at.is_some() {
+                let offset = schedule::offset(&meter.serial, self.config.read_interval);
+                schedule.add(meter.serial, started.saturating_add(offset).unwrap_or(started));
+            }
+        }
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        while !*stop.borrow() {
+            let now = self.clock.now();
+            while let Some(serial) = schedule.next(now) {
+                match self.router.reserve(&serial) {
+                    Ok(place) => self.read(serial, place, tell.clone()),
+                    Err(NoPlace::Full) => schedule.put_back(&serial, now, FULL_PAUSE),
+                    Err(NoPlace::Nobody(reason)) => {
+                        tracing::warn!(meter = serial.0, reason, "cannot be read");
+                        schedule.done(&serial, now);
+                    }
+                }
+            }
+            tokio::select! {
+                _ = tick.tick() => {}
+                Some(serial) = commissioned.recv() => schedule.add(serial, self.clock.now()),
+                Some(serial) = ended.recv() => schedule.done(&serial, self.clock.now()),
+                _ = stop.changed() => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, meter: Serial, place: super::router::Place, tell: mpsc::UnboundedSender<Serial>) {
+        let (report, answer) = oneshot::channel();
+        let correlation = format!("read-{}-{}", meter.0, self.clock.now().as_second());
+        place.send(Job {
+            meter: meter.clone(),
+            work: Work::Read,
+            priority: Priority::Scheduled,
+            not_after: None,
+            correlation: correlation.clone(),
+            report,
+            sending: None,
+        });
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if let Ok(report) = answer.await
+                && let Err(error) = keep(&store, &meter, report, correlation).await
+            {
+                tracing::error!(meter = meter.0, %error, "a reading could not be stored");
+            }
+            // The reader has gone only when the gateway stops.
+            let _ = tell.send(meter);
+        });
+    }
+}
+
+/// Stores what a scheduled read brought.
+async fn keep(store: &Store, serial: &Serial, report: Report, correlation: String) -> Result<(), StoreError> {
+    let Some((meter, _)) = store.meter(&serial.0).await? else { return Ok(()) };
+    store
+        .write(move |conn| {
+            Box::pin(async move { observe::observe(conn, &meter, &report, &correlation).await })
+        })
+        .await
+}

@@ -1,0 +1,148 @@
+//! When meters are read: a pure schedule over civil time.
+
+use crate::session::work::Serial;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+/// Who is read next, and when.
+#[derive(Debug)]
+pub struct Schedule {
+    interval: SignedDuration,
+    in_flight_max: usize,
+    known: HashSet<Serial>,
+    due: BTreeSet<(Timestamp, Serial)>,
+    in_flight: HashMap<Serial, Timestamp>,
+}
+
+impl Schedule {
+    /// Reads each meter every `interval`, at most `in_flight_max` at once.
+    #[must_use]
+    pub fn new(interval: Duration, in_flight_max: usize) -> Self {
+        let interval = SignedDuration::try_from(interval).unwrap_or(SignedDuration::MAX);
+        Self {
+            interval,
+            in_flight_max,
+            known: HashSet::new(),
+            due: BTreeSet::new(),
+            in_flight: HashMap::new(),
+        }
+    }
+
+    /// A meter to be read, first at `first`. One that is scheduled already stays as it is.
+    pub fn add(&mut self, serial: Serial, first: Timestamp) {
+        if self.known.insert(serial.clone()) {
+            self.due.insert((first, serial));
+        }
+    }
+
+    /// The next meter to read now; it counts as under way until [`Schedule::done`].
+    pub fn next(&mut self, now: Timestamp) -> Option<Serial> {
+        if self.in_flight.len() >= self.in_flight_max {
+            return None;
+        }
+        let (due, _) = self.due.first()?;
+        if *due > now {
+            return None;
+        }
+        let (due, serial) = self.due.pop_first()?;
+        self.in_flight.insert(serial.clone(), due);
+        Some(serial)
+    }
+
+    /// The read of this meter has ended, well or not. Its next is one interval after this one was due, so that reads keep
+    /// their places in the interval; times that have passed meanwhile are skipped, not caught up with.
+    pub fn done(&mut self, serial: &Serial, now: Timestamp) {
+        let Some(due) = self.in_flight.remove(serial) else { return };
+        let next = due.saturating_add(self.interval).unwrap_or(Timestamp::MAX);
+        let next =
+            if next > now { next } else { now.saturating_add(self.interval).unwrap_or(Timestamp::MAX) };
+        self.due.insert((next, serial.clone()));
+    }
+
+    /// The read could not start; try again after `pause`.
+    pub fn put_back(&mut self, serial: &Serial, now: Timestamp, pause: SignedDuration) {
+        if self.in_flight.remove(serial).is_some() {
+            let again = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
+            self.due.insert((again, serial.clone()));
+        }
+    }
+}
+
+/// Spreads first reads over the interval, by serial, so that a start does not read everybody at once and then nobody.
+#[must_use]
+pub fn offset(serial: &Serial, interval: Duration) -> SignedDuration {
+    // FNV-1a, 32 bits: any even spread will do.
+    let hash = serial
+        .0
+        .bytes()
+        .fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX).max(1);
+    SignedDuration::from_secs(i64::from(hash) % seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn serial(text: &str) -> Serial {
+        Serial(text.into())
+    }
+
+    #[test]
+    fn a_meter_is_read_every_interval_at_its_own_place() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 8);
+        schedule.add(serial("a"), at(100));
+        assert_eq!(schedule.next(at(99)), None);
+        assert_eq!(schedule.next(at(100)), Some(serial("a")));
+        assert_eq!(schedule.next(at(2_000)), None, "it is under way");
+        schedule.done(&serial("a"), at(130));
+        assert_eq!(schedule.next(at(999)), None);
+        assert_eq!(schedule.next(at(1_000)), Some(serial("a")));
+    }
+
+    #[test]
+    fn missed_times_are_skipped_not_caught_up_with() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 8);
+        schedule.add(serial("a"), at(0));
+        assert_eq!(schedule.next(at(0)), Some(serial("a")));
+        schedule.done(&serial("a"), at(5_000));
+        assert_eq!(schedule.next(at(5_899)), None);
+        assert_eq!(schedule.next(at(5_900)), Some(serial("a")));
+    }
+
+    #[test]
+    fn only_so_many_at_once_and_the_longest_waiting_first() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 2);
+        for (name, first) in [("c", 3), ("a", 1), ("b", 2)] {
+            schedule.add(serial(name), at(first));
+        }
+        schedule.add(serial("a"), at(0));
+        assert_eq!((schedule.next(at(10)), schedule.next(at(10))), (Some(serial("a")), Some(serial("b"))));
+        assert_eq!(schedule.next(at(10)), None);
+        schedule.done(&serial("a"), at(11));
+        assert_eq!(schedule.next(at(11)), Some(serial("c")));
+    }
+
+    #[test]
+    fn a_read_that_could_not_start_comes_back_soon() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 2);
+        schedule.add(serial("a"), at(0));
+        schedule.next(at(0)).unwrap();
+        schedule.put_back(&serial("a"), at(0), SignedDuration::from_secs(5));
+        assert_eq!(schedule.next(at(4)), None);
+        assert_eq!(schedule.next(at(5)), Some(serial("a")));
+    }
+
+    #[test]
+    fn offsets_stay_within_the_interval() {
+        for i in 0..1_000 {
+            let offset = offset(&Serial(format!("{i:011}")), Duration::from_secs(900));
+            assert!((0..900).contains(&offset.as_secs()));
+        }
+    }
+}

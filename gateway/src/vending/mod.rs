@@ -1,0 +1,8 @@
+//! Vending: from money to credit. The sums are pure functions; [`Vending`] puts them into transactions.
+
+pub mod amount;
+pub mod held;
+pub mod tid;
+mod top_up;
+
+pub use top_up::{Receipt, TopUpError, Vending};

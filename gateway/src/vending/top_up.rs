@@ -1,0 +1,293 @@
+//! A payment becomes credit: money and token id first, then the token, then its delivery.
+
+use super::amount::{self, AmountError, Quote};
+use super::held;
+use super::tid::{self, TidError};
+use crate::clock::Clock;
+use crate::config::Price;
+use crate::session::work::TokenDigits;
+use crate::store::command::{CommandKind, NewCommand};
+use crate::store::ledger::{Account, Entry};
+use crate::store::meter::{BalanceHolder, Meter};
+use crate::store::payment::{NewPayment, Payment, PaymentState, StoredToken};
+use crate::store::{Store, StoreError, command, event, ledger, meter, payment};
+use crate::units::MinorUnits;
+use crate::vault::{CreditRequest, StsIdentity, Vault, VaultError};
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::SqliteConnection;
+use std::sync::Arc;
+
+/// Why a payment is refused. Nothing was changed, except for [`TopUpError::Vault`] after the booking, where the payment stays
+/// recorded and its token is made as soon as the vault can.
+#[derive(Debug, thiserror::Error)]
+pub enum TopUpError {
+    /// No such meter.
+    #[error("there is no meter {0}")]
+    UnknownMeter(String),
+    /// Its balance is held by nobody.
+    #[error("meter {0} is not a prepaid meter")]
+    NotPrepaid(String),
+    /// The key was used for another request.
+    #[error("this Idempotency-Key was used for a different request; use a new key for a new payment")]
+    KeyReused,
+    /// It buys nothing, or too much for one token.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+    /// There is no token id for it.
+    #[error(transparent)]
+    Tid(#[from] TidError),
+    /// The vault will not make a token.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for TopUpError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What a payment led to.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The payment as it stands now.
+    pub payment: Payment,
+    /// Its token, for meters that hold their balance.
+    pub token: Option<(StoredToken, TokenDigits)>,
+    /// The same request had come before; nothing was changed.
+    pub replayed: bool,
+}
+
+/// Vending: needs the store, the vault, the time and the price, and nothing else.
+#[derive(Debug, Clone)]
+pub struct Vending {
+    store: Store,
+    vault: Arc<dyn Vault>,
+    clock: Clock,
+    price: Arc<Price>,
+}
+
+impl Vending {
+    /// Over these.
+    #[must_use]
+    pub fn new(store: Store, vault: Arc<dyn Vault>, clock: Clock, price: Price) -> Self {
+        Self { store, vault, clock, price: Arc::new(price) }
+    }
+
+    /// Takes a payment. The same key with the same request gives the same receipt, whenever it comes and how often.
+    ///
+    /// # Errors
+    /// See [`TopUpError`].
+    pub async fn top_up(&self, request: NewPayment) -> Result<Receipt, TopUpError> {
+        let (now, price, vault) = (self.clock.now(), self.price.clone(), self.vault.clone());
+        let (payment, replayed) = self
+            .store
+            .write(move |conn| {
+                Box::pin(async move { book(conn, &request, now, &price, vault.as_ref()).await })
+            })
+            .await?;
+        let token = self.token(&payment).await?;
+        // Making the token has moved the payment on.
+        let payment = match (&token, payment.state) {
+            (Some(_), PaymentState::Recorded) => Payment { state: PaymentState::OnTheWay, ..payment },
+            _ => payment,
+        };
+        Ok(Receipt { payment, token, replayed })
+    }
+
+    /// Makes the tokens of payments that a stop of the gateway left without one.
+    ///
+    /// # Errors
+    /// Store failures. A token the vault cannot make is logged and left for the next time.
+    pub async fn resume(&self) -> Result<usize, StoreError> {
+        let mut made = 0;
+        for payment in self.store.payments_without_token().await? {
+            match self.token(&payment).await {
+                Ok(_) => made += 1,
+                Err(TopUpError::Store(error)) => return Err(error),
+                Err(error) => tracing::error!(payment = payment.id, %error, "a paid token cannot be made"),
+            }
+        }
+        Ok(made)
+    }
+
+    /// A stored token's digits.
+    ///
+    /// # Errors
+    /// When the vault cannot open it.
+    pub fn digits(&self, token: &StoredToken) -> Result<TokenDigits, VaultError> {
+        open(self.vault.as_ref(), token)
+    }
+
+    /// The payment's token, made now if it was not yet: its id is already reserved.
+    async fn token(&self, payment: &Payment) -> Result<Option<(StoredToken, TokenDigits)>, TopUpError> {
+        let serial = payment.request.serial.0.clone();
+        let Some((meter, _)) = self.store.meter(&serial).await? else {
+            return Err(TopUpError::UnknownMeter(serial));
+        };
+        let Some(sts) = meter.sts.filter(|_| meter.balance == BalanceHolder::Meter) else { return Ok(None) };
+        if let Some((_, Some(token))) = self.store.payment(payment.id).await? {
+            let digits = self.digits(&token)?;
+            return Ok(Some((token, digits)));
+        }
+        let (payment, now, vault) = (payment.clone(), self.clock.now(), self.vault.clone());
+        let token = self
+            .store
+            .write(move |conn| Box::pin(async move { mint(conn, &payment, &sts, now, vault.as_ref()).await }))
+            .await?;
+        let digits = self.digits(&token)?;
+        Ok(Some((token, digits)))
+    }
+}
+
+/// Books the money and reserves the token id; or finds that this was done before.
+async fn book(
+    conn: &mut SqliteConnection,
+    request: &NewPayment,
+    now: Timestamp,
+    price: &Price,
+    vault: &dyn Vault,
+) -> Result<(Payment, bool), TopUpError> {
+    if let Some(before) = payment::find_by_key(conn, &request.channel, &request.idempotency_key).await? {
+        if before.request.request_digest != request.request_digest {
+            return Err(TopUpError::KeyReused);
+        }
+        return Ok((before, true));
+    }
+    let serial = &request.serial;
+    let meter =
+        meter::find(conn, &serial.0).await?.ok_or_else(|| TopUpError::UnknownMeter(serial.0.clone()))?;
+    let (held, _) = ledger::balance(conn, Account::Change, &serial.0).await?;
+    let quote = amount::quote(price, request.amount, held)?;
+    let payment = match (meter.balance, &meter.sts) {
+        (BalanceHolder::Meter, Some(sts)) => {
+            vault.can_vend(sts)?;
+            let last = payment::last_tid(conn, serial).await?;
+            let tid = tid::next(now, sts.base_year, last, sts.ken)?;
+            let payment = insert(conn, request, &quote, held, PaymentState::Recorded, now).await?;
+            payment::reserve_tid(conn, serial, tid, payment.id, now).await?;
+            payment
+        }
+        (BalanceHolder::Gateway, _) => credit_here(conn, request, &meter, &quote, held, now).await?,
+        _ => return Err(TopUpError::NotPrepaid(serial.0.clone())),
+    };
+    event::audit(conn, now, &request.channel, "top_up", &serial.0, &request.correlation).await?;
+    let detail = json!({
+        "payment_id": payment.id, "amount_minor": request.amount, "energy_wh": payment.energy, "state": payment.state,
+    });
+    event::record(conn, now, "payment", Some(&serial.0), &detail).await?;
+    Ok((payment, false))
+}
+
+/// Writes the payment and its money: in from the channel, out as the bill, the rest is change.
+async fn insert(
+    conn: &mut SqliteConnection,
+    request: &NewPayment,
+    quote: &Quote,
+    held: MinorUnits,
+    state: PaymentState,
+    now: Timestamp,
+) -> Result<Payment, TopUpError> {
+    let mut payment = Payment {
+        id: 0,
+        request: request.clone(),
+        billed: quote.bill,
+        change: quote.change,
+        energy: quote.energy(),
+        state,
+        at: now,
+    };
+    payment.id = payment::insert(conn, &payment).await?;
+    let billed_to = if state == PaymentState::Accepted { Account::Accepted } else { Account::OnTheWay };
+    let serial = &request.serial.0;
+    let entries = [
+        Entry::money(Account::Channel, &request.channel, -request.amount),
+        Entry::money(Account::Change, serial, quote.change - held),
+        Entry::money(billed_to, serial, quote.bill),
+    ];
+    ledger::post(conn, "payment", Some(payment.id), now, &entries).await?;
+    Ok(payment)
+}
+
+/// Credits a gateway-held balance, which restores supply where want of credit had cut it.
+async fn credit_here(
+    conn: &mut SqliteConnection,
+    request: &NewPayment,
+    meter: &Meter,
+    quote: &Quote,
+    held: MinorUnits,
+    now: Timestamp,
+) -> Result<Payment, TopUpError> {
+    let payment = insert(conn, request, quote, held, PaymentState::Accepted, now).await?;
+    let serial = &meter.serial;
+    let entries = [
+        Entry::energy(Account::Sold, &request.channel, -payment.energy),
+        Entry::energy(Account::Held, &serial.0, payment.energy),
+    ];
+    ledger::post(conn, "credit", Some(payment.id), now, &entries).await?;
+    held::follow_balance(conn, serial, now, &request.correlation).await?;
+    Ok(payment)
+}
+
+/// Makes the token under its reserved id, stores it closed, and records its delivery.
+async fn mint(
+    conn: &mut SqliteConnection,
+    payment: &Payment,
+    sts: &StsIdentity,
+    now: Timestamp,
+    vault: &dyn Vault,
+) -> Result<StoredToken, TopUpError> {
+    // Somebody may have made it since we looked.
+    if let Some(token) = payment::token_of_payment(conn, payment.id).await? {
+        return Ok(token);
+    }
+    let tid = payment::reserved_tid(conn, payment.id)
+        .await?
+        .ok_or_else(|| StoreError::Corrupt(format!("payment {} without a token id", payment.id)))?;
+    let tenths = u32::try_from(payment.energy.0 / amount::WH_PER_TENTH)
+        .map_err(|_| StoreError::Corrupt(format!("energy of payment {}", payment.id)))?;
+    let digits = vault.encode_credit(&CreditRequest { meter: sts.clone(), tid, tenths_kwh: tenths })?;
+    let serial = payment.request.serial.clone();
+    let sealed = vault.seal(&seal_context(payment.id), digits.reveal().as_bytes())?;
+    let mut token = StoredToken {
+        id: 0,
+        payment_id: payment.id,
+        serial: serial.clone(),
+        tid,
+        tenths_kwh: tenths,
+        sealed,
+    };
+    token.id = payment::insert_token(conn, &token, now).await?;
+    payment::set_state(conn, payment.id, PaymentState::OnTheWay).await?;
+    let request = NewCommand {
+        serial,
+        kind: CommandKind::DeliverToken,
+        reason: None,
+        reason_text: None,
+        actor: payment.request.channel.clone(),
+        correlation: payment.request.correlation.clone(),
+        token_id: Some(token.id),
+        not_after: None,
+    };
+    command::insert(conn, &request, now).await?;
+    Ok(token)
+}
+
+fn seal_context(payment_id: i64) -> String {
+    format!("token of payment {payment_id}")
+}
+
+fn open(vault: &dyn Vault, token: &StoredToken) -> Result<TokenDigits, VaultError> {
+    let clear = zeroize::Zeroizing::new(vault.open(&seal_context(token.payment_id), &token.sealed)?);
+    std::str::from_utf8(&clear)
+        .ok()
+        .and_then(TokenDigits::new)
+        .ok_or_else(|| VaultError::Broken(format!("the stored token of payment {}", token.payment_id)))
+}
+
+#[cfg(test)]
+mod tests;
