@@ -338,7 +338,7 @@ fn a_recorded_command_is_refused_at_once_after_a_reconnect_and_after_a_reboot() 
     pair.client.action(pair.now, COUNT, None).unwrap();
     assert_eq!(pair.run(), Outcome::Done);
     let recorded = pair.wire[pair.wire.len() - 2].1.clone();
-    let mut replay = |pair: &mut Small, answered: bool| {
+    let replay = |pair: &mut Small, answered: bool| {
         pair.server.handle_bytes(pair.now, pair.peer, &recorded, &mut pair.meter);
         assert_eq!(pair.server.poll_transmit().is_some(), answered);
         assert_eq!(pair.meter.count, 1);

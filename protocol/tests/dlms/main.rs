@@ -2,4 +2,5 @@
 //! virtual time.
 
 mod dialogue;
+mod differential;
 mod meter;

@@ -18,7 +18,10 @@ type Block = aes::Block;
 
 /// The block cipher of a suite, expanded.
 #[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "no allocator to box with; the difference is small where memory is")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "no allocator to box with; the difference is small where memory is"
+)]
 enum Expanded {
     Aes128(aes::Aes128Enc),
     Aes256(aes::Aes256Enc),

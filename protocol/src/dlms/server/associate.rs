@@ -170,6 +170,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             Stage::Challenged { to_client, .. } => Some(to_client.as_bytes()),
             Stage::Associated => None,
         };
+        let authenticated = session.row.mechanism != AuthMechanism::None;
         let aare = Aare {
             application_context: Some(context(!session.row.policy.is_none())),
             result: AssociationResult::Accepted,
@@ -178,8 +179,9 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 None => UserDiagnostic::Null,
             }),
             responding_ap_title: with_title.then_some(&title.0[..]),
-            responder_acse_requirements: challenge.is_some(),
-            mechanism_name: challenge.is_some().then_some(session.row.mechanism),
+            // With LLS too: a client may insist that the mechanism it proposed is named in the answer.
+            responder_acse_requirements: authenticated,
+            mechanism_name: authenticated.then_some(session.row.mechanism),
             responding_authentication_value: challenge,
             user_information: info.take(),
         };
