@@ -65,19 +65,17 @@ impl Attempt {
         self.sent
     }
 
-    /// Ends with what the work says, or with what its trouble means: a refusal before anything left is a refusal, any
-    /// trouble after a state-changing request left is "unknown".
+    /// Ends with what the work says, or with what its trouble means: trouble before a state-changing request left means
+    /// that nothing was sent, any trouble after it that nobody knows. That a meter refused what was asked of it is for the
+    /// work itself to say; a refused reading on the way there is trouble.
     #[must_use]
     pub fn end(mut self, outcome: Result<Ending, Trouble>) -> Report {
         let ending = match outcome {
             Ok(ending) => ending,
             Err(trouble) => {
                 self.note(trouble.to_string());
-                match trouble {
-                    trouble if self.sent => Ending::Unknown { reason: trouble.to_string() },
-                    Trouble::Refused { reason, code } => Ending::Rejected { reason, code },
-                    trouble => Ending::NotSent { reason: trouble.to_string() },
-                }
+                let reason = trouble.to_string();
+                if self.sent { Ending::Unknown { reason } } else { Ending::NotSent { reason } }
             }
         };
         Report {
@@ -113,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_while_reading_back_is_still_unknown() {
+    fn a_refused_reading_is_no_refusal_of_the_command() {
         let refused = || Trouble::Refused { reason: "read-write denied".into(), code: Some(3) };
         let before = Attempt::begin(Clock::real(), None).end(Err(refused()));
-        assert!(matches!(before.ending, Ending::Rejected { code: Some(3), .. }));
+        assert_eq!(before.ending, Ending::NotSent { reason: "read-write denied".into() });
         let mut attempt = Attempt::begin(Clock::real(), None);
         attempt.about_to_send();
         assert!(matches!(attempt.end(Err(refused())).ending, Ending::Unknown { .. }));

@@ -2,8 +2,8 @@
 
 use super::attempt::Attempt;
 use super::breaker::Breaker;
+use super::lines::{Context, Gauges};
 use super::queue::JobQueue;
-use super::router::{Context, Gauges};
 use super::talker::Talker;
 use super::trouble::Trouble;
 use super::work::{Ending, Job, Report, Serial};

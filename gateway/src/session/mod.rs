@@ -6,13 +6,14 @@ pub mod breaker;
 mod bus;
 pub mod counters;
 pub mod directory;
+pub mod dlms;
+mod lines;
 pub mod modbus;
 pub mod model;
 mod network;
 pub mod queue;
-pub mod router;
 mod talker;
 pub mod trouble;
 pub mod work;
 
-pub use router::{Context, LineStatus, RouteError, Router, spawn};
+pub use lines::{Context, LineStatus, Lines, spawn};

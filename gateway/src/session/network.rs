@@ -1,7 +1,8 @@
 //! A network line: every meter has its own address and its own task; the line limits how many talk at once.
 
 use super::bus::{Bus, Pace};
-use super::router::{Context, Gauges};
+use super::dlms::DlmsTalker;
+use super::lines::{Context, Gauges};
 use super::talker::Talker;
 use super::work::{Job, LineSender, Serial};
 use std::collections::HashMap;
@@ -45,7 +46,7 @@ impl Network {
         while let Some(job) = jobs.recv().await {
             let inbox = self.meters.entry(job.meter.clone()).or_insert_with(|| {
                 let (sender, inbox) = mpsc::channel(METER_INBOX);
-                let talker = Talker::Unserved;
+                let talker = Talker::Dlms(DlmsTalker::network(self.gauges.bytes.clone()));
                 let (name, pace) = (self.name.clone(), self.pace.clone());
                 let bus = Bus::new(name, talker, self.context.clone(), self.gauges.clone(), pace);
                 tokio::spawn(bus.run(inbox));

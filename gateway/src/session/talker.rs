@@ -1,9 +1,10 @@
 //! What speaks on a line: DLMS or Modbus, behind one set of verbs for the task that owns the line.
 
 use super::attempt::Attempt;
+use super::dlms::DlmsTalker;
+use super::lines::Context;
 use super::modbus::ModbusTalker;
 use super::model::Model;
-use super::router::Context;
 use super::trouble::Trouble;
 use super::work::{Ending, Serial, Work};
 
@@ -12,8 +13,8 @@ use super::work::{Ending, Serial, Work};
 pub(super) enum Talker {
     /// Modbus.
     Modbus(ModbusTalker),
-    /// DLMS, not served in this version.
-    Unserved,
+    /// DLMS.
+    Dlms(DlmsTalker),
 }
 
 impl Talker {
@@ -37,8 +38,8 @@ impl Talker {
             (Self::Modbus(talker), Model::Modbus(model)) => {
                 talker.perform(attempt, &endpoint, model, work).await
             }
-            (Self::Unserved, _) => {
-                Err(Trouble::NotReady("DLMS meters are not served in this version".into()))
+            (Self::Dlms(talker), Model::Dlms(model)) => {
+                talker.perform(context, attempt, &endpoint, model, work).await
             }
             _ => Err(Trouble::NotReady(format!(
                 "model {:?} does not speak what is spoken on line {:?}",
@@ -50,7 +51,8 @@ impl Talker {
     /// The meter whose association is open, if there is such a thing.
     pub(super) fn open_meter(&self) -> Option<&Serial> {
         match self {
-            Self::Modbus(_) | Self::Unserved => None,
+            Self::Modbus(_) => None,
+            Self::Dlms(talker) => talker.open_meter(),
         }
     }
 
@@ -62,14 +64,16 @@ impl Talker {
     /// Ends an open association in order.
     pub(super) async fn release(&mut self) {
         match self {
-            Self::Modbus(_) | Self::Unserved => {}
+            Self::Modbus(_) => {}
+            Self::Dlms(talker) => talker.release().await,
         }
     }
 
     /// Drops an association that is out of step, without a word to the meter.
     pub(super) fn abandon(&mut self) {
         match self {
-            Self::Modbus(_) | Self::Unserved => {}
+            Self::Modbus(_) => {}
+            Self::Dlms(talker) => talker.abandon(),
         }
     }
 }

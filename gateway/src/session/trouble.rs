@@ -29,6 +29,9 @@ pub enum Trouble {
     /// The peer answered something that the protocol does not allow here.
     #[error("{0}")]
     Protocol(String),
+    /// The meter did not let us in, or is not the one whose keys we have.
+    #[error("no association: {0}")]
+    Association(String),
     /// The meter refused, in its own words.
     #[error("{reason}")]
     Refused {

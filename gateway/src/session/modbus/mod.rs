@@ -58,7 +58,7 @@ impl ModbusTalker {
             Work::Read => meter.read(attempt, |role| role != Role::RelayCommand).await.map(|()| Ending::Done),
             Work::Disconnect => meter.switch(attempt, endpoint, false).await,
             Work::Reconnect => meter.switch(attempt, endpoint, true).await,
-            Work::DeliverToken(_) | Work::AskToken(_) => Err(Trouble::Refused {
+            Work::DeliverToken(_) | Work::AskToken(_) => Ok(Ending::Rejected {
                 reason: "this meter has no token gateway: its balance is held by the gateway".into(),
                 code: None,
             }),
@@ -121,10 +121,8 @@ impl Meter<'_> {
         close: bool,
     ) -> Result<Ending, Trouble> {
         let Some(command) = self.model.point(Role::RelayCommand) else {
-            return Err(Trouble::Refused {
-                reason: format!("a {} has no relay", self.model.description),
-                code: None,
-            });
+            let reason = format!("a {} has no relay", self.model.description);
+            return Ok(Ending::Rejected { reason, code: None });
         };
         self.read(attempt, |role| matches!(role, Role::Serial | Role::RelayClosed | Role::PowerW)).await?;
         if let Some(reason) = self.wrong_identity(attempt, endpoint) {

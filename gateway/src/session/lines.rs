@@ -1,18 +1,19 @@
-//! The way from a meter to the task that owns its line.
+//! Starts the tasks of the lines and says how they are doing.
 
 use super::bus::{Bus, Pace};
 use super::counters::Counters;
 use super::directory::Directory;
+use super::dlms::DlmsTalker;
 use super::modbus::{self, ModbusTalker, Wire};
 use super::model::Models;
 use super::network::Network;
 use super::talker::Talker;
-use super::work::{Job, LineSender, Serial};
+use super::work::LineSender;
 use crate::clock::Clock;
 use crate::config::{LineConfig, LineKind, Parity, SerialProtocol};
 use crate::driver::{self, ByteCounters, Endpoint, SerialEndpoint, TcpEndpoint, Traffic};
 use crate::vault::Vault;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,37 +72,14 @@ pub struct LineStatus {
     pub meters_silent: usize,
 }
 
-/// Why a job was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
-    /// The directory does not know the meter.
-    #[error("meter {0} is not known")]
-    UnknownMeter(String),
-    /// The meter refers to a line that the configuration does not have.
-    #[error("meter {meter} is on line {line:?}, which is not configured")]
-    UnknownLine {
-        /// The meter.
-        meter: String,
-        /// The line it names.
-        line: String,
-    },
-    /// The gateway is stopping.
-    #[error("line {0:?} has stopped")]
-    Stopped(String),
-}
-
-/// All lines. Cloning shares them; the tasks end when the last clone is dropped.
-#[derive(Debug, Clone)]
-pub struct Router {
-    lines: Arc<BTreeMap<String, (LineSender, Arc<Gauges>)>>,
-    directory: Directory,
-}
+/// All lines, by name. The tasks end when the last sender to them is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct Lines(BTreeMap<String, (LineSender, Arc<Gauges>)>);
 
 /// Starts one task per line. A line that cannot be opened now is opened when it is used.
 #[must_use]
-pub fn spawn(lines: &[LineConfig], context: &Context) -> Router {
-    let lines = lines.iter().map(|line| (line.name.clone(), start(line, context))).collect();
-    Router { lines: Arc::new(lines), directory: context.directory.clone() }
+pub fn spawn(lines: &[LineConfig], context: &Context) -> Lines {
+    Lines(lines.iter().map(|line| (line.name.clone(), start(line, context))).collect())
 }
 
 fn start(line: &LineConfig, context: &Context) -> (LineSender, Arc<Gauges>) {
@@ -117,7 +95,7 @@ fn start(line: &LineConfig, context: &Context) -> (LineSender, Arc<Gauges>) {
         LineKind::Serial { port, baud, parity, protocol } => {
             let endpoint = Endpoint::Serial(serial(port, *baud, *parity));
             let talker = match protocol {
-                SerialProtocol::DlmsHdlc => Talker::Unserved,
+                SerialProtocol::DlmsHdlc => Talker::Dlms(DlmsTalker::bus(endpoint, bytes)),
                 SerialProtocol::ModbusRtu => {
                     Talker::Modbus(ModbusTalker::new(Wire::new(endpoint, modbus::Framing::Rtu, bytes)))
                 }
@@ -145,26 +123,11 @@ fn serial(port: &str, baud: u32, parity: Parity) -> SerialEndpoint {
     endpoint
 }
 
-impl Router {
-    /// The way to the meter's line.
-    ///
-    /// # Errors
-    /// Meter or line unknown.
-    pub fn line_of(&self, meter: &Serial) -> Result<LineSender, RouteError> {
-        let endpoint = self.directory.find(meter).ok_or_else(|| RouteError::UnknownMeter(meter.0.clone()))?;
-        match self.lines.get(&endpoint.line) {
-            Some((sender, _)) => Ok(sender.clone()),
-            None => Err(RouteError::UnknownLine { meter: meter.0.clone(), line: endpoint.line }),
-        }
-    }
-
-    /// Hands a job to the line of its meter; waits while the line's inbox is full.
-    ///
-    /// # Errors
-    /// Meter or line unknown, or the line has stopped. The job is dropped then, and with it its report channel.
-    pub async fn submit(&self, job: Job) -> Result<(), RouteError> {
-        let sender = self.line_of(&job.meter)?;
-        sender.send(job).await.map_err(|refused| RouteError::Stopped(refused.0.meter.0.clone()))
+impl Lines {
+    /// The way to each line.
+    #[must_use]
+    pub fn senders(&self) -> HashMap<String, LineSender> {
+        self.0.iter().map(|(line, (sender, _))| (line.clone(), sender.clone())).collect()
     }
 
     /// How every line is doing, by name.
@@ -176,6 +139,6 @@ impl Router {
             jobs_waiting: gauges.waiting.load(Ordering::Relaxed),
             meters_silent: gauges.silent.load(Ordering::Relaxed),
         };
-        self.lines.iter().map(status).collect()
+        self.0.iter().map(status).collect()
     }
 }

@@ -1,0 +1,233 @@
+//! Work on DLMS prepaid meters: one association at a time per pipe, kept open for the next job of the same meter.
+
+mod association;
+mod channel;
+mod meter;
+mod relay;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use super::attempt::Attempt;
+use super::directory::{Endpoint as MeterEndpoint, Framing};
+use super::lines::{CONNECT_TIMEOUT, Context};
+use super::model::DlmsModel;
+use super::trouble::Trouble;
+use super::work::{Ending, Serial, Work};
+use crate::driver::{self, ByteCounters, Endpoint, Pipe, TcpEndpoint};
+use association::{Association, CounterStore};
+use channel::{Addresses, Carrier};
+use meter::{Memory, Meter};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What the pipe of a talker leads to.
+#[derive(Debug)]
+enum Place {
+    /// A bus: the pipe stays, meters share it.
+    Bus(Endpoint),
+    /// A network: each meter has its own connection, closed with its association.
+    Network,
+}
+
+/// Does work on DLMS meters over one pipe.
+#[derive(Debug)]
+pub struct DlmsTalker {
+    place: Place,
+    bytes: Arc<ByteCounters>,
+    pipe: Option<Pipe>,
+    open: Option<(Serial, Box<Association>)>,
+    known: HashMap<Serial, Known>,
+}
+
+/// What is kept about a meter between its associations.
+#[derive(Debug, Default)]
+struct Known {
+    memory: Memory,
+    counters: CounterStore,
+}
+
+impl DlmsTalker {
+    /// A talker on a bus.
+    #[must_use]
+    pub fn bus(endpoint: Endpoint, bytes: Arc<ByteCounters>) -> Self {
+        Self { place: Place::Bus(endpoint), bytes, pipe: None, open: None, known: HashMap::new() }
+    }
+
+    /// A talker for one meter of a network.
+    #[must_use]
+    pub fn network(bytes: Arc<ByteCounters>) -> Self {
+        Self { place: Place::Network, bytes, pipe: None, open: None, known: HashMap::new() }
+    }
+
+    /// A talker for a network meter on a pipe that is already open, for tests in virtual time.
+    #[cfg(test)]
+    fn on(pipe: Pipe) -> Self {
+        Self { pipe: Some(pipe), ..Self::network(Arc::default()) }
+    }
+
+    /// The meter whose association is open.
+    #[must_use]
+    pub fn open_meter(&self) -> Option<&Serial> {
+        self.open.as_ref().map(|(serial, _)| serial)
+    }
+
+    /// Releases the association in order; a network connection is closed with it.
+    pub async fn release(&mut self) {
+        if let (Some((serial, mut association)), Some(pipe)) = (self.open.take(), &mut self.pipe) {
+            association.release(pipe).await;
+            association.return_counters(&mut self.known.entry(serial).or_default().counters);
+        }
+        if matches!(self.place, Place::Network) {
+            self.pipe = None;
+        }
+    }
+
+    /// Drops association and pipe without a word: what is still under way dies with them. A serial port is opened anew,
+    /// which also brings back one that had vanished.
+    pub fn abandon(&mut self) {
+        if let Some((serial, association)) = self.open.take() {
+            association.return_counters(&mut self.known.entry(serial).or_default().counters);
+        }
+        self.pipe = None;
+    }
+
+    /// Does one piece of work.
+    ///
+    /// # Errors
+    /// [`Trouble`]; what it means for the meter is for [`Attempt::end`] to say.
+    pub async fn perform(
+        &mut self,
+        context: &Context,
+        attempt: &mut Attempt,
+        endpoint: &MeterEndpoint,
+        model: &DlmsModel,
+        work: &Work,
+    ) -> Result<Ending, Trouble> {
+        if self.open_meter() != Some(&endpoint.serial) {
+            self.release().await;
+            self.associate(context, attempt, endpoint, model).await?;
+        }
+        let (Some((_, association)), Some(pipe)) = (&mut self.open, &mut self.pipe) else {
+            return Err(Trouble::NotReady("the association did not stay open".into()));
+        };
+        let known = self.known.entry(endpoint.serial.clone()).or_default();
+        association.refill(context, &endpoint.serial, model.client_sap, &mut known.counters).await?;
+        let mut meter = Meter { association, pipe, model, memory: &mut known.memory, attempt };
+        if let Some(reason) = wrong_identity(&mut meter, endpoint).await? {
+            return Ok(Ending::Rejected { reason, code: None });
+        }
+        match work {
+            Work::Commission => commission(&mut meter).await,
+            Work::Read => read(&mut meter).await,
+            Work::DeliverToken(token) => meter.deliver(token).await,
+            Work::AskToken(token) => meter.ask(token).await,
+            Work::Disconnect => meter.disconnect().await,
+            Work::Reconnect => meter.reconnect().await,
+        }
+    }
+
+    /// Opens pipe, link and association.
+    async fn associate(
+        &mut self,
+        context: &Context,
+        attempt: &mut Attempt,
+        endpoint: &MeterEndpoint,
+        model: &DlmsModel,
+    ) -> Result<(), Trouble> {
+        let (place, addresses, carrier) = self.reach(endpoint, model)?;
+        let known = self.known.entry(endpoint.serial.clone()).or_default();
+        let mut dial =
+            association::Dial { context, endpoint, model, addresses, carrier, place, bytes: &self.bytes };
+        let association = dial.associate(&mut self.pipe, &mut known.counters).await?;
+        attempt.note(format!("association open with client {} (HLS-GMAC, ciphered)", addresses.client));
+        self.open = Some((endpoint.serial.clone(), Box::new(association)));
+        Ok(())
+    }
+
+    /// Where the meter is and how to frame what is said to it.
+    fn reach(
+        &self,
+        endpoint: &MeterEndpoint,
+        model: &DlmsModel,
+    ) -> Result<(Endpoint, Addresses, Carrier), Trouble> {
+        let mut addresses =
+            Addresses { client: model.client_sap, server: model.server_address, physical: None };
+        match &self.place {
+            Place::Bus(place) => {
+                let physical = endpoint.address.parse().ok().filter(|physical| *physical < 0x3FFF);
+                addresses.physical = Some(physical.ok_or_else(|| {
+                    Trouble::NotReady(format!("{:?} is not an HDLC physical address", endpoint.address))
+                })?);
+                let byte_time = match place {
+                    Endpoint::Serial(serial) => serial.pacing().byte_time,
+                    Endpoint::Tcp(_) => std::time::Duration::ZERO,
+                };
+                Ok((place.clone(), addresses, Carrier::HdlcSerial { byte_time }))
+            }
+            Place::Network => {
+                let address = endpoint
+                    .address
+                    .parse()
+                    .map_err(|_| Trouble::NotReady(format!("{:?} is not address:port", endpoint.address)))?;
+                let tcp = TcpEndpoint { address, connect_timeout: CONNECT_TIMEOUT, source: None };
+                let carrier = match endpoint.framing {
+                    Framing::Wrapper => Carrier::Wrapper,
+                    Framing::Hdlc => Carrier::HdlcTcp,
+                };
+                Ok((Endpoint::Tcp(tcp), addresses, carrier))
+            }
+        }
+    }
+}
+
+/// Why the meter is not the one that was meant. Asked once per association: nothing is done to the wrong customer's meter.
+async fn wrong_identity(meter: &mut Meter<'_>, endpoint: &MeterEndpoint) -> Result<Option<String>, Trouble> {
+    if meter.association.is_identified() {
+        return Ok(None);
+    }
+    let said = meter.serial().await?;
+    if said == endpoint.serial.0 {
+        meter.association.identified();
+        return Ok(None);
+    }
+    Ok(Some(format!("the meter says it is {said:?}, expected {}", endpoint.serial.0)))
+}
+
+/// Identity has been checked; what is left is the mode, the clock, the relay and a first reading.
+async fn commission(meter: &mut Meter<'_>) -> Result<Ending, Trouble> {
+    if meter.attempt.facts.serial.is_none() {
+        meter.serial().await?;
+    }
+    if !meter.prepaid().await? {
+        let reason = "the meter is not in prepayment mode".into();
+        return Ok(Ending::Rejected { reason, code: None });
+    }
+    meter.set_clock().await?;
+    meter.control_mode().await?;
+    meter.relay().await?;
+    meter.registers().await?;
+    meter.credit().await?;
+    Ok(Ending::Done)
+}
+
+async fn read(meter: &mut Meter<'_>) -> Result<Ending, Trouble> {
+    meter.registers().await?;
+    meter.credit().await?;
+    meter.relay().await?;
+    meter.clock().await?;
+    Ok(Ending::Done)
+}
+
+/// Opens the pipe if it is not open.
+async fn opened<'a>(
+    pipe: &'a mut Option<Pipe>,
+    place: &Endpoint,
+    bytes: &Arc<ByteCounters>,
+) -> Result<&'a mut Pipe, Trouble> {
+    let open = match pipe.take() {
+        Some(open) => open,
+        None => driver::open(place, bytes.clone()).await?,
+    };
+    Ok(pipe.insert(open))
+}
