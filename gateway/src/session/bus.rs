@@ -147,8 +147,10 @@ impl Bus {
                 waited: self.pace.work_timeout,
             }),
         };
-        if outcome.as_ref().is_err_and(Trouble::breaks_session) {
-            self.talker.abandon();
+        if let Err(trouble) = &outcome
+            && trouble.breaks_session()
+        {
+            self.talker.abandon(trouble.breaks_pipe());
         }
         self.judge(&job.meter, breaker, &outcome);
         let report = attempt.end(outcome);

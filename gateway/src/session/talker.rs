@@ -70,10 +70,10 @@ impl Talker {
     }
 
     /// Drops an association that is out of step, without a word to the meter.
-    pub(super) fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self, port_broke: bool) {
         match self {
             Self::Modbus(_) => {}
-            Self::Dlms(talker) => talker.abandon(),
+            Self::Dlms(talker) => talker.abandon(port_broke),
         }
     }
 }

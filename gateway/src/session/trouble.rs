@@ -52,6 +52,12 @@ impl Trouble {
         matches!(self, Self::Open(_) | Self::Silent { .. } | Self::Broken { .. })
     }
 
+    /// The pipe itself is of no more use.
+    #[must_use]
+    pub const fn breaks_pipe(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::Broken { .. })
+    }
+
     /// What is left on the wire may be out of step: the pipe, or at least the association, is of no more use.
     #[must_use]
     pub const fn breaks_session(&self) -> bool {

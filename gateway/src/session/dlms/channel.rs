@@ -19,6 +19,8 @@ const SERIAL_FIELD: u16 = 512;
 const TCP_FIELD: u16 = 2_030;
 /// HDLC over a network or a bus repeats a frame once; each try has half of the time for an answer.
 const HDLC_TRIES: u32 = 2;
+/// The most bytes thrown away before a link is opened, so that a babbling peer cannot hold us here.
+const DRAIN_MAX: usize = 16 * 1_024;
 /// How long an orderly end may take. The meter forgets us anyway.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -131,7 +133,10 @@ impl Channel {
     /// # Errors
     /// Nobody answers, or the pipe breaks.
     pub async fn open(&mut self, pipe: &mut Pipe) -> Result<(), Trouble> {
-        self.input.clear();
+        drain(pipe).await.map_err(|error| Trouble::Broken {
+            waited_for: "the link to open".into(),
+            why: error.to_string(),
+        })?;
         let now = self.now();
         self.link.open(now);
         let what = "the link to open";
@@ -254,4 +259,19 @@ impl Channel {
             }
         }
     }
+}
+
+/// Throws away what came late for an association that is over.
+async fn drain(pipe: &mut Pipe) -> std::io::Result<()> {
+    let mut scratch = [0; 1_024];
+    let mut thrown_away = 0;
+    while thrown_away < DRAIN_MAX {
+        // Polls once: what has not arrived yet is not waited for.
+        match tokio::time::timeout(Duration::ZERO, pipe.read(&mut scratch)).await {
+            Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => thrown_away += read?,
+            Err(_nothing_there) => break,
+        }
+    }
+    Ok(())
 }

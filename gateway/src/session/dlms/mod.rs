@@ -83,13 +83,15 @@ impl DlmsTalker {
         }
     }
 
-    /// Drops association and pipe without a word: what is still under way dies with them. A serial port is opened anew,
-    /// which also brings back one that had vanished.
-    pub fn abandon(&mut self) {
+    /// Drops the association without a word. A network connection goes with it, and what is late on it; a bus keeps its
+    /// port unless that is what broke, so that it is opened anew and comes back if it had vanished.
+    pub fn abandon(&mut self, port_broke: bool) {
         if let Some((serial, association)) = self.open.take() {
             association.return_counters(&mut self.known.entry(serial).or_default().counters);
         }
-        self.pipe = None;
+        if port_broke || matches!(self.place, Place::Network) {
+            self.pipe = None;
+        }
     }
 
     /// Does one piece of work.
@@ -105,7 +107,9 @@ impl DlmsTalker {
         work: &Work,
     ) -> Result<Ending, Trouble> {
         if self.open_meter() != Some(&endpoint.serial) {
-            self.release().await;
+            if self.open.is_some() {
+                self.release().await;
+            }
             self.associate(context, attempt, endpoint, model).await?;
         }
         let (Some((_, association)), Some(pipe)) = (&mut self.open, &mut self.pipe) else {

@@ -24,7 +24,7 @@ impl Meter<'_> {
         self.attempt.note(format!("ACTION {name} remote disconnect: sending"));
         self.attempt.about_to_send();
         if let Some(refusal) =
-            self.command(REMOTE_DISCONNECT.of(name), "the answer to the disconnection").await?
+            self.command(REMOTE_DISCONNECT.of(name), "the disconnection").await?
         {
             return Ok(refusal);
         }
@@ -55,7 +55,7 @@ impl Meter<'_> {
         self.attempt.note(format!("ACTION {name} remote reconnect: sending"));
         self.attempt.about_to_send();
         if let Some(refusal) =
-            self.command(REMOTE_RECONNECT.of(name), "the answer to the reconnection").await?
+            self.command(REMOTE_RECONNECT.of(name), "the reconnection").await?
         {
             return Ok(refusal);
         }

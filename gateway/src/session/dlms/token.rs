@@ -43,7 +43,7 @@ impl Meter<'_> {
         let parameter = self.octets(token)?;
         self.attempt.note(format!("ACTION {name} enter: sending token {}", token.masked()));
         self.attempt.about_to_send();
-        let refusal = match self.act(ENTER.of(name), &parameter, "the answer to the token").await {
+        let refusal = match self.act(ENTER.of(name), &parameter, "the token").await {
             Ok(()) => None,
             // The action's own result is no verdict: a meter may refuse the action and say why in its status.
             Err(Trouble::Refused { reason, code }) => Some((reason, code)),

@@ -51,7 +51,7 @@ pub(super) struct TestMeter {
     pub(super) fault: Fault,
     /// Set by an action whose answer is to be lost; the line looks at it.
     pub(super) mute: bool,
-    counter: u32,
+    pub(super) counter: u32,
 }
 
 impl TestMeter {

@@ -10,7 +10,7 @@ use crate::session::counters::Counters;
 use crate::session::directory::Directory;
 use crate::session::model::{Model, Models};
 use crate::session::work::{RelayState, Report, TokenDigits};
-use crate::vault::{CreditRequest, DlmsKeys, Vault, VaultError};
+use crate::vault::{CreditRequest, DlmsKeys, StsIdentity, Vault, VaultError};
 use line::{Attached, Shared, serve};
 use meter::{AK, EK, Fault, TestMeter};
 use protocol::cosem::account::PaymentMode;
@@ -32,6 +32,9 @@ impl Vault for TestVault {
         Ok(DlmsKeys { encryption: self.0, authentication: AK })
     }
     fn set_dlms_keys(&self, _serial: &Serial, _keys: &DlmsKeys) -> Result<(), VaultError> {
+        Err(VaultError::Broken("not here".into()))
+    }
+    fn can_vend(&self, _meter: &StsIdentity) -> Result<(), VaultError> {
         Err(VaultError::Broken("not here".into()))
     }
     fn encode_credit(&self, _request: &CreditRequest) -> Result<TokenDigits, VaultError> {
@@ -102,21 +105,37 @@ async fn perform(talker: &mut DlmsTalker, context: &Context, endpoint: &MeterEnd
     };
     let mut attempt = Attempt::begin(context.clock, None);
     let outcome = talker.perform(context, &mut attempt, endpoint, &model, &work).await;
-    if outcome.as_ref().is_err_and(Trouble::breaks_session) {
-        talker.abandon();
+    if let Err(trouble) = &outcome
+        && trouble.breaks_session()
+    {
+        talker.abandon(trouble.breaks_pipe());
     }
     attempt.end(outcome)
 }
 
-/// One piece of work over a fresh in-memory connection with the wrapper.
-async fn once(meter: &Shared, work: Work) -> Report {
-    let context = context();
-    // A fresh counter store: like a gateway that lost its memory, so each run also goes above what the meter has seen.
-    let mut talker = connected(meter, Attached::Wrapper);
-    let report =
-        perform(&mut talker, &context, &endpoint(SERIAL, "127.0.0.1:1", Framing::Wrapper), work).await;
-    talker.release().await;
-    report
+/// One meter, and one gateway's keys and counters.
+struct Bench {
+    meter: Shared,
+    context: Context,
+}
+
+impl Bench {
+    fn new(meter: TestMeter) -> Self {
+        Self { meter: shared(meter), context: context() }
+    }
+
+    /// One piece of work over a fresh in-memory connection with the wrapper.
+    async fn once(&self, work: Work) -> Report {
+        let mut talker = connected(&self.meter, Attached::Wrapper);
+        let at = endpoint(SERIAL, "127.0.0.1:1", Framing::Wrapper);
+        let report = perform(&mut talker, &self.context, &at, work).await;
+        talker.release().await;
+        report
+    }
+
+    fn meter(&self) -> std::sync::MutexGuard<'_, TestMeter> {
+        self.meter.lock().expect("not poisoned")
+    }
 }
 
 fn token() -> TokenDigits {
@@ -147,21 +166,21 @@ async fn a_meter_is_commissioned_over_wrapper_and_over_hdlc() {
 
 #[tokio::test(start_paused = true)]
 async fn a_meter_with_another_serial_number_is_rejected_and_not_touched() {
-    let meter = shared(TestMeter::new("01000000025"));
-    let before = meter.lock().expect("not poisoned").utc_s;
+    let bench = Bench::new(TestMeter::new("01000000025"));
+    let before = bench.meter().utc_s;
     for work in [Work::Commission, Work::Disconnect, Work::DeliverToken(token())] {
-        let report = once(&meter, work).await;
+        let report = bench.once(work).await;
         let reason = "the meter says it is \"01000000025\", expected 01000000017".to_owned();
         assert_eq!(report.ending, Ending::Rejected { reason, code: None });
     }
-    let meter = meter.lock().expect("not poisoned");
+    let meter = bench.meter();
     assert_eq!((meter.utc_s, meter.entered, meter.closed), (before, 0, true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_meter_in_credit_mode_is_not_commissioned() {
-    let meter = shared(TestMeter { mode: PaymentMode::Credit, ..TestMeter::new(SERIAL) });
-    let report = once(&meter, Work::Commission).await;
+    let bench = Bench::new(TestMeter { mode: PaymentMode::Credit, ..TestMeter::new(SERIAL) });
+    let report = bench.once(Work::Commission).await;
     assert_eq!(report.facts.prepaid, Some(false));
     let reason = "the meter is not in prepayment mode".to_owned();
     assert_eq!(report.ending, Ending::Rejected { reason, code: None });
@@ -169,23 +188,23 @@ async fn a_meter_in_credit_mode_is_not_commissioned() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_entered_once_and_read_back() {
-    let meter = shared(TestMeter::new(SERIAL));
-    let report = once(&meter, Work::DeliverToken(token())).await;
+    let bench = Bench::new(TestMeter::new(SERIAL));
+    let report = bench.once(Work::DeliverToken(token())).await;
     assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
     assert_eq!(report.facts.credit_wh, Some(17_300));
     assert_eq!((report.facts.token_status, report.facts.token_is_ours), (Some((3, 1)), Some(true)));
     assert!(report.evidence.iter().all(|line| !line.contains(TOKEN)), "token digits are never shown");
     // Again: the meter has it already, and is left alone.
-    let again = once(&meter, Work::DeliverToken(token())).await;
+    let again = bench.once(Work::DeliverToken(token())).await;
     assert_eq!((again.ending, again.facts.credit_wh), (Ending::Done, Some(17_300)));
-    assert_eq!(meter.lock().expect("not poisoned").entered, 1);
+    assert_eq!(bench.meter().entered, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_for_another_meter_is_refused_with_the_reason() {
-    let meter = shared(TestMeter::new(SERIAL));
+    let bench = Bench::new(TestMeter::new(SERIAL));
     let other = TokenDigits::new("99999999999999999999").expect("twenty digits");
-    let report = once(&meter, Work::DeliverToken(other)).await;
+    let report = bench.once(Work::DeliverToken(other)).await;
     let reason = "STS result 13: refused: the token is for another meter, or a digit is wrong".to_owned();
     assert_eq!(report.ending, Ending::Rejected { reason, code: Some(13) });
     assert_eq!(report.facts.credit_wh, Some(12_300));
@@ -193,50 +212,50 @@ async fn a_token_for_another_meter_is_refused_with_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_unknown_and_asking_finds_the_token_accepted() {
-    let meter = shared(TestMeter { fault: Fault::LosesTokenAnswer, ..TestMeter::new(SERIAL) });
-    let lost = once(&meter, Work::DeliverToken(token())).await;
+    let bench = Bench::new(TestMeter { fault: Fault::LosesTokenAnswer, ..TestMeter::new(SERIAL) });
+    let lost = bench.once(Work::DeliverToken(token())).await;
     assert_eq!(
         lost.ending,
-        Ending::Unknown { reason: "no answer to the answer to the token within 3000 ms".into() }
+        Ending::Unknown { reason: "no answer to the token within 3000 ms".into() }
     );
-    meter.lock().expect("not poisoned").mute = false;
-    let asked = once(&meter, Work::AskToken(token())).await;
+    bench.meter().mute = false;
+    let asked = bench.once(Work::AskToken(token())).await;
     assert_eq!(asked.ending, Ending::Done, "{:?}", asked.evidence);
     assert_eq!(asked.facts.credit_wh, Some(17_300));
-    assert_eq!(meter.lock().expect("not poisoned").entered, 1, "asking enters nothing");
+    assert_eq!(bench.meter().entered, 1, "asking enters nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn asking_about_a_token_the_meter_never_saw_says_that_nothing_was_sent() {
-    let meter = shared(TestMeter::new(SERIAL));
-    let asked = once(&meter, Work::AskToken(token())).await;
+    let bench = Bench::new(TestMeter::new(SERIAL));
+    let asked = bench.once(Work::AskToken(token())).await;
     assert!(matches!(asked.ending, Ending::NotSent { .. }), "{:?}", asked.ending);
     assert_eq!(asked.facts.token_is_ours, Some(false));
-    assert_eq!(meter.lock().expect("not poisoned").entered, 0);
+    assert_eq!(bench.meter().entered, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_disconnect_ends_with_contact_logic_and_power_read_back() {
-    let meter = shared(TestMeter::new(SERIAL));
-    let off = once(&meter, Work::Disconnect).await;
+    let bench = Bench::new(TestMeter::new(SERIAL));
+    let off = bench.once(Work::Disconnect).await;
     assert_eq!(off.ending, Ending::Done, "{:?}", off.evidence);
     assert_eq!(off.facts.relay, Some(RelayState { output_closed: false, control_state: Some(0) }));
     assert_eq!((off.facts.power_w, off.facts.relay_reason.as_deref()), (Some(0), Some("remote")));
-    let on = once(&meter, Work::Reconnect).await;
+    let on = bench.once(Work::Reconnect).await;
     assert_eq!(on.ending, Ending::Done, "{:?}", on.evidence);
     assert_eq!(on.facts.relay, Some(RelayState { output_closed: true, control_state: Some(1) }));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_mode_that_arms_ends_with_the_relay_ready_for_the_customer() {
-    let meter = shared(TestMeter {
+    let bench = Bench::new(TestMeter {
         control_mode: ControlMode::new(3).expect("a mode"),
         control: ControlState::Disconnected,
         closed: false,
         reason: RelayReason::Remote,
         ..TestMeter::new(SERIAL)
     });
-    let report = once(&meter, Work::Reconnect).await;
+    let report = bench.once(Work::Reconnect).await;
     assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
     assert_eq!(report.facts.relay, Some(RelayState { output_closed: false, control_state: Some(2) }));
     assert!(report.evidence.iter().any(|line| line.contains("armed: in mode 3")), "{:?}", report.evidence);
@@ -244,8 +263,8 @@ async fn a_mode_that_arms_ends_with_the_relay_ready_for_the_customer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_acknowledges_and_stays_is_found_out() {
-    let meter = shared(TestMeter { fault: Fault::StuckRelay, ..TestMeter::new(SERIAL) });
-    let report = once(&meter, Work::Disconnect).await;
+    let bench = Bench::new(TestMeter { fault: Fault::StuckRelay, ..TestMeter::new(SERIAL) });
+    let report = bench.once(Work::Disconnect).await;
     let reason = "the meter answered, but 5 s later the contact is sensed closed (reason: none)".to_owned();
     assert_eq!(report.ending, Ending::Rejected { reason, code: None });
 }
@@ -291,13 +310,30 @@ async fn a_peer_that_sends_garbage_or_nothing_ends_within_its_time() {
     }
 }
 
+#[tokio::test]
+async fn a_gateway_that_lost_its_counters_goes_above_what_the_meter_has_seen() {
+    let meter = shared(TestMeter { seen: 5_000, ..TestMeter::new(SERIAL) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let served = meter.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            serve(stream, vec![(served.clone(), Attached::Wrapper)], Duration::ZERO).await;
+        }
+    });
+    let mut talker = DlmsTalker::network(Arc::default());
+    let at = endpoint(SERIAL, &address, Framing::Wrapper);
+    let report = perform(&mut talker, &context(), &at, Work::Read).await;
+    assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
+    assert!(meter.lock().expect("not poisoned").seen > 5_000);
+}
+
 /// Real time: a pty is no stream of virtual time. Two meters and a dead third share a 9,600-baud bus.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_meters_share_a_bus_and_a_dead_third_costs_only_its_timeout() {
     use tokio_serial::{SerialPort, SerialStream};
     let (bus, ours) = SerialStream::pair().expect("a pty pair");
     let port = ours.name().expect("a pty has a name");
-    drop(ours);
     let first = shared(TestMeter::new("01000000017"));
     let second = shared(TestMeter::new("01000000025"));
     let byte_time = Duration::from_micros(1_041);
