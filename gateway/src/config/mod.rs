@@ -12,6 +12,7 @@ pub use error::ConfigError;
 pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
 pub use price::Price;
 
+use crate::vault::MasterKeySource;
 use jiff::{SignedDuration, Timestamp};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -52,10 +53,10 @@ pub struct ApiConfig {
 /// Where the keys are.
 #[derive(Debug, Clone)]
 pub struct VaultConfig {
-    /// The master key that seals every other key: 32 bytes as hexadecimal digits. Made on first use.
-    pub master_key_file: PathBuf,
-    /// The vending keys; none means no tokens can be made.
-    pub vending_keys_file: Option<PathBuf>,
+    /// The sealed file with every other key. Begun with the first key.
+    pub file: PathBuf,
+    /// Where the master key is that seals it.
+    pub master_key: MasterKeySource,
 }
 
 /// Civil time.

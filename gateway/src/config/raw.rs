@@ -4,6 +4,7 @@ use super::{
     ApiConfig, ChannelConfig, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity, Price,
     ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
 };
+use crate::vault::MasterKeySource;
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use toml::Spanned;
 struct RawConfig {
     api: RawApi,
     store: RawStore,
-    vault: RawVault,
+    vault: Spanned<RawVault>,
     #[serde(default)]
     clock: Option<Spanned<RawClock>>,
     price: Spanned<RawPrice>,
@@ -52,9 +53,18 @@ struct RawStore {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawVault {
-    master_key_file: PathBuf,
+    #[serde(default = "default_vault_file")]
+    file: PathBuf,
     #[serde(default)]
-    vending_keys_file: Option<PathBuf>,
+    master_key_file: Option<PathBuf>,
+    #[serde(default)]
+    master_key_env: Option<String>,
+    #[serde(default)]
+    master_key_credential: Option<String>,
+}
+
+fn default_vault_file() -> PathBuf {
+    PathBuf::from("vault.sealed")
 }
 
 #[derive(Deserialize)]
@@ -152,10 +162,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             bootstrap_token_file: checker.beside(&raw.api.bootstrap_token_file),
         },
         store_path: checker.beside(&raw.store.path),
-        vault: VaultConfig {
-            master_key_file: checker.beside(&raw.vault.master_key_file),
-            vending_keys_file: raw.vault.vending_keys_file.as_deref().map(|file| checker.beside(file)),
-        },
+        vault: checker.vault(&raw.vault)?,
         clock: checker.clock(raw.clock.as_ref())?,
         price: Price::new(&price.currency, price.minor_digits, &price.minor_per_kwh)
             .map_err(|message| checker.at(&raw.price.span(), message))?,
@@ -181,6 +188,22 @@ impl<S: Surroundings> Checker<'_, S> {
             Some(parent) => parent.join(relative),
             None => relative.to_owned(),
         }
+    }
+
+    fn vault(&self, raw: &Spanned<RawVault>) -> Result<VaultConfig, ConfigError> {
+        let vault = raw.get_ref();
+        let master_key = match (&vault.master_key_file, &vault.master_key_env, &vault.master_key_credential) {
+            (Some(file), None, None) => MasterKeySource::File(self.beside(file)),
+            (None, Some(name), None) => MasterKeySource::Environment(name.clone()),
+            (None, None, Some(name)) => MasterKeySource::Credential(name.clone()),
+            _ => {
+                return Err(self.at(
+                        &raw.span(),
+                        "the vault needs exactly one of master_key_file, master_key_env and master_key_credential",
+                    ));
+            }
+        };
+        Ok(VaultConfig { file: self.beside(&vault.file), master_key })
     }
 
     fn clock(&self, raw: Option<&Spanned<RawClock>>) -> Result<ClockConfig, ConfigError> {

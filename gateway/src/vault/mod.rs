@@ -1,7 +1,40 @@
 //! Keys live behind one trait; nobody else sees one. Keys are zeroised and never reach a log, an error or an API.
+//!
+//! Two implementations: [`SoftVault`] keeps the vending keys in its own sealed file, `Pkcs11Vault` (feature `pkcs11`) keeps
+//! them in a hardware token that computes DKGA04's HMAC itself. Both keep the DLMS keys in the sealed file.
+
+pub mod ceremony;
+mod contents;
+mod explain;
+mod keys;
+mod master;
+mod sealed;
+mod source;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+pub use contents::{AuditEntry, VendingKeyListing};
+pub use explain::{Difference, Explanation};
+pub use keys::{Actor, KeyVault, VendingKeyImport};
+pub use master::{MasterKey, MasterKeySource};
+pub use source::{SoftKeys, VendingKeySource};
+pub use tokens::{KeyChangeRequest, TokenAction, TokenRequest};
+
+/// The vault that needs no hardware: every key is in the sealed file.
+pub type SoftVault = KeyVault<SoftKeys>;
 
 use crate::session::work::{Serial, TokenDigits};
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Opens the vault that the configuration describes.
+///
+/// # Errors
+/// When the master key or the sealed file is missing, damaged or not for each other.
+pub fn open(config: &crate::config::VaultConfig) -> Result<SoftVault, VaultError> {
+    SoftVault::open_file(&config.file, &MasterKey::load(&config.master_key)?)
+}
 
 /// The DLMS keys of one meter, security suite 0.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -92,6 +125,34 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// No vending key for the supply group, an expired key, an amount or identity that does not fit.
     fn encode_credit(&self, request: &CreditRequest) -> Result<TokenDigits, VaultError>;
+
+    /// Makes any token with an identifier: credit in units or currency, limits, clear credit, clear tamper and so on.
+    ///
+    /// # Errors
+    /// As [`Vault::encode_credit`].
+    fn encode(&self, request: &TokenRequest) -> Result<TokenDigits, VaultError>;
+
+    /// Makes the ordered tokens of a key change: two or three for a 64-bit key, four for a 128-bit key.
+    ///
+    /// # Errors
+    /// No vending key for the old or the new attributes, or a change the key types do not allow.
+    fn key_change(&self, request: &KeyChangeRequest) -> Result<Vec<TokenDigits>, VaultError>;
+
+    /// Says why a meter may have refused a token, by trying the keys that this vault holds: for the meter as recorded, for
+    /// the `others`, then for other supply groups, revisions, tariff indexes and base dates. Each try fits by chance once in
+    /// 65,536.
+    ///
+    /// # Errors
+    /// When the meter's own record is not usable. What is wrong with the token is in the explanation.
+    fn explain(
+        &self,
+        meter: &StsIdentity,
+        digits: &str,
+        others: &[StsIdentity],
+    ) -> Result<Explanation, VaultError>;
+
+    /// The vending keys, without secrets.
+    fn vending_keys(&self) -> Vec<VendingKeyListing>;
 
     /// Encrypts what the store must not hold in clear (token digits). `context` is authenticated with it.
     ///

@@ -1,0 +1,224 @@
+//! What the sealed file holds.
+
+use super::DlmsKeys;
+use jiff::Timestamp;
+use protocol::sts::{Derivation, KeyType};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::{BTreeMap, VecDeque};
+use zeroize::Zeroizing;
+
+/// Audit entries kept in the vault; older ones are dropped. Enough for decades of key ceremonies.
+const AUDIT_MAX: usize = 10_000;
+
+/// Hexadecimal digits, wiped when dropped.
+pub(super) fn hex(bytes: &[u8]) -> Zeroizing<String> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Bytes from hexadecimal digits; `None` for anything else.
+pub(super) fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+    for pair in digits.chunks(2) {
+        let high = char::from(pair[0]).to_digit(16)?;
+        let low = char::from(pair[1]).to_digit(16)?;
+        // Two digits below 16: one byte.
+        bytes.push((high * 16 + low) as u8);
+    }
+    Some(bytes)
+}
+
+/// Key bytes inside the sealed file.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Secret(pub(super) Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&str>::deserialize(deserializer)?;
+        unhex(text).map(Self).ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+    }
+}
+
+/// Where a vending key is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPlace {
+    /// In this file.
+    #[serde(with = "sealed_secret")]
+    Sealed(SealedKey),
+    /// In a hardware token, under this label.
+    Token {
+        /// CKA_LABEL.
+        label: String,
+    },
+}
+
+/// A vending key's bytes; nothing outside the vault can read them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedKey(pub(super) Secret);
+
+mod sealed_secret {
+    use super::{Deserialize, Deserializer, SealedKey, Secret, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(key: &SealedKey, serializer: S) -> Result<S::Ok, S::Error> {
+        key.0.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SealedKey, D::Error> {
+        Secret::deserialize(deserializer).map(SealedKey)
+    }
+}
+
+/// One vending key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct VendingEntry {
+    pub supply_group: u32,
+    pub key_revision: u8,
+    pub key_type: KeyType,
+    pub derivation: Derivation,
+    pub expiry: u8,
+    pub expires_at: Option<Timestamp>,
+    pub retired: bool,
+    pub check_value: String,
+    pub imported_at: Timestamp,
+    pub place: KeyPlace,
+}
+
+/// A vending key as anybody may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VendingKeyListing {
+    /// Supply group code.
+    pub sgc: u32,
+    /// Key revision number.
+    pub krn: u8,
+    /// Key type: `DUTK` and so on.
+    pub key_type: &'static str,
+    /// `02` or `04`.
+    pub dkga: String,
+    /// Key expiry number.
+    pub ken: u8,
+    /// Not to be used from this time on.
+    pub expires_at: Option<Timestamp>,
+    /// Taken out of use.
+    pub retired: bool,
+    /// Six hexadecimal digits to compare with the key's papers.
+    pub check_value: String,
+    /// When it was imported.
+    pub imported_at: Timestamp,
+    /// `sealed file` or `hardware token`.
+    pub place: &'static str,
+}
+
+impl VendingEntry {
+    /// Whether decoder keys of this meter come from this key. DKGA02 makes no keys for EA11.
+    pub(super) fn serves(&self, meter: &super::tokens::Identity) -> bool {
+        self.supply_group == meter.attributes.supply_group.get()
+            && self.key_revision == meter.attributes.key_revision.get()
+            && self.key_type == meter.attributes.key_type
+            && (self.derivation == Derivation::Dkga04
+                || meter.algorithm == protocol::sts::EncryptionAlgorithm::Ea07)
+    }
+
+    pub(super) fn listing(&self) -> VendingKeyListing {
+        VendingKeyListing {
+            sgc: self.supply_group,
+            krn: self.key_revision,
+            key_type: self.key_type.name(),
+            dkga: format!("{:02}", self.derivation.code()),
+            ken: self.expiry,
+            expires_at: self.expires_at,
+            retired: self.retired,
+            check_value: self.check_value.clone(),
+            imported_at: self.imported_at,
+            place: match self.place {
+                KeyPlace::Sealed(_) => "sealed file",
+                KeyPlace::Token { .. } => "hardware token",
+            },
+        }
+    }
+}
+
+/// A meter's DLMS keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct DlmsEntry {
+    encryption: Secret,
+    authentication: Secret,
+}
+
+impl DlmsEntry {
+    pub(super) fn new(keys: &DlmsKeys) -> Self {
+        Self {
+            encryption: Secret(Zeroizing::new(keys.encryption.to_vec())),
+            authentication: Secret(Zeroizing::new(keys.authentication.to_vec())),
+        }
+    }
+
+    pub(super) fn keys(&self) -> Option<DlmsKeys> {
+        Some(DlmsKeys {
+            encryption: self.encryption.0.as_slice().try_into().ok()?,
+            authentication: self.authentication.0.as_slice().try_into().ok()?,
+        })
+    }
+}
+
+/// EA07 tables of an operator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct TablesEntry {
+    pub s1: Secret,
+    pub s2: Secret,
+    pub p: Secret,
+}
+
+/// Who did what to a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What: `import`, `retire`, and so on.
+    pub action: String,
+    /// To which key, without secrets.
+    pub subject: String,
+}
+
+/// The file's content.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Contents {
+    /// Counts writes, so that a second process notices that it has to read again.
+    pub version: u64,
+    pub vending: Vec<VendingEntry>,
+    pub dlms: BTreeMap<String, DlmsEntry>,
+    pub tables: Option<TablesEntry>,
+    pub audit: VecDeque<AuditEntry>,
+}
+
+impl Contents {
+    pub(super) fn note(&mut self, at: Timestamp, actor: &str, action: &str, subject: String) {
+        if self.audit.len() >= AUDIT_MAX {
+            self.audit.pop_front();
+        }
+        self.audit.push_back(AuditEntry { at, actor: actor.to_owned(), action: action.to_owned(), subject });
+    }
+}
