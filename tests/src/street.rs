@@ -3,6 +3,8 @@
 use crate::folder::Folder;
 use crate::process::{Process, START_TIMEOUT, program};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The vending key of the published vectors; the simulator's meters are keyed with it.
@@ -19,8 +21,7 @@ pub struct Street {
     /// The TCP port all its meters answer at.
     pub port: u16,
     meters: Vec<Value>,
-    // Removed after the process has ended.
-    _folder: Folder,
+    control: String,
 }
 
 impl Street {
@@ -30,16 +31,16 @@ impl Street {
     /// When it does not come up.
     #[must_use]
     pub fn start(meters: u32, framing: &str, more: &[&str]) -> Self {
-        let folder = Folder::new("street");
-        let port = crate::free_port();
-        let common = ["--meters", &meters.to_string(), "--framing", framing, "--port", &port.to_string()]
-            .map(str::to_owned);
-        let mut process = Process::start(
-            program("meter-simulator").arg("serve").args(&common).args(more).current_dir(folder.path()),
-        );
-        process.expect("the simulator to listen", START_TIMEOUT, |line| {
-            line.contains("listening").then_some(())
+        let common = ["--meters", &meters.to_string(), "--framing", framing].map(str::to_owned);
+        let mut serve = program("meter-simulator");
+        serve.arg("serve").args(&common).args(["--port", "0", "--control", "127.0.0.1:0"]).args(more);
+        let mut process = Process::start(&mut serve);
+        let mut control = None;
+        let port = process.expect("the simulator to listen", START_TIMEOUT, |line| {
+            control = control.take().or_else(|| line.strip_prefix("control at ").map(str::to_owned));
+            line.strip_prefix("listening on port ")?.split(',').next()?.parse().ok()
         });
+        let control = control.expect("the control address is said before the port");
         let listed = program("meter-simulator")
             .arg("list")
             .args(&common)
@@ -48,7 +49,7 @@ impl Street {
             .expect("the simulator lists");
         let listed: Value = serde_json::from_slice(&listed.stdout).expect("the list is JSON");
         let meters = listed.as_array().expect("the list is an array").clone();
-        Self { process, port, meters, _folder: folder }
+        Self { process, port, meters, control }
     }
 
     /// What `meter-simulator list` says of meter `number` (from 1).
@@ -64,6 +65,21 @@ impl Street {
     #[must_use]
     pub fn host(&self, number: usize) -> String {
         format!("127.1.{}.{}", number >> 8, number & 0xFF)
+    }
+
+    /// Reaches into the street as a person there would: `{"op":"state","meter":1}`; see the simulator's `control`.
+    ///
+    /// # Panics
+    /// When the simulator does not answer or refuses.
+    #[must_use]
+    pub fn control(&self, request: &Value) -> Value {
+        let mut stream = TcpStream::connect(&self.control).expect("the simulator's control answers");
+        writeln!(stream, "{request}").expect("a request leaves");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer comes");
+        let answer: Value = serde_json::from_str(&line).expect("the answer is JSON");
+        assert_eq!(answer["ok"], true, "{request} was refused: {answer}");
+        answer
     }
 
     /// A credit token for meter `number`, made by the gateway's command line as a vending clerk would. `minute` moves its

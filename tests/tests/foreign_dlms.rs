@@ -1,13 +1,22 @@
 //! Other people's DLMS clients against our meters: each reads, tops up and switches, with each framing and each association.
 
 use serde_json::Value;
+use std::time::Duration;
 use tests::{Street, peers};
 
-/// What a house may consume while a foreign client looks, in watt-hours.
+/// What a token is worth.
 const TOKEN_WH: u32 = 5_000;
 
+/// Real time for a few rows of the accelerated profile.
+const PROFILE_FILLS: Duration = Duration::from_secs(6);
+
 fn run(peer: &str, framing: &str, access: &str, more: &[&str]) -> (Option<i32>, Value, String) {
-    let street = Street::start(1, framing, &[]);
+    // A reader wants a load profile to read: at this speed a quarter of an hour takes a second.
+    let speed = if access == "reader" { "900" } else { "1" };
+    let street = Street::start(1, framing, &["--speed", speed]);
+    if access == "reader" {
+        std::thread::sleep(PROFILE_FILLS);
+    }
     let (host, port) = (street.host(1), street.port.to_string());
     let token = if access == "vending" { street.token(1, TOKEN_WH, 0) } else { String::new() };
     let amount = TOKEN_WH.to_string();
