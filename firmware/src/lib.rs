@@ -1,3 +1,37 @@
 //! The prepaid meter, generic over the board traits.
+//!
+//! A [`Meter`] owns its board and its state. The state is one [`record::Record`] in a journal of two or more places
+//! ([`journal`]), so that a power cut at any write leaves the old state or the new one: credit and used token identifiers
+//! change together. Whoever owns the meter calls [`Meter::tick`] when [`Meter::next_tick`] is due, and connects ports to it.
 #![no_std]
 #![forbid(unsafe_code)]
+#[cfg(test)]
+extern crate std;
+
+pub mod alarm;
+pub mod counters;
+mod custody;
+pub mod journal;
+pub mod layout;
+pub mod ledger;
+mod meter;
+mod objects;
+mod personalisation;
+mod port;
+mod profile;
+pub mod record;
+mod relay;
+mod ring;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod test_board;
+mod tokens;
+
+pub use layout::Layout;
+pub use meter::{Meter, StartError, Status};
+pub use objects::client;
+pub use personalisation::{AccountSetup, Keys, PASSWORD_MAX, Personalisation};
+pub use port::Port;
+pub use relay::Refused;
+pub use tokens::digits_of;

@@ -24,6 +24,9 @@ names! {
     INVOCATION_COUNTER = 0 . 0 . 43 . 1 . 0 . 255, "Highest invocation counter received (class 1)";
     SERIAL = 0 . 0 . 96 . 1 . 0 . 255, "Meter serial number: the DRN (class 1)";
     PAN = 0 . 0 . 96 . 1 . 1 . 255, "Meter primary account number of STS (class 1)";
+    SUPPLY_GROUP = 0 . 0 . 96 . 1 . 128 . 255, "STS supply group code, null-data when unknown (class 1)";
+    KEY_REVISION = 0 . 0 . 96 . 1 . 129 . 255, "STS key revision number (class 1)";
+    TARIFF_INDEX = 0 . 0 . 96 . 1 . 130 . 255, "STS tariff index (class 1)";
     FIRMWARE_VERSION = 1 . 0 . 0 . 2 . 0 . 255, "Firmware version (class 1)";
     CONFIGURATION_DIGEST = 1 . 0 . 0 . 2 . 8 . 255, "Configuration digest (class 1)";
     CONFIGURATION_CHANGES = 0 . 0 . 96 . 2 . 0 . 255, "Number of configuration changes (class 1)";

@@ -1,0 +1,69 @@
+//! What lies where in non-volatile memory.
+
+use protocol::cosem::events::EventRow;
+use protocol::cosem::profile::LoadRow;
+
+use crate::counters::COUNTER_PLACE_BYTES;
+use crate::journal::PLACE_BYTES;
+use crate::ring::Ring;
+
+/// Places of the state journal: two suffice for safety, the other two halve the wear.
+const STATE_PLACES: u32 = 4;
+/// Places of the counter journal, which is written with every protected request.
+const COUNTER_PLACES: u32 = 4;
+/// Rows of the event log.
+const EVENT_ROWS: u32 = 100;
+
+/// The memory map, from address 0: state journal, counter journal, event log, load profile to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    pub(crate) counters_base: u32,
+    pub(crate) events_base: u32,
+    pub(crate) profile_base: u32,
+    pub(crate) profile_rows: u32,
+}
+
+/// The storage is too small for a meter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooSmall {
+    /// Bytes a meter with one profile row needs.
+    pub needed: u32,
+}
+
+// Places are far below u32::MAX.
+const JOURNAL_BYTES: u32 = STATE_PLACES * PLACE_BYTES as u32;
+const COUNTER_BYTES: u32 = COUNTER_PLACES * COUNTER_PLACE_BYTES as u32;
+const EVENT_BYTES: u32 = EVENT_ROWS * Ring::<EventRow>::ROW_BYTES;
+const FIXED: u32 = JOURNAL_BYTES + COUNTER_BYTES + EVENT_BYTES;
+
+impl Layout {
+    /// Places of the state journal.
+    pub(crate) const STATE_PLACES: u32 = STATE_PLACES;
+    /// Places of the counter journal.
+    pub(crate) const COUNTER_PLACES: u32 = COUNTER_PLACES;
+    /// Rows of the event log.
+    pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
+
+    /// Bytes of storage for a load profile of `rows` rows: 288 are three days of quarter hours, 35,136 a year.
+    #[must_use]
+    pub const fn bytes_for(rows: u32) -> u32 {
+        FIXED + rows * Ring::<LoadRow>::ROW_BYTES
+    }
+
+    /// The map of a storage with `capacity` bytes.
+    ///
+    /// # Errors
+    /// [`TooSmall`].
+    pub const fn for_capacity(capacity: u32) -> Result<Self, TooSmall> {
+        let needed = Self::bytes_for(1);
+        if capacity < needed {
+            return Err(TooSmall { needed });
+        }
+        Ok(Self {
+            counters_base: JOURNAL_BYTES,
+            events_base: JOURNAL_BYTES + COUNTER_BYTES,
+            profile_base: FIXED,
+            profile_rows: (capacity - FIXED) / Ring::<LoadRow>::ROW_BYTES,
+        })
+    }
+}

@@ -1,0 +1,424 @@
+//! The meter: what happens each tick, what a person and the network may ask of it, and how its state stays whole.
+
+use hardware::board::{Board, Clock, Health, Metering, Sample};
+use heapless::Deque;
+use protocol::codec::xdlms::DataAccessResult;
+use protocol::cosem::disconnect::{ControlState, RelayReason, Trigger};
+use protocol::cosem::events::{Event, EventRow};
+use protocol::cosem::profile::LoadRow;
+use protocol::dlms::security::CounterBlock;
+use protocol::sts::meter::KeypadLockout;
+use protocol::time::{Duration, Instant};
+
+use crate::alarm::{ALARMS_MAX, Alarm, is_alarm};
+use crate::counters::{COUNTER_PLACE_BYTES, Counters};
+use crate::journal::{Journal, JournalError, PLACE_BYTES};
+use crate::layout::{Layout, TooSmall};
+use crate::objects::View;
+use crate::personalisation::Personalisation;
+use crate::record::Record;
+use crate::relay::{Contact, Refused, RelayEvents};
+use crate::ring::Ring;
+
+/// A meter could not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartError {
+    /// The storage is too small.
+    TooSmall(TooSmall),
+    /// The storage cannot be read or written.
+    Journal(JournalError),
+}
+
+impl core::fmt::Display for StartError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooSmall(TooSmall { needed }) => {
+                write!(f, "storage too small: a meter needs {needed} bytes")
+            }
+            Self::Journal(JournalError::Storage) => f.write_str("storage cannot be read or written"),
+            Self::Journal(JournalError::TooLong) => f.write_str("the meter's record does not fit its place"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// What a meter shows of itself, for displays and simulators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Energy import register, watt-hours.
+    pub import_wh: u64,
+    /// Energy export register, watt-hours.
+    pub export_wh: u64,
+    /// Credit left, watt-hours.
+    pub credit_wh: i64,
+    /// What the relay's logic wants.
+    pub control_state: ControlState,
+    /// Why it is open.
+    pub reason: RelayReason,
+    /// What the contact said when it was last asked.
+    pub output_closed: bool,
+    /// The contact does not follow, or current flows through an open one.
+    pub relay_faulty: bool,
+    /// The last measurement.
+    pub sample: Sample,
+    /// Records written in the meter's life.
+    pub journal_sequence: u32,
+}
+
+/// What is wrong at the moment, found out anew after each start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Conditions {
+    pub measurement_failed: bool,
+    pub storage_failed: bool,
+    pub cover_open: bool,
+    pub magnet: bool,
+    /// Status bits for the next profile row.
+    pub row_status: u8,
+}
+
+/// A prepaid meter on a board.
+///
+/// Call [`Meter::tick`] when [`Meter::next_tick`] is due (later is allowed: energy waits in the front end), drain
+/// [`Meter::next_alarm`], and let ports ask it through its object model whenever bytes arrive.
+#[derive(Debug)]
+pub struct Meter<B: Board> {
+    pub(crate) board: B,
+    pub(crate) who: Personalisation,
+    pub(crate) record: Record,
+    pub(crate) journal: Journal<Record, PLACE_BYTES>,
+    pub(crate) counters: Counters,
+    pub(crate) counter_journal: Journal<Counters, COUNTER_PLACE_BYTES>,
+    pub(crate) block: CounterBlock,
+    pub(crate) events: Ring<EventRow>,
+    pub(crate) profile: Ring<LoadRow>,
+    pub(crate) contact: Contact,
+    pub(crate) sample: Sample,
+    pub(crate) keypad: KeypadLockout,
+    pub(crate) conditions: Conditions,
+    pub(crate) views: [View; View::SLOTS],
+    alarms: Deque<Alarm, ALARMS_MAX>,
+    next_sample: Instant,
+    now: Instant,
+}
+
+impl<B: Board> Meter<B> {
+    /// Starts a meter: takes the state from the journal, or begins a new life with `who` when there is none.
+    ///
+    /// # Errors
+    /// [`StartError`]. A meter whose storage fails does not start from nothing: it would forget money.
+    pub fn new(mut board: B, who: Personalisation, now: Instant) -> Result<Self, StartError> {
+        let capacity = hardware::board::Storage::capacity(board.storage());
+        let layout = Layout::for_capacity(capacity).map_err(StartError::TooSmall)?;
+        let (journal, stored) =
+            Journal::recover(board.storage(), 0, Layout::STATE_PLACES).map_err(StartError::Journal)?;
+        let (counter_journal, counters) =
+            Journal::recover(board.storage(), layout.counters_base, Layout::COUNTER_PLACES)
+                .map_err(StartError::Journal)?;
+        let fresh = stored.is_none();
+        let record = stored.unwrap_or_else(|| Record::new(&who));
+        let mut meter = Self {
+            board,
+            who,
+            record,
+            journal,
+            counters: counters.unwrap_or_default(),
+            counter_journal,
+            block: CounterBlock::default(),
+            events: Ring::new(layout.events_base, Layout::EVENT_ROWS),
+            profile: Ring::new(layout.profile_base, layout.profile_rows),
+            contact: Contact::default(),
+            sample: Sample::default(),
+            keypad: KeypadLockout::default(),
+            conditions: Conditions::default(),
+            views: [View::default(); View::SLOTS],
+            alarms: Deque::new(),
+            next_sample: now,
+            now,
+        };
+        meter.recover_rings();
+        if fresh {
+            let record = meter.record.clone();
+            meter.commit(record).map_err(StartError::Journal)?;
+        } else {
+            meter.note_power_gap();
+        }
+        // Whatever was cut off, the contact is where the record says before anything else happens.
+        meter.drive();
+        Ok(meter)
+    }
+
+    /// Takes in the rows written after the last record.
+    fn recover_rings(&mut self) {
+        self.events.recover(self.board.storage(), &mut self.record.events);
+        self.profile.recover(self.board.storage(), &mut self.record.profile);
+        let newest = self.profile.rows(self.record.profile).next_back();
+        if let Some(row) = newest.and_then(|n| self.profile.get(self.board.storage(), n))
+            && let Some(period) = row.utc_s.checked_div(self.who.profile_period_s)
+        {
+            self.record.profile_period = self.record.profile_period.max(period);
+        }
+    }
+
+    fn note_power_gap(&mut self) {
+        self.conditions.row_status |= protocol::cosem::profile::row_status::POWER_DOWN;
+        let gap = match self.board.clock().utc_s() {
+            Some(utc_s) if self.record.utc_s != 0 => utc_s.saturating_sub(self.record.utc_s),
+            _ => 0,
+        };
+        self.note(Event::PowerUp, i32::try_from(gap).unwrap_or(i32::MAX));
+    }
+
+    /// The board, for the owner that made it.
+    pub fn board(&mut self) -> &mut B {
+        &mut self.board
+    }
+
+    /// Power goes: gives the board back. Nothing is stored here; what was promised is stored already.
+    pub fn into_board(self) -> B {
+        self.board
+    }
+
+    /// The meter's own serial number (DRN).
+    #[must_use]
+    pub fn serial(&self) -> protocol::sts::Drn {
+        self.record.tokens.pan.drn()
+    }
+
+    /// What the factory gave it.
+    #[must_use]
+    pub const fn personalisation(&self) -> &Personalisation {
+        &self.who
+    }
+
+    /// What it shows.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            import_wh: self.record.import.wh,
+            export_wh: self.record.export.wh,
+            credit_wh: self.record.ledger.remaining(),
+            control_state: self.record.relay.state,
+            reason: self.record.relay.reason,
+            output_closed: self.contact.closed(),
+            relay_faulty: self.contact.faulty(),
+            sample: self.sample,
+            journal_sequence: self.journal.sequence(),
+        }
+    }
+
+    /// Where the account's units came from and went to.
+    #[must_use]
+    pub const fn ledger(&self) -> &crate::ledger::Ledger {
+        &self.record.ledger
+    }
+
+    /// The next alarm to push, oldest first.
+    pub fn next_alarm(&mut self) -> Option<Alarm> {
+        self.alarms.pop_front()
+    }
+
+    /// When [`Meter::tick`] wants to be called.
+    #[must_use]
+    pub const fn next_tick(&self) -> Instant {
+        self.next_sample
+    }
+
+    /// Samples the front end, counts energy, takes charges, follows with the relay, captures profile rows, looks at tamper
+    /// inputs. Does nothing before [`Meter::next_tick`].
+    pub fn tick(&mut self, now: Instant) {
+        self.now = now;
+        if now < self.next_sample {
+            return;
+        }
+        self.next_sample = now + Duration::from_millis(u64::from(self.who.sample_period_ms.max(1)));
+        self.measure();
+        self.capture_if_due();
+        self.follow_contact();
+        self.look_for_tampering();
+    }
+
+    /// A person presses the button that closes an armed relay.
+    ///
+    /// # Errors
+    /// [`Refused`]: not armed, or what holds the supply back.
+    pub fn press_button(&mut self) -> Result<(), Refused> {
+        self.command_relay(Trigger::ManualReconnect)
+    }
+
+    /// A person opens the relay at the meter.
+    ///
+    /// # Errors
+    /// [`Refused`]: the mode does not allow it.
+    pub fn open_manually(&mut self) -> Result<(), Refused> {
+        self.command_relay(Trigger::ManualDisconnect)
+    }
+
+    /// A command for the relay; class 70's methods and Modbus's coil end here.
+    pub(crate) fn command_relay(&mut self, trigger: Trigger) -> Result<(), Refused> {
+        let mut next = self.record.clone();
+        let mut events = RelayEvents::new();
+        let hold = next.hold();
+        next.relay.command(trigger, hold, &mut events)?;
+        if self.commit(next).is_err() {
+            return Err(Refused { state: self.record.relay.state, held_by: Some(RelayReason::Fault) });
+        }
+        self.relay_changed(&events);
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        let sample = match self.board.metering().sample() {
+            Ok(sample) => sample,
+            Err(_) => {
+                if !self.conditions.measurement_failed {
+                    self.conditions.measurement_failed = true;
+                    self.note(Event::MeasurementError, 0);
+                }
+                self.conditions.row_status |= protocol::cosem::profile::row_status::MEASUREMENT_FAILED;
+                return;
+            }
+        };
+        self.conditions.measurement_failed = false;
+        self.sample = sample;
+        let mut next = self.record.clone();
+        let used = next.import.add(sample.import_mws);
+        let exported = next.export.add(sample.export_mws);
+        if used == 0 && exported == 0 {
+            // Less than a watt-hour: counted in memory, stored with the whole one.
+            self.record = next;
+            return;
+        }
+        next.ledger.consume(used);
+        let mut events = RelayEvents::new();
+        let hold = next.hold();
+        next.relay.settle(hold, &mut events);
+        let warn = !next.low_credit_warned && next.ledger.remaining() <= next.low_credit;
+        next.low_credit_warned |= warn;
+        let exhausted = next.ledger.remaining() <= 0 && self.record.ledger.remaining() > 0;
+        let left = i32::try_from(next.ledger.remaining()).unwrap_or(i32::MIN);
+        // Energy that was used is charged even when the record cannot be stored now: the next one holds it.
+        if self.commit(next.clone()).is_err() {
+            self.record = next;
+        }
+        if warn {
+            self.note(Event::LowCredit, left);
+        }
+        if exhausted {
+            self.note(Event::CreditExhausted, left);
+        }
+        self.relay_changed(&events);
+    }
+
+    fn follow_contact(&mut self) {
+        let want = self.record.relay.wants_closed();
+        if let Some((event, detail)) = self.contact.follow(self.board.relay(), want) {
+            self.note(event, detail);
+        }
+        if let Some((event, detail)) = self.contact.watch_current(want, self.sample.current_ma) {
+            self.note(event, detail);
+        }
+    }
+
+    fn look_for_tampering(&mut self) {
+        let cover = self.board.health().cover_open();
+        let magnet = self.board.health().magnet();
+        if cover != self.conditions.cover_open {
+            self.conditions.cover_open = cover;
+            self.note(if cover { Event::CoverOpened } else { Event::CoverClosed }, 0);
+        }
+        if magnet != self.conditions.magnet {
+            self.conditions.magnet = magnet;
+            self.note(if magnet { Event::MagnetOn } else { Event::MagnetOff }, 0);
+        }
+        if cover || magnet {
+            self.conditions.row_status |= protocol::cosem::profile::row_status::TAMPER;
+        }
+    }
+
+    /// Stores `next` and makes it the state; on failure the old state stays.
+    pub(crate) fn commit(&mut self, mut next: Record) -> Result<(), JournalError> {
+        if let Some(utc_s) = self.board.clock().utc_s() {
+            next.utc_s = utc_s;
+        }
+        // Event rows that were written since `next` was copied are not forgotten.
+        next.events = self.record.events;
+        let written = self.journal.write(self.board.storage(), &next);
+        match written {
+            Ok(()) => {
+                self.conditions.storage_failed = false;
+                self.record = next;
+            }
+            Err(_) if !self.conditions.storage_failed => {
+                self.conditions.storage_failed = true;
+                self.note(Event::NvMemoryError, 0);
+            }
+            Err(_) => {}
+        }
+        written
+    }
+
+    /// As [`Meter::commit`], after the relay's logic has followed the new credit.
+    pub(crate) fn settle_and_commit(&mut self, mut next: Record) -> Result<(), JournalError> {
+        let mut events = RelayEvents::new();
+        let hold = next.hold();
+        next.relay.settle(hold, &mut events);
+        if next.ledger.remaining() > next.low_credit {
+            next.low_credit_warned = false;
+        }
+        self.commit(next)?;
+        self.relay_changed(&events);
+        Ok(())
+    }
+
+    /// Stores a change of the configuration: counted, logged, and followed by the relay.
+    pub(crate) fn configure(&mut self, mut next: Record) -> Result<(), DataAccessResult> {
+        next.configuration_changes = next.configuration_changes.wrapping_add(1);
+        let changes = next.configuration_changes;
+        self.settle_and_commit(next).map_err(|_| DataAccessResult::HardwareFault)?;
+        self.note(Event::ParametersChanged, i32::try_from(changes).unwrap_or(i32::MAX));
+        Ok(())
+    }
+
+    /// Asks the contact.
+    pub(crate) fn sense_closed(&mut self) -> bool {
+        self.contact.sense(self.board.relay())
+    }
+
+    /// Logs the events of a relay change and moves the contact.
+    pub(crate) fn relay_changed(&mut self, events: &RelayEvents) {
+        if events.is_empty() {
+            return;
+        }
+        self.drive();
+        for (event, detail) in events {
+            self.note(*event, *detail);
+        }
+    }
+
+    fn drive(&mut self) {
+        self.contact.recommand();
+        let want = self.record.relay.wants_closed();
+        // The first pulse cannot be the one that is given up after.
+        let _ = self.contact.follow(self.board.relay(), want);
+    }
+
+    /// Writes an event to the log, and queues it as an alarm where it is one. A log that cannot be written does not stop
+    /// the meter.
+    pub(crate) fn note(&mut self, event: Event, detail: i32) {
+        let utc_s = self.board.clock().utc_s().unwrap_or(0);
+        let row = EventRow { utc_s, code: event as u8, detail };
+        let _ = self.events.push(self.board.storage(), &mut self.record.events, row);
+        if is_alarm(event) {
+            if self.alarms.is_full() {
+                let _ = self.alarms.pop_front();
+            }
+            let _ = self.alarms.push_back(Alarm { event, detail, utc_s });
+        }
+    }
+
+    /// The time of the last tick.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+}

@@ -1,0 +1,149 @@
+//! The meter's COSEM objects, as the server engine asks for them.
+
+mod association;
+mod control;
+mod data;
+mod measured;
+mod payment;
+mod profiles;
+mod table;
+
+use hardware::board::Board;
+use protocol::codec::axdr::Data;
+use protocol::codec::codec::Writer;
+use protocol::codec::cosem::{AttributeAccess, MethodAccess};
+use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
+use protocol::cosem::{
+    account, association as association_class, charge, clock, credit, data as data_class, disconnect,
+    profile, register, security_setup, token_gateway,
+};
+use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
+
+use crate::meter::Meter;
+use crate::relay::Refused;
+pub(crate) use profiles::View;
+pub use table::client;
+
+/// An encoder's error: the value did not fit, which the piece bound rules out.
+pub(crate) fn full(_: protocol::codec::codec::Error) -> DataAccessResult {
+    DataAccessResult::OtherReason
+}
+
+impl<B: Board> ObjectModel for Meter<B> {
+    fn get(
+        &mut self,
+        caller: Caller,
+        at: Attribute,
+        selection: Option<SelectiveAccess<'_>>,
+        piece: u32,
+        out: &mut dyn Writer,
+    ) -> Result<Piece, DataAccessResult> {
+        let object = table::find(at.logical_name).filter(|o| o.visible_to(caller));
+        let object = object.ok_or(DataAccessResult::ObjectUndefined)?;
+        if object.at.class_id != at.class_id {
+            return Err(DataAccessResult::ObjectClassInconsistent);
+        }
+        if !object.attribute_access(caller, at.index).can_read() {
+            return Err(DataAccessResult::ReadWriteDenied);
+        }
+        if at.index == 1 {
+            protocol::cosem::values::put_obis(out, at.logical_name).map_err(full)?;
+            return Ok(Piece::Last);
+        }
+        // Only profile buffers have selectors.
+        if selection.is_some() && !(at.class_id == profile::CLASS && at.index == profile::BUFFER) {
+            return Err(DataAccessResult::ScopeOfAccessViolated);
+        }
+        match at.class_id {
+            association_class::CLASS => return self.get_association(caller, at, piece, out),
+            profile::CLASS if at.index == profile::BUFFER => {
+                return self.get_buffer(caller, at.logical_name, selection, piece, out);
+            }
+            data_class::CLASS => self.get_data(at.logical_name, out),
+            clock::CLASS => self.get_clock(at.index, out),
+            register::CLASS => self.get_register(at.logical_name, at.index, out),
+            profile::CLASS => self.get_profile(at.logical_name, at.index, out),
+            table::SAP_ASSIGNMENT_CLASS => self.get_sap_assignment(out),
+            security_setup::CLASS => self.get_security_setup(at.index, out),
+            disconnect::CLASS => self.get_disconnect(at.index, out),
+            account::CLASS => self.get_account(at.index, out),
+            credit::CLASS => self.get_credit(at.index, out),
+            charge::CLASS => self.get_charge(at.index, out),
+            token_gateway::CLASS => self.get_token_gateway(at.index, out),
+            _ => Err(DataAccessResult::ObjectUndefined),
+        }?;
+        Ok(Piece::Last)
+    }
+
+    fn set(
+        &mut self,
+        caller: Caller,
+        at: Attribute,
+        selection: Option<SelectiveAccess<'_>>,
+        value: Data<'_>,
+    ) -> Result<(), DataAccessResult> {
+        let object = table::find(at.logical_name).filter(|o| o.visible_to(caller));
+        let object = object.ok_or(DataAccessResult::ObjectUndefined)?;
+        if object.at.class_id != at.class_id {
+            return Err(DataAccessResult::ObjectClassInconsistent);
+        }
+        if selection.is_some() || !object.attribute_access(caller, at.index).can_write() {
+            return Err(DataAccessResult::ReadWriteDenied);
+        }
+        match (at.class_id, at.index) {
+            (clock::CLASS, 2) => self.set_clock(value),
+            (disconnect::CLASS, 4) => self.set_control_mode(value),
+            (account::CLASS, 2) => self.set_payment_mode(value),
+            (account::CLASS, 16) | (credit::CLASS, 5) => self.set_low_credit(value),
+            _ => Err(DataAccessResult::ReadWriteDenied),
+        }
+    }
+
+    fn action(
+        &mut self,
+        caller: Caller,
+        at: Method,
+        parameter: Option<Data<'_>>,
+        _out: &mut dyn Writer,
+    ) -> Result<bool, ActionResult> {
+        let object = table::find(at.logical_name).filter(|o| o.visible_to(caller));
+        let object = object.ok_or(ActionResult::ObjectUndefined)?;
+        if object.at.class_id != at.class_id {
+            return Err(ActionResult::ObjectClassInconsistent);
+        }
+        if !object.method_access(caller, at.index).can_invoke() {
+            return Err(ActionResult::ReadWriteDenied);
+        }
+        let parameter = parameter.unwrap_or(Data::Null);
+        match (at.class_id, at.index) {
+            (disconnect::CLASS, 1 | 2) => self.invoke_disconnect(at.index, parameter),
+            (token_gateway::CLASS, 1) => self.invoke_enter(parameter),
+            (clock::CLASS, 6) => self.invoke_shift_time(parameter),
+            (credit::CLASS, 1 | 2) => self.invoke_credit(at.index, parameter),
+            (account::CLASS, 1 | 2) => self.invoke_account(at.index),
+            (profile::CLASS, 1 | 2) => self.invoke_profile(at.logical_name, at.index),
+            _ => Err(ActionResult::ObjectUnavailable),
+        }?;
+        Ok(false)
+    }
+
+    fn attribute_access(&self, caller: Caller, at: Attribute) -> AttributeAccess {
+        table::find(at.logical_name)
+            .filter(|o| o.at.class_id == at.class_id)
+            .map_or(AttributeAccess::empty(), |o| o.attribute_access(caller, at.index))
+    }
+
+    fn method_access(&self, caller: Caller, at: Method) -> MethodAccess {
+        table::find(at.logical_name)
+            .filter(|o| o.at.class_id == at.class_id)
+            .map_or(MethodAccess::empty(), |o| o.method_access(caller, at.index))
+    }
+}
+
+/// What a refused relay command is called on the wire: not allowed in this mode and state, or held by something that passes.
+pub(crate) fn refusal(refused: Refused) -> ActionResult {
+    match refused.held_by {
+        Some(_) => ActionResult::TemporaryFailure,
+        None => ActionResult::ObjectUnavailable,
+    }
+}

@@ -1,0 +1,250 @@
+//! Load profile and event log (class 7): rows go from storage to the wire one piece at a time.
+
+use core::ops::Range;
+
+use hardware::board::{Board, Clock};
+use protocol::codec::axdr::{Data, DateTime};
+use protocol::codec::codec::{Encode, Result as Encoded, Writer};
+use protocol::codec::obis::Obis;
+use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
+use protocol::cosem::clock::utc_s;
+use protocol::cosem::events::EVENT_CAPTURE_OBJECTS;
+use protocol::cosem::profile::{CaptureObject, LOAD_CAPTURE_OBJECTS};
+use protocol::cosem::values::{fields, put_array, put_structure};
+use protocol::cosem::{FromData, obis};
+use protocol::dlms::model::{Caller, Piece};
+
+use super::full;
+use crate::meter::Meter;
+use crate::ring::Span;
+
+/// What a read that is under way shows: fixed with piece 0, so that rows captured meanwhile do not move it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct View {
+    client_sap: u8,
+    /// Which profile, and a fingerprint of the selection.
+    of: Option<(Obis, u32)>,
+    first: u32,
+    end: u32,
+    columns: u32,
+}
+
+impl View {
+    /// Reads under way at once: one for each kind of client.
+    pub const SLOTS: usize = 4;
+}
+
+impl<B: Board> Meter<B> {
+    pub(super) fn get_profile(
+        &mut self,
+        name: Obis,
+        index: i8,
+        out: &mut dyn Writer,
+    ) -> Result<(), DataAccessResult> {
+        let load = name == obis::LOAD_PROFILE;
+        let captured = capture_objects(name);
+        let rows = self.rows_in_use(name);
+        match index {
+            3 => put_array(out, captured.len())
+                .and_then(|()| captured.iter().try_for_each(|object| object.encode(out))),
+            4 => Data::DoubleLongUnsigned(if load { self.who.profile_period_s } else { 0 }).encode(out),
+            // First in, first out.
+            5 => Data::Enum(1).encode(out),
+            6 => CaptureObject::new(0, Obis([0; 6]), 0, 0).encode(out),
+            7 => Data::DoubleLongUnsigned(rows.end - rows.start).encode(out),
+            8 => {
+                Data::DoubleLongUnsigned(if load { self.profile.capacity() } else { self.events.capacity() })
+                    .encode(out)
+            }
+            _ => return Err(DataAccessResult::ObjectUnavailable),
+        }
+        .map_err(full)
+    }
+
+    /// The buffer: piece 0 is the number of rows, piece n is row n.
+    pub(super) fn get_buffer(
+        &mut self,
+        caller: Caller,
+        name: Obis,
+        selection: Option<SelectiveAccess<'_>>,
+        piece: u32,
+        out: &mut dyn Writer,
+    ) -> Result<Piece, DataAccessResult> {
+        let fingerprint = fingerprint(selection);
+        let slot = self.view_slot(caller.client_sap);
+        let known = self.views[slot];
+        let same = known.client_sap == caller.client_sap && known.of == Some((name, fingerprint));
+        let view = if piece > 0 && same {
+            known
+        } else {
+            let (rows, columns) = self.select(name, selection)?;
+            let of = Some((name, fingerprint));
+            View { client_sap: caller.client_sap, of, first: rows.start, end: rows.end, columns }
+        };
+        self.views[slot] = view;
+        let count = view.end - view.first;
+        let Some(offset) = piece.checked_sub(1) else {
+            put_array(out, count as usize).map_err(full)?;
+            return Ok(if count == 0 { Piece::Last } else { Piece::More });
+        };
+        if offset >= count {
+            return Err(DataAccessResult::DataBlockUnavailable);
+        }
+        self.put_row(name, view.first + offset, view.columns, out).map_err(full)?;
+        Ok(if offset + 1 == count { Piece::Last } else { Piece::More })
+    }
+
+    /// The view of this client, or a free one, or the first.
+    fn view_slot(&self, client_sap: u8) -> usize {
+        let mine = self.views.iter().position(|v| v.of.is_some() && v.client_sap == client_sap);
+        mine.or_else(|| self.views.iter().position(|v| v.of.is_none())).unwrap_or(0)
+    }
+
+    fn rows_in_use(&self, name: Obis) -> Range<u32> {
+        if name == obis::LOAD_PROFILE {
+            self.profile.rows(self.record.profile)
+        } else {
+            self.events.rows(self.record.events)
+        }
+    }
+
+    fn put_row(&mut self, name: Obis, number: u32, columns: u32, out: &mut dyn Writer) -> Encoded<()> {
+        let offset = self.who.utc_offset_minutes;
+        let storage = self.board.storage();
+        let written = if name == obis::LOAD_PROFILE {
+            self.profile.get(storage, number).map(|row| row.encode(out, columns, offset))
+        } else {
+            self.events.get(storage, number).map(|row| row.encode(out, columns, offset))
+        };
+        // A row that the ring overwrote while it was read, or that storage lost: no values, in the place it had.
+        written.unwrap_or_else(|| {
+            let all = (1_u32 << capture_objects(name).len()) - 1;
+            let count = (columns & all).count_ones();
+            put_structure(out, count as usize)?;
+            (0..count).try_for_each(|_| Data::Null.encode(out))
+        })
+    }
+
+    fn select(
+        &mut self,
+        name: Obis,
+        selection: Option<SelectiveAccess<'_>>,
+    ) -> Result<(Range<u32>, u32), DataAccessResult> {
+        let in_use = self.rows_in_use(name);
+        match selection {
+            None => Ok((in_use, u32::MAX)),
+            Some(SelectiveAccess { selector: 1, parameters }) => {
+                let [restricting, from, to, columns] = fields(parameters).map_err(wrong)?;
+                let restricting = CaptureObject::from_data(&restricting).map_err(wrong)?;
+                if restricting.logical_name != obis::CLOCK || restricting.class_id != 8 {
+                    return Err(DataAccessResult::ScopeOfAccessViolated);
+                }
+                let columns = columns_of(name, columns)?;
+                let from = self.bound(from)?.unwrap_or(0);
+                let to = self.bound(to)?.unwrap_or(u32::MAX);
+                let rows = if name == obis::LOAD_PROFILE {
+                    self.rows_between(from, to)
+                } else {
+                    self.events_between(in_use, from, to)
+                };
+                Ok((rows, columns))
+            }
+            Some(SelectiveAccess { selector: 2, parameters }) => {
+                let [from, to, first_column, last_column] = fields(parameters).map_err(wrong)?;
+                let from = u32::from_data(from).map_err(wrong)?.max(1);
+                let to = u32::from_data(to).map_err(wrong)?;
+                let first_column = u16::from_data(first_column).map_err(wrong)?;
+                let last_column = u16::from_data(last_column).map_err(wrong)?;
+                let start = in_use.start.saturating_add(from - 1).min(in_use.end);
+                let end = if to == 0 { in_use.end } else { in_use.start.saturating_add(to).min(in_use.end) };
+                Ok((start..end.max(start), column_range(first_column, last_column)))
+            }
+            Some(_) => Err(DataAccessResult::ScopeOfAccessViolated),
+        }
+    }
+
+    /// A bound of a range: a date-time as octet string; null-data or all wildcards mean none.
+    fn bound(&self, d: Data<'_>) -> Result<Option<u32>, DataAccessResult> {
+        if d == Data::Null {
+            return Ok(None);
+        }
+        let time = DateTime::from_data(d).map_err(wrong)?;
+        if time.year == 0xFFFF {
+            return Ok(None);
+        }
+        utc_s(time, self.who.utc_offset_minutes).map(Some).ok_or(DataAccessResult::OtherReason)
+    }
+
+    /// Events from the first to the last one between two times. A clock that was set back in between does not take out rows.
+    fn events_between(&mut self, rows: Range<u32>, from: u32, to: u32) -> Range<u32> {
+        let mut found: Option<Range<u32>> = None;
+        for number in rows.clone() {
+            let Some(row) = self.events.get(self.board.storage(), number) else { continue };
+            if row.utc_s >= from && row.utc_s <= to {
+                let start = found.map_or(number, |range| range.start);
+                found = Some(start..number + 1);
+            }
+        }
+        found.unwrap_or(rows.end..rows.end)
+    }
+
+    pub(super) fn invoke_profile(&mut self, name: Obis, method: i8) -> Result<(), ActionResult> {
+        let mut next = self.record.clone();
+        match (name, method) {
+            (obis::LOAD_PROFILE, 1) => {
+                next.profile = Span { first: next.profile.next, next: next.profile.next };
+            }
+            (obis::LOAD_PROFILE, 2) => {
+                let utc_s = self.board.clock().utc_s().ok_or(ActionResult::TemporaryFailure)?;
+                let row = self.row(utc_s);
+                self.profile
+                    .push(self.board.storage(), &mut next.profile, row)
+                    .map_err(|_| ActionResult::HardwareFault)?;
+            }
+            // An event log is evidence: nobody clears it.
+            _ => return Err(ActionResult::ReadWriteDenied),
+        }
+        self.commit(next).map_err(|_| ActionResult::HardwareFault)
+    }
+}
+
+fn wrong(_: protocol::codec::codec::Error) -> DataAccessResult {
+    DataAccessResult::TypeUnmatched
+}
+
+const fn capture_objects(name: Obis) -> &'static [CaptureObject] {
+    // E distinguishes the two profiles of this meter; `Obis` has no constant comparison.
+    if name.0[3] == obis::LOAD_PROFILE.0[3] { &LOAD_CAPTURE_OBJECTS } else { &EVENT_CAPTURE_OBJECTS }
+}
+
+/// Columns named by capture objects, as bits; none named means all.
+fn columns_of(name: Obis, d: Data<'_>) -> Result<u32, DataAccessResult> {
+    if d == Data::Null {
+        return Ok(u32::MAX);
+    }
+    let named = d.as_array().ok_or(DataAccessResult::TypeUnmatched)?;
+    if named.is_empty() {
+        return Ok(u32::MAX);
+    }
+    let mut columns = 0;
+    for item in named.iter() {
+        let wanted = CaptureObject::from_data(&item.map_err(wrong)?).map_err(wrong)?;
+        let at = capture_objects(name).iter().position(|object| *object == wanted);
+        columns |= 1 << at.ok_or(DataAccessResult::ScopeOfAccessViolated)?;
+    }
+    Ok(columns)
+}
+
+/// Columns `first` to `last`, counted from 1; `last` 0 means to the end.
+fn column_range(first: u16, last: u16) -> u32 {
+    let first = u32::from(first.clamp(1, 32)) - 1;
+    let below = if last == 0 || last >= 32 { u32::MAX } else { (1 << u32::from(last)) - 1 };
+    below & (u32::MAX << first)
+}
+
+/// Tells two selections apart within one client's reads.
+fn fingerprint(selection: Option<SelectiveAccess<'_>>) -> u32 {
+    let Some(selection) = selection else { return 0 };
+    let bytes = selection.parameters.as_structure().map_or(&[][..], |s| s.as_bytes());
+    protocol::wire::crc32(bytes) ^ u32::from(selection.selector)
+}

@@ -1,0 +1,62 @@
+//! What the factory gives a meter and power cuts never change: identity, keys, and how the account works.
+
+use protocol::cosem::account::PaymentMode;
+use protocol::cosem::disconnect::ControlMode;
+use protocol::sts::meter::MeterTokenState;
+
+/// Length of a low-level-security password, at most: a bound of ours.
+pub const PASSWORD_MAX: usize = 16;
+
+/// The keys of a meter's associations. Neither `Debug` nor any error shows them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Global unicast encryption key (EK), AES-128.
+    pub encryption: [u8; 16],
+    /// Authentication key (AK), AES-128.
+    pub authentication: [u8; 16],
+    /// Password of the reader's association (low-level security).
+    pub reader_password: heapless::Vec<u8, PASSWORD_MAX>,
+}
+
+impl core::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
+/// What the factory gives a meter. The board's image or the simulator builds it; the meter keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Personalisation {
+    /// Meter primary account number (and in it the serial number, DRN), decoder key, and no used tokens yet.
+    pub tokens: MeterTokenState,
+    /// System title: three letters of the manufacturer and five bytes of its own.
+    pub system_title: [u8; 8],
+    /// Logical device name, at most 16 octets, unique in the world (Blue Book 4.1.8.2).
+    pub logical_device_name: heapless::String<16>,
+    /// Association keys.
+    pub keys: Keys,
+    /// How the meter starts life as an account.
+    pub account: AccountSetup,
+    /// Which relay transitions are allowed.
+    pub control_mode: ControlMode,
+    /// After a top-up the meter closes its relay by itself, where `control_mode` allows it (transition h). Without this a
+    /// person has to press the button.
+    pub return_automatically: bool,
+    /// Minutes that local time is ahead of UTC. No daylight saving.
+    pub utc_offset_minutes: i16,
+    /// Seconds between rows of the load profile; the rows end at multiples of it. 900 is usual; 0 keeps no profile.
+    pub profile_period_s: u32,
+    /// Milliseconds between samples of the metering front end. 1,000 is usual; energy between samples is never lost.
+    pub sample_period_ms: u32,
+}
+
+/// The account a meter leaves the factory with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountSetup {
+    /// Prepayment or credit.
+    pub payment_mode: PaymentMode,
+    /// Credit in watt-hours before the first token.
+    pub initial_credit_wh: i64,
+    /// Warn below this credit, in watt-hours.
+    pub low_credit_wh: i64,
+}

@@ -1,0 +1,105 @@
+//! Capturing the load profile, and finding rows in it by time.
+
+use core::ops::Range;
+
+use hardware::board::{Board, Clock};
+use protocol::cosem::profile::{LoadRow, row_status};
+
+use crate::meter::Meter;
+
+impl<B: Board> Meter<B> {
+    /// Captures a row when a period ended since the last one. Periods that nobody measured have no row: nothing is invented.
+    pub(crate) fn capture_if_due(&mut self) {
+        let Some(utc_s) = self.board.clock().utc_s() else { return };
+        let Some(period) = utc_s.checked_div(self.who.profile_period_s) else { return };
+        let last = self.record.profile_period;
+        if period == last {
+            return;
+        }
+        let mut next = self.record.clone();
+        next.profile_period = period;
+        if period < last {
+            // The clock was set back: rows up to here are not in order with those to come.
+            next.profile_ordered_from = next.profile.next;
+            let _ = self.commit(next);
+            return;
+        }
+        if last != 0 {
+            if period > last + 1 {
+                self.conditions.row_status |= row_status::POWER_DOWN;
+            }
+            let row = self.row(period.saturating_mul(self.who.profile_period_s));
+            if self.profile.push(self.board.storage(), &mut next.profile, row).is_ok() {
+                self.conditions.row_status = 0;
+            }
+        }
+        // The row is found again at start even if this record is cut.
+        if self.commit(next.clone()).is_err() {
+            self.record = next;
+        }
+    }
+
+    /// A row of the registers as they are.
+    pub(crate) fn row(&self, utc_s: u32) -> LoadRow {
+        let open = if self.contact.closed() { 0 } else { row_status::RELAY_OPEN };
+        LoadRow {
+            utc_s,
+            status: self.conditions.row_status | open,
+            // A household meter needs centuries for 2^32 watt-hours; the register counts on, the row wraps.
+            import_wh: self.record.import.wh as u32,
+            export_wh: self.record.export.wh as u32,
+            credit: self.available_credit(),
+            voltage_dv: decivolts(self.sample.voltage_mv),
+        }
+    }
+
+    /// Credit as the double-long that class 111 and 112 carry.
+    pub(crate) fn available_credit(&self) -> i32 {
+        // The ledger keeps credits within the range; consumption could leave it only downwards.
+        i32::try_from(self.record.ledger.remaining()).unwrap_or(i32::MIN)
+    }
+
+    /// The first row number in `rows` whose time is `from_utc_s` or later, by bisection: rows are in the order of time.
+    fn lower_bound(&mut self, rows: Range<u32>, from_utc_s: u32) -> u32 {
+        let (mut low, mut high) = (rows.start, rows.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // A torn row has no time; its neighbour after it decides, and there are never two in a row between two starts.
+            let time = self.profile.get(self.board.storage(), middle).map(|row| row.utc_s);
+            let earlier = match time {
+                Some(utc_s) => utc_s < from_utc_s,
+                None => self
+                    .profile
+                    .get(self.board.storage(), middle + 1)
+                    .is_some_and(|row| row.utc_s < from_utc_s),
+            };
+            if earlier {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Numbers of the rows between two times, both included. Rows from before the clock was set back are left out when they
+    /// are not in order with the rest: they are read by entry number.
+    pub(crate) fn rows_between(&mut self, from_utc_s: u32, to_utc_s: u32) -> Range<u32> {
+        let rows = self.profile.rows(self.record.profile);
+        let ordered = rows.start.max(self.record.profile_ordered_from)..rows.end;
+        if from_utc_s > to_utc_s {
+            return ordered.end..ordered.end;
+        }
+        let first = self.lower_bound(ordered.clone(), from_utc_s);
+        let end = match to_utc_s.checked_add(1) {
+            Some(after) => self.lower_bound(first..ordered.end, after),
+            None => ordered.end,
+        };
+        first..end
+    }
+}
+
+/// Tenths of a volt.
+pub(crate) fn decivolts(millivolts: u32) -> u16 {
+    u16::try_from(millivolts / 100).unwrap_or(u16::MAX)
+}

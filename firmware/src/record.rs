@@ -1,0 +1,125 @@
+//! The meter's state as it stands in the journal: one record, so that no part of it can be newer than another.
+
+use protocol::cosem::account::{AccountStatus, PaymentMode};
+use protocol::cosem::disconnect::{ControlState, RelayReason};
+use protocol::cosem::token_gateway::{DeliveryMethod, TokenStatusCode};
+use protocol::sts::meter::{MeterTokenState, TokenResult};
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::{EnergyCount, Ledger};
+use crate::personalisation::Personalisation;
+use crate::relay::RelayLogic;
+use crate::ring::Span;
+
+/// The last token entered, and what became of it (class 115, attributes 2 to 6). `Debug` shows no digits.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastToken {
+    /// As entered: 20 digits, or zeros where fewer came.
+    pub digits: [u8; 20],
+    /// When, UTC.
+    pub utc_s: u32,
+    /// How it came.
+    pub delivery: DeliveryMethod,
+    /// What became of it.
+    pub result: TokenResult,
+    /// Class and subclass, where it could be read.
+    pub kind: Option<(u8, u8)>,
+    /// Account units it added.
+    pub units: i64,
+}
+
+impl LastToken {
+    /// Class 115's code for the result.
+    #[must_use]
+    pub const fn status(&self) -> TokenStatusCode {
+        protocol::cosem::token_gateway::status_of_sts_result(self.result.code())
+    }
+}
+
+impl core::fmt::Debug for LastToken {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("LastToken")
+            .field("utc_s", &self.utc_s)
+            .field("result", &self.result)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that must survive and must never come apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Energy taken from the network.
+    pub import: EnergyCount,
+    /// Energy given to it.
+    pub export: EnergyCount,
+    /// Where the credit went.
+    pub ledger: Ledger,
+    /// How the customer pays.
+    pub payment_mode: PaymentMode,
+    /// Life of the account.
+    pub account_status: AccountStatus,
+    /// Warn below it, account units.
+    pub low_credit: i64,
+    /// The warning was given since the credit was last above.
+    pub low_credit_warned: bool,
+    /// What the relay should do, and why.
+    pub relay: RelayLogic,
+    /// Decoder key and used token identifiers.
+    pub tokens: MeterTokenState,
+    /// The last token entered.
+    pub last_token: Option<LastToken>,
+    /// The last time known, UTC; 0 when the clock was never set.
+    pub utc_s: u32,
+    /// Rows of the load profile.
+    pub profile: Span,
+    /// Rows before this one are not in the order of their times: the clock was set back.
+    pub profile_ordered_from: u32,
+    /// Number of the profile period last captured (UTC seconds / period); 0 before the first.
+    pub profile_period: u32,
+    /// Rows of the event log.
+    pub events: Span,
+    /// How often the configuration was changed.
+    pub configuration_changes: u32,
+}
+
+impl Record {
+    /// A meter as it leaves the factory.
+    #[must_use]
+    pub fn new(who: &Personalisation) -> Self {
+        Self {
+            import: EnergyCount::default(),
+            export: EnergyCount::default(),
+            ledger: Ledger::new(who.account.initial_credit_wh),
+            payment_mode: who.account.payment_mode,
+            account_status: AccountStatus::Active,
+            low_credit: who.account.low_credit_wh,
+            low_credit_warned: false,
+            relay: RelayLogic {
+                state: ControlState::Connected,
+                mode: who.control_mode,
+                reason: RelayReason::None,
+                returns_automatically: who.return_automatically,
+            },
+            tokens: who.tokens.clone(),
+            last_token: None,
+            utc_s: 0,
+            profile: Span::default(),
+            profile_ordered_from: 0,
+            profile_period: 0,
+            events: Span::default(),
+            configuration_changes: 0,
+        }
+    }
+
+    /// What forbids a closed relay, if anything does.
+    #[must_use]
+    pub const fn hold(&self) -> Option<RelayReason> {
+        if !matches!(self.account_status, AccountStatus::Active) {
+            return Some(RelayReason::AccountClosed);
+        }
+        match self.payment_mode {
+            PaymentMode::Prepayment if self.ledger.remaining() <= 0 => Some(RelayReason::NoCredit),
+            PaymentMode::Prepayment | PaymentMode::Credit => None,
+        }
+    }
+}

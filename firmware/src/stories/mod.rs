@@ -1,0 +1,111 @@
+//! The meter's life as stories, on a board in memory.
+
+mod accounting;
+mod credit;
+mod power_cut;
+mod relay;
+mod wire;
+
+use protocol::cosem::account::PaymentMode;
+use protocol::cosem::disconnect::ControlMode;
+use protocol::cosem::events::{Event, EventRow};
+use protocol::sts::meter::MeterTokenState;
+use protocol::sts::{
+    AmountCode, BaseDate, DecoderKey, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType,
+    MeterPan, Rnd, SAMPLE, Service, SupplyGroup, TariffIndex, Tid, Token, TokenCipher, VendingKey, derive,
+};
+use protocol::time::Instant;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use crate::test_board::TestBoard;
+use crate::{AccountSetup, Keys, Layout, Meter, Personalisation};
+
+/// The vending key of the public vectors.
+const VENDING_KEY: [u8; 20] = [
+    0xab, 0xab, 0xab, 0xab, 0xab, 0xab, 0xab, 0xab, 0x94, 0x94, 0x94, 0x94, 0x94, 0x94, 0x94, 0x94, 0x01,
+    0x23, 0x45, 0x67,
+];
+/// A minute after every test board's start, on the 2014 base.
+const TID: u32 = 6_400_000;
+
+fn decoder_key(serial: u32) -> (MeterPan, DecoderKey, KeyAttributes) {
+    let attributes = KeyAttributes {
+        supply_group: SupplyGroup::try_from(123_457).unwrap(),
+        tariff_index: TariffIndex::try_from(1).unwrap(),
+        key_revision: KeyRevision::try_from(1).unwrap(),
+        key_type: KeyType::Dutk,
+        base_date: BaseDate::Year2014,
+    };
+    let pan = MeterPan::from_drn(&Drn::from_parts(1, serial).unwrap());
+    let vending = VendingKey::from_bytes(&VENDING_KEY).unwrap();
+    (pan, derive(&vending, EncryptionAlgorithm::Ea11, &pan, &attributes).unwrap(), attributes)
+}
+
+/// Twenty digits for meter `serial` worth `units` of 0.1 kWh, issued `minute` minutes after [`TID`].
+fn token_for(serial: u32, units: u16, minute: u32) -> String {
+    let (_, key, _) = decoder_key(serial);
+    let token = Token::Credit {
+        service: Service::Electricity,
+        amount: AmountCode::from_field(units),
+        rnd: Rnd::new(5),
+        tid: Tid::from_minutes(TID + minute).unwrap(),
+    };
+    core::str::from_utf8(token.encode(&TokenCipher::new(&key, &SAMPLE)).digits().as_bytes())
+        .unwrap()
+        .to_string()
+}
+
+/// As [`token_for`], for the meter of these stories.
+fn token(units: u16, minute: u32) -> String {
+    token_for(1, units, minute)
+}
+
+fn personalisation() -> Personalisation {
+    let (pan, key, attributes) = decoder_key(1);
+    Personalisation {
+        tokens: MeterTokenState::new(pan, key, attributes.into(), Tid::from_minutes(TID - 1)),
+        system_title: *b"MGW\0\0\0\0\x01",
+        logical_device_name: heapless::String::try_from("MGW0000000000001").unwrap(),
+        keys: Keys {
+            encryption: core::array::from_fn(|i| i as u8),
+            authentication: core::array::from_fn(|i| 0xD0 + i as u8),
+            reader_password: heapless::Vec::from_slice(b"Reader01").unwrap(),
+        },
+        account: AccountSetup {
+            payment_mode: PaymentMode::Prepayment,
+            initial_credit_wh: 1_000,
+            low_credit_wh: 500,
+        },
+        control_mode: ControlMode::ARM_AND_CLOSE_LOCALLY,
+        return_automatically: true,
+        utc_offset_minutes: 60,
+        profile_period_s: 900,
+        sample_period_ms: 1_000,
+    }
+}
+
+fn board() -> TestBoard {
+    TestBoard::new(Layout::bytes_for(300) as usize)
+}
+
+fn start(board: TestBoard) -> Meter<TestBoard> {
+    let now = Instant::from_millis(board.now_ms);
+    Meter::new(board, personalisation(), now).unwrap()
+}
+
+/// Lets time pass in steps of a second.
+fn pass(meter: &mut Meter<TestBoard>, seconds: u64) {
+    for _ in 0..seconds {
+        meter.board().pass(1_000);
+        let now = Instant::from_millis(meter.board().now_ms);
+        meter.tick(now);
+    }
+}
+
+/// Every event in the log, oldest first.
+fn events(meter: &mut Meter<TestBoard>) -> Vec<Event> {
+    let rows = meter.events.rows(meter.record.events);
+    let row = |n| -> Option<EventRow> { meter.events.get(&mut meter.board.storage, n) };
+    rows.filter_map(row).filter_map(|row| Event::from_u8(row.code)).collect()
+}

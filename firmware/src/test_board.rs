@@ -1,0 +1,199 @@
+//! A board in memory for the tests of this crate: storage that power can be cut on, a load, a relay that may stick.
+
+use hardware::board::{Board, Clock, Health, Metering, Relay, Sample, Storage};
+use std::vec;
+use std::vec::Vec;
+
+/// Storage of a given size whose power can be cut in the middle of a write.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    pub bytes: Vec<u8>,
+    /// Writes that still succeed, and how many bytes of the next one do.
+    cut: Option<(u32, usize)>,
+    off: bool,
+    pub writes: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPower;
+
+impl Memory {
+    pub fn new(size: usize) -> Self {
+        Self { bytes: vec![0xff; size], cut: None, off: false, writes: 0 }
+    }
+
+    /// The next `whole` writes succeed, then one leaves `torn` bytes of itself, then nothing works.
+    pub fn cut_after_writes(&mut self, whole: u32, torn: usize) {
+        self.cut = Some((whole, torn));
+    }
+
+    pub fn power_up(&mut self) {
+        self.cut = None;
+        self.off = false;
+    }
+
+    pub fn is_off(&self) -> bool {
+        self.off
+    }
+}
+
+impl Storage for Memory {
+    type Error = NoPower;
+    fn capacity(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+    fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NoPower> {
+        if self.off {
+            return Err(NoPower);
+        }
+        let at = at as usize;
+        out.copy_from_slice(self.bytes.get(at..at + out.len()).ok_or(NoPower)?);
+        Ok(())
+    }
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NoPower> {
+        if self.off {
+            return Err(NoPower);
+        }
+        let (at, mut len) = (at as usize, bytes.len());
+        match &mut self.cut {
+            Some((0, torn)) => {
+                len = len.min(*torn);
+                self.off = true;
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
+        self.bytes.get_mut(at..at + len).ok_or(NoPower)?.copy_from_slice(&bytes[..len]);
+        self.writes += 1;
+        if self.off { Err(NoPower) } else { Ok(()) }
+    }
+}
+
+/// A load behind a relay, measured.
+#[derive(Debug, Clone)]
+pub struct TestBoard {
+    pub storage: Memory,
+    pub load_mw: u64,
+    pub closed: bool,
+    /// The coil does nothing.
+    pub stuck: bool,
+    pub pending_mws: u64,
+    pub utc_s: Option<u32>,
+    pub now_ms: u64,
+    pub cover: bool,
+    pub magnet: bool,
+    /// Current flows even when the contact says open.
+    pub bypassed: bool,
+    pub pulses: u32,
+    random: u8,
+}
+
+impl TestBoard {
+    pub fn new(storage_bytes: usize) -> Self {
+        Self {
+            storage: Memory::new(storage_bytes),
+            load_mw: 1_000_000,
+            closed: true,
+            stuck: false,
+            pending_mws: 0,
+            utc_s: Some(1_767_225_600), // 2026-01-01T00:00:00Z
+            now_ms: 0,
+            cover: false,
+            magnet: false,
+            bypassed: false,
+            pulses: 0,
+            random: 0,
+        }
+    }
+
+    /// Time passes; the load uses energy while the contact is closed.
+    pub fn pass(&mut self, ms: u64) {
+        if self.closed || self.bypassed {
+            self.pending_mws += self.load_mw * ms / 1000;
+        }
+        let before_s = self.now_ms / 1000;
+        self.now_ms += ms;
+        if let Some(utc) = &mut self.utc_s {
+            *utc += (self.now_ms / 1000 - before_s) as u32;
+        }
+    }
+}
+
+impl Metering for TestBoard {
+    type Error = ();
+    fn sample(&mut self) -> Result<Sample, ()> {
+        let power = if self.closed || self.bypassed { self.load_mw } else { 0 };
+        Ok(Sample {
+            voltage_mv: 230_000,
+            current_ma: (power / 230) as u32,
+            active_power_mw: power as i32,
+            reactive_power_mvar: 0,
+            frequency_mhz: 50_000,
+            import_mws: core::mem::take(&mut self.pending_mws),
+            export_mws: 0,
+            neutral_current_ma: (power / 230) as u32,
+        })
+    }
+}
+
+impl Relay for TestBoard {
+    fn drive(&mut self, close: bool) {
+        self.pulses += 1;
+        if !self.stuck {
+            self.closed = close;
+        }
+    }
+    fn sense_closed(&mut self) -> bool {
+        self.closed
+    }
+}
+
+impl Clock for TestBoard {
+    fn utc_s(&mut self) -> Option<u32> {
+        self.utc_s
+    }
+    fn set_utc_s(&mut self, utc_s: u32) {
+        self.utc_s = Some(utc_s);
+    }
+    fn monotonic_ms(&mut self) -> u64 {
+        self.now_ms
+    }
+}
+
+impl Health for TestBoard {
+    fn cover_open(&mut self) -> bool {
+        self.cover
+    }
+    fn magnet(&mut self) -> bool {
+        self.magnet
+    }
+    fn random(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.random = self.random.wrapping_mul(167).wrapping_add(13);
+            *byte = self.random;
+        }
+    }
+}
+
+impl Board for TestBoard {
+    type Metering = Self;
+    type Relay = Self;
+    type Storage = Memory;
+    type Clock = Self;
+    type Health = Self;
+    fn metering(&mut self) -> &mut Self {
+        self
+    }
+    fn relay(&mut self) -> &mut Self {
+        self
+    }
+    fn storage(&mut self) -> &mut Memory {
+        &mut self.storage
+    }
+    fn clock(&mut self) -> &mut Self {
+        self
+    }
+    fn health(&mut self) -> &mut Self {
+        self
+    }
+}

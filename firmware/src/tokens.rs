@@ -1,0 +1,161 @@
+//! Tokens: from the network or the keypad through the judgement of `protocol::sts::meter` into the one record that holds
+//! credit and used identifiers.
+
+use hardware::board::{Board, Clock};
+use protocol::cosem::events::Event;
+use protocol::cosem::token_gateway::DeliveryMethod;
+use protocol::sts::meter::{Abilities, Effect, TokenResult, evaluate};
+use protocol::sts::{CreditRegister, Service, TokenNumber};
+
+use crate::ledger::CREDIT_MAX;
+use crate::meter::Meter;
+use crate::record::{LastToken, Record};
+
+/// Watt-hours in the unit of an electricity credit token: 0.1 kWh.
+const WH_PER_UNIT: i64 = 100;
+
+/// Decodes the octet string of class 115's method 1: 20 ASCII digits, or the 66-bit token right-aligned in 9 bytes.
+#[must_use]
+pub fn digits_of(token: &[u8]) -> Option<[u8; 20]> {
+    if let Ok(digits) = <[u8; 20]>::try_from(token) {
+        return digits.iter().all(u8::is_ascii_digit).then_some(digits);
+    }
+    let bytes = <[u8; 9]>::try_from(token).ok()?;
+    let mut value = bytes.iter().fold(0_u128, |value, byte| value << 8 | u128::from(*byte));
+    let mut digits = [0; 20];
+    for digit in digits.iter_mut().rev() {
+        // A remainder below ten.
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    (value == 0).then_some(digits)
+}
+
+impl<B: Board> Meter<B> {
+    /// A person types a token: 20 digits, spaces and hyphens between them are ignored. Wrong tokens lock the keypad for a
+    /// while; tokens from the network are not locked out by that.
+    pub fn type_token(&mut self, typed: &str) -> TokenResult {
+        let mut digits = [b'0'; 20];
+        let mut count = 0;
+        for c in typed.bytes().filter(|c| !matches!(c, b' ' | b'-')) {
+            if let Some(slot) = digits.get_mut(count) {
+                *slot = c;
+            }
+            count += 1;
+        }
+        let whole = count == 20;
+        let class = TokenNumber::parse(&digits).map_or(0, |number| number.class());
+        let now_ms = self.now().as_millis();
+        if !self.keypad.admits(now_ms, class) {
+            return TokenResult::Lockout;
+        }
+        let result = if whole { self.enter(digits, DeliveryMethod::Manual) } else { TokenResult::Format };
+        self.keypad.record(now_ms, class, result);
+        let wait_ms = self.keypad.remaining_ms(now_ms);
+        if wait_ms > 0 {
+            self.note(Event::KeypadLocked, i32::try_from(wait_ms / 1000).unwrap_or(i32::MAX));
+        }
+        result
+    }
+
+    /// A token from the network, as class 115's method 1 gives it.
+    pub fn receive_token(&mut self, token: &[u8], delivery: DeliveryMethod) -> TokenResult {
+        match digits_of(token) {
+            Some(digits) => {
+                let result = self.enter(digits, delivery);
+                if result == TokenResult::Accept {
+                    self.keypad.clear();
+                }
+                result
+            }
+            None => self.refuse([b'0'; 20], delivery, TokenResult::Format, None),
+        }
+    }
+
+    /// Judges a token and, if it is accepted, stores its effect, the remembered identifier and the new credit in one record.
+    fn enter(&mut self, digits: [u8; 20], delivery: DeliveryMethod) -> TokenResult {
+        let now_ms = self.utc_ms();
+        let verdict = evaluate(&self.record.tokens, &self.abilities(), &digits, now_ms);
+        let Some(effect) = verdict.effect else {
+            return self.refuse(digits, delivery, verdict.result, verdict.kind);
+        };
+        let mut next = self.record.clone();
+        let Some((units, event)) = carry_out(&mut next, &effect) else {
+            return self.refuse(digits, delivery, TokenResult::Function, verdict.kind);
+        };
+        next.tokens.apply(&effect);
+        next.last_token = Some(LastToken {
+            digits,
+            utc_s: self.utc_s(),
+            delivery,
+            result: verdict.result,
+            kind: verdict.kind,
+            units,
+        });
+        if self.settle_and_commit(next).is_err() {
+            return TokenResult::NotReady;
+        }
+        self.note(event, i32::try_from(units).unwrap_or(i32::MAX));
+        verdict.result
+    }
+
+    fn refuse(
+        &mut self,
+        digits: [u8; 20],
+        delivery: DeliveryMethod,
+        result: TokenResult,
+        kind: Option<(u8, u8)>,
+    ) -> TokenResult {
+        let mut next = self.record.clone();
+        next.last_token = Some(LastToken { digits, utc_s: self.utc_s(), delivery, result, kind, units: 0 });
+        // The refusal stands even if it could not be stored.
+        let _ = self.commit(next);
+        self.note(Event::TokenRefused, i32::from(result.code()));
+        result
+    }
+
+    fn abilities(&self) -> Abilities<'static> {
+        let room = CREDIT_MAX.saturating_sub(self.record.ledger.remaining()).max(0) / WH_PER_UNIT;
+        let manufacturer = self.serial().manufacturer();
+        Abilities::electricity(manufacturer, u32::try_from(room).unwrap_or(u32::MAX), None)
+    }
+
+    /// UTC, or the last time known while the clock is not set.
+    pub(crate) fn utc_s(&mut self) -> u32 {
+        self.board.clock().utc_s().unwrap_or(self.record.utc_s)
+    }
+
+    fn utc_ms(&mut self) -> u64 {
+        u64::from(self.utc_s()) * 1000
+    }
+}
+
+/// Makes an effect's change to credit. Gives the units and the event; `None` when this meter cannot do it.
+fn carry_out(next: &mut Record, effect: &Effect) -> Option<(i64, Event)> {
+    match effect {
+        Effect::Credit { service: Service::Electricity, units, .. } => {
+            let units = i64::from(*units) * WH_PER_UNIT;
+            next.ledger.credit(units).ok()?;
+            Some((units, Event::TokenAccepted))
+        }
+        Effect::ClearCredit { register, .. } => {
+            let mine = matches!(register, CreditRegister::All | CreditRegister::Units(Service::Electricity));
+            let units = -next.ledger.remaining().max(0);
+            if mine {
+                next.ledger.credit(units).ok()?;
+            }
+            Some((if mine { units } else { 0 }, Event::TokenAccepted))
+        }
+        Effect::NewKey(_) => Some((0, Event::TokenKeysChanged)),
+        Effect::ClearTamper { .. } | Effect::Test(_) | Effect::KeySection { .. } => {
+            Some((0, Event::TokenAccepted))
+        }
+        Effect::Credit { .. }
+        | Effect::CurrencyCredit { .. }
+        | Effect::MaximumPowerLimit { .. }
+        | Effect::PhaseUnbalanceLimit { .. }
+        | Effect::TariffRate { .. }
+        | Effect::WaterMeterFactor { .. }
+        | Effect::Extended { .. } => None,
+    }
+}
