@@ -1,0 +1,141 @@
+//! A byte pipe that takes the time a serial line takes.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Duration, Instant, Sleep, sleep_until};
+
+/// Bits of a character: start, eight data, stop.
+const BITS_PER_BYTE: u64 = 10;
+/// Most bytes that leave at once. Small enough that a reader sees them trickle, large enough that timers keep up.
+const BURST: usize = 16;
+
+/// `inner`, slowed down to a baud rate in both directions: bytes given to `write` leave one by one, and bytes that arrived
+/// are handed out only when a line of that rate would have carried them.
+#[derive(Debug)]
+pub struct Paced<T> {
+    inner: T,
+    byte_time: Duration,
+    write_free_at: Instant,
+    write_sleep: Pin<Box<Sleep>>,
+    read_free_at: Instant,
+    read_sleep: Pin<Box<Sleep>>,
+    held: Vec<u8>,
+}
+
+impl<T> Paced<T> {
+    /// A line of 8N1 characters at `baud`. Must be called inside a tokio runtime.
+    pub fn new(inner: T, baud: u32) -> Self {
+        let byte_time = Duration::from_nanos(BITS_PER_BYTE * 1_000_000_000 / u64::from(baud.max(1)));
+        let now = Instant::now();
+        Self {
+            inner,
+            byte_time,
+            write_free_at: now,
+            write_sleep: Box::pin(sleep_until(now)),
+            read_free_at: now,
+            read_sleep: Box::pin(sleep_until(now)),
+            held: Vec::with_capacity(BURST),
+        }
+    }
+
+    fn time_of(&self, bytes: usize) -> Duration {
+        self.byte_time * u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+/// Waits until `at`; re-arms the timer only when it has to.
+fn poll_until(sleep: &mut Pin<Box<Sleep>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    if at <= Instant::now() {
+        return Poll::Ready(());
+    }
+    if sleep.deadline() != at {
+        sleep.as_mut().reset(at);
+    }
+    sleep.as_mut().poll(cx)
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.held.is_empty() {
+            let mut chunk = [0_u8; BURST];
+            let mut arrived = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut arrived))?;
+            if arrived.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.held.extend_from_slice(arrived.filled());
+            this.read_free_at = this.read_free_at.max(Instant::now()) + this.time_of(this.held.len());
+        }
+        ready!(poll_until(&mut this.read_sleep, this.read_free_at, cx));
+        let taken = this.held.len().min(buf.remaining());
+        buf.put_slice(&this.held[..taken]);
+        this.held.drain(..taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(poll_until(&mut this.write_sleep, this.write_free_at, cx));
+        let burst = &bytes[..bytes.len().min(BURST)];
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, burst))?;
+        this.write_free_at = this.write_free_at.max(Instant::now()) + this.time_of(written);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Returns when the last byte is on the line.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(poll_until(&mut this.write_sleep, this.write_free_at, cx));
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_of_96_bytes_takes_a_tenth_of_a_second_at_9600_baud() {
+        let (near, mut far) = duplex(4096);
+        let mut line = Paced::new(near, 9600);
+        let start = Instant::now();
+        line.write_all(&[0x55; 96]).await.unwrap();
+        line.flush().await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(99), "{:?}", start.elapsed());
+        assert!(start.elapsed() <= Duration::from_millis(112), "{:?}", start.elapsed());
+        let mut got = [0; 96];
+        far.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, [0x55; 96]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrives_is_handed_out_no_sooner_than_the_line_carries_it() {
+        let (near, mut far) = duplex(4096);
+        let mut line = Paced::new(near, 9600);
+        let start = Instant::now();
+        far.write_all(&[0xAA; 48]).await.unwrap();
+        let mut got = [0; 48];
+        line.read_exact(&mut got).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(49), "{:?}", start.elapsed());
+        assert!(start.elapsed() <= Duration::from_millis(56), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_stream_is_seen_at_once() {
+        let (near, far) = duplex(64);
+        let mut line = Paced::new(near, 9600);
+        drop(far);
+        assert_eq!(line.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+}
