@@ -103,7 +103,8 @@ impl Storage for Nvm {
 }
 
 /// What the relay's mechanics do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mechanics {
     /// The contact follows the coil.
     #[default]

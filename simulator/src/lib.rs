@@ -3,6 +3,7 @@
 
 pub mod board;
 pub mod clock;
+pub mod faults;
 pub mod load;
 pub mod modbus_meter;
 pub mod paced;

@@ -7,7 +7,25 @@ use protocol::modbus::reference::{
     CONTACT_INPUT, CURRENT_MA, EXPORT_WH, FREQUENCY_MHZ, IMPORT_WH, INPUT_REGISTERS, InputValue, POWER_W,
     REACTIVE_POWER_VAR, RELAY_COIL, SERIAL, VOLTAGE_MV,
 };
-use tokio_modbus::{ExceptionCode, Request, Response};
+
+// Function codes (MODBUS Application Protocol V1.1b3, 6).
+const READ_COILS: u8 = 1;
+const READ_DISCRETE_INPUTS: u8 = 2;
+const READ_INPUT_REGISTERS: u8 = 4;
+const WRITE_SINGLE_COIL: u8 = 5;
+const WRITE_MULTIPLE_COILS: u8 = 15;
+
+/// Why a request is refused, by the codes of MODBUS Application Protocol V1.1b3, 7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exception {
+    IllegalFunction = 1,
+    IllegalDataAddress = 2,
+    IllegalDataValue = 3,
+}
+
+const fn word(high: u8, low: u8) -> u16 {
+    u16::from_be_bytes([high, low])
+}
 
 /// Milliwatt-seconds in a watt-hour.
 const MWS_PER_WH: u64 = 3_600_000;
@@ -95,37 +113,55 @@ impl ModbusMeter {
         }
     }
 
-    /// Answers one request.
-    ///
-    /// # Errors
-    /// The exception a Modbus server answers with (MODBUS Application Protocol V1.1b3, 7).
-    pub fn answer(&mut self, request: &Request<'_>) -> Result<Response, ExceptionCode> {
-        match request {
-            Request::ReadInputRegisters(at, count) => {
+    /// Answers one request: protocol data units, function code first, without address and checksum. Whatever comes in, an
+    /// answer comes out, an exception if need be.
+    #[must_use]
+    pub fn answer(&mut self, request: &[u8]) -> Vec<u8> {
+        let function = request.first().copied().unwrap_or(0);
+        match self.carry_out(request) {
+            Ok(answer) => answer,
+            Err(exception) => vec![function | 0x80, exception as u8],
+        }
+    }
+
+    fn carry_out(&mut self, request: &[u8]) -> Result<Vec<u8>, Exception> {
+        match *request {
+            [READ_INPUT_REGISTERS, a, b, c, d] => {
                 let registers = self.registers();
-                let wanted = window(&registers, *at, *count)?;
-                Ok(Response::ReadInputRegisters(wanted.to_vec()))
+                let wanted = window(&registers, word(a, b), word(c, d))?;
+                let mut answer = vec![READ_INPUT_REGISTERS, (wanted.len() * 2) as u8]; // 26 registers at most
+                answer.extend(wanted.iter().flat_map(|register| register.to_be_bytes()));
+                Ok(answer)
             }
-            Request::ReadCoils(at, count) => {
-                self.with_relay(*at, *count, RELAY_COIL)?;
-                Ok(Response::ReadCoils(vec![self.asked_closed]))
+            [READ_COILS, a, b, c, d] => {
+                self.only_relay(word(a, b), word(c, d), RELAY_COIL)?;
+                Ok(vec![READ_COILS, 1, u8::from(self.asked_closed)])
             }
-            Request::ReadDiscreteInputs(at, count) => {
-                self.with_relay(*at, *count, CONTACT_INPUT)?;
-                Ok(Response::ReadDiscreteInputs(vec![self.contact_closed()]))
+            [READ_DISCRETE_INPUTS, a, b, c, d] => {
+                self.only_relay(word(a, b), word(c, d), CONTACT_INPUT)?;
+                Ok(vec![READ_DISCRETE_INPUTS, 1, u8::from(self.contact_closed())])
             }
-            Request::WriteSingleCoil(at, close) => {
-                self.with_relay(*at, 1, RELAY_COIL)?;
-                self.drive(*close);
-                Ok(Response::WriteSingleCoil(*at, *close))
+            [WRITE_SINGLE_COIL, a, b, value, 0] => {
+                let close = match value {
+                    0xFF => true,
+                    0 => false,
+                    _ => return Err(Exception::IllegalDataValue),
+                };
+                self.only_relay(word(a, b), 1, RELAY_COIL)?;
+                self.drive(close);
+                Ok(request.to_vec())
             }
-            Request::WriteMultipleCoils(at, values) => {
-                let count = u16::try_from(values.len()).map_err(|_| ExceptionCode::IllegalDataValue)?;
-                self.with_relay(*at, count, RELAY_COIL)?;
-                self.drive(values.first().copied().ok_or(ExceptionCode::IllegalDataValue)?);
-                Ok(Response::WriteMultipleCoils(*at, count))
+            [WRITE_MULTIPLE_COILS, a, b, c, d, 1, values] => {
+                self.only_relay(word(a, b), word(c, d), RELAY_COIL)?;
+                self.drive(values & 1 == 1);
+                Ok(vec![WRITE_MULTIPLE_COILS, a, b, c, d])
             }
-            _ => Err(ExceptionCode::IllegalFunction),
+            [
+                READ_INPUT_REGISTERS | READ_COILS | READ_DISCRETE_INPUTS | WRITE_SINGLE_COIL
+                | WRITE_MULTIPLE_COILS,
+                ..,
+            ] => Err(Exception::IllegalDataValue),
+            _ => Err(Exception::IllegalFunction),
         }
     }
 
@@ -141,10 +177,10 @@ impl ModbusMeter {
         }
     }
 
-    fn with_relay(&self, at: u16, count: u16, only: u16) -> Result<(), ExceptionCode> {
+    fn only_relay(&self, at: u16, count: u16, only: u16) -> Result<(), Exception> {
         match (&self.source, at, count) {
             (Source::Household(_), at, 1) if at == only => Ok(()),
-            _ => Err(ExceptionCode::IllegalDataAddress),
+            _ => Err(Exception::IllegalDataAddress),
         }
     }
 
@@ -176,12 +212,12 @@ fn put(map: &mut [u16], value: InputValue, bits: u64) {
     }
 }
 
-fn window(registers: &[u16], at: u16, count: u16) -> Result<&[u16], ExceptionCode> {
+fn window(registers: &[u16], at: u16, count: u16) -> Result<&[u16], Exception> {
     if count == 0 {
-        return Err(ExceptionCode::IllegalDataValue);
+        return Err(Exception::IllegalDataValue);
     }
     let (at, count) = (usize::from(at), usize::from(count));
-    registers.get(at..at + count).ok_or(ExceptionCode::IllegalDataAddress)
+    registers.get(at..at + count).ok_or(Exception::IllegalDataAddress)
 }
 
 #[cfg(test)]
@@ -202,47 +238,45 @@ mod tests {
     fn the_feeder_is_read_by_its_map() {
         let mut feeder = ModbusMeter::of_feeder("FEEDER-1".into());
         feeder.set_feeder(0x1_0000_0001 * MWS_PER_WH, -2);
-        let Ok(Response::ReadInputRegisters(all)) = feeder.answer(&Request::ReadInputRegisters(0, 26)) else {
-            panic!("no registers");
-        };
-        assert_eq!(all[..4], [0x4645, 0x4544, 0x4552, 0x2D31], "FEEDER-1");
-        assert_eq!(all[16..20], [0, 1, 0, 1]);
-        assert_eq!(all[24..26], [0xFFFF, 0xFFFE]);
+        let all = feeder.answer(&[4, 0, 0, 0, 26]);
+        assert_eq!(all.len(), 2 + 52);
+        assert_eq!(all[2..10], *b"FEEDER-1");
+        assert_eq!(all[2 + 32..][..8], [0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(all[2 + 48..], [0xFF, 0xFF, 0xFF, 0xFE]);
+    }
+
+    /// The bytes of MODBUS Application Protocol V1.1b3, 6.5: output 173 on.
+    #[test]
+    fn the_published_write_of_an_output_is_echoed() {
+        assert_eq!(meter().answer(&[5, 0, 0xAC, 0xFF, 0]), [0x85, 2], "it has no output 173");
+        assert_eq!(meter().answer(&[5, 0, 0, 0xFF, 0]), [5, 0, 0, 0xFF, 0]);
     }
 
     #[test]
     fn the_coil_opens_the_relay_and_the_input_senses_it() {
         let mut meter = meter();
         meter.tick();
-        assert_eq!(
-            meter.answer(&Request::ReadDiscreteInputs(0, 1)),
-            Ok(Response::ReadDiscreteInputs(vec![true]))
-        );
-        assert_eq!(
-            meter.answer(&Request::WriteSingleCoil(0, false)),
-            Ok(Response::WriteSingleCoil(0, false))
-        );
-        assert_eq!(
-            meter.answer(&Request::ReadDiscreteInputs(0, 1)),
-            Ok(Response::ReadDiscreteInputs(vec![false]))
-        );
-        assert_eq!(
-            meter.answer(&Request::ReadInputRegisters(24, 2)),
-            Ok(Response::ReadInputRegisters(vec![0, 0]))
-        );
+        assert_eq!(meter.answer(&[2, 0, 0, 0, 1]), [2, 1, 1]);
+        assert_eq!(meter.answer(&[5, 0, 0, 0, 0]), [5, 0, 0, 0, 0]);
+        assert_eq!(meter.answer(&[2, 0, 0, 0, 1]), [2, 1, 0]);
+        assert_eq!(meter.answer(&[1, 0, 0, 0, 1]), [1, 1, 0]);
+        assert_eq!(meter.answer(&[4, 0, 24, 0, 2]), [4, 4, 0, 0, 0, 0]);
+        assert_eq!(meter.answer(&[15, 0, 0, 0, 1, 1, 1]), [15, 0, 0, 0, 1]);
+        assert_eq!(meter.answer(&[2, 0, 0, 0, 1]), [2, 1, 1]);
     }
 
     #[test]
     fn what_is_not_on_the_map_is_refused() {
         let mut meter = meter();
-        let address = Err(ExceptionCode::IllegalDataAddress);
-        assert_eq!(meter.answer(&Request::ReadInputRegisters(25, 2)), address);
-        assert_eq!(meter.answer(&Request::ReadInputRegisters(u16::MAX, u16::MAX)), address);
-        assert_eq!(meter.answer(&Request::ReadCoils(1, 1)), address);
-        assert_eq!(meter.answer(&Request::WriteSingleCoil(7, true)), address);
+        assert_eq!(meter.answer(&[4, 0, 25, 0, 2]), [0x84, 2]);
+        assert_eq!(meter.answer(&[4, 0xFF, 0xFF, 0xFF, 0xFF]), [0x84, 2]);
+        assert_eq!(meter.answer(&[4, 0, 0, 0, 0]), [0x84, 3]);
+        assert_eq!(meter.answer(&[4, 0]), [0x84, 3]);
+        assert_eq!(meter.answer(&[1, 0, 1, 0, 1]), [0x81, 2]);
+        assert_eq!(meter.answer(&[5, 0, 0, 0x12, 0]), [0x85, 3]);
+        assert_eq!(meter.answer(&[3, 0, 0, 0, 1]), [0x83, 1]);
+        assert_eq!(meter.answer(&[]), [0x80, 1]);
         let mut feeder = ModbusMeter::of_feeder("F".into());
-        assert_eq!(feeder.answer(&Request::WriteSingleCoil(0, false)), address);
-        let function = Err(ExceptionCode::IllegalFunction);
-        assert_eq!(meter.answer(&Request::ReadHoldingRegisters(0, 1)), function);
+        assert_eq!(feeder.answer(&[5, 0, 0, 0, 0]), [0x85, 2], "a feeder has no relay");
     }
 }
