@@ -96,6 +96,12 @@ impl ModbusMeter {
         self.import_mws / MWS_PER_WH
     }
 
+    /// Power that flows now, in watts.
+    #[must_use]
+    pub fn power_w(&self) -> i64 {
+        i64::from(self.sample.active_power_mw / 1000)
+    }
+
     /// Where the contact is. A feeder has none and is always closed.
     #[must_use]
     pub fn contact_closed(&self) -> bool {

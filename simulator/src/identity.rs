@@ -1,0 +1,234 @@
+//! Who the meters of a street are: everything about meter number i follows from i and the street's settings.
+
+use crate::random::between;
+use anyhow::Context;
+use firmware::{AccountSetup, Keys, Personalisation};
+use protocol::cosem::account::PaymentMode;
+use protocol::cosem::disconnect::ControlMode;
+use protocol::sts::meter::MeterTokenState;
+use protocol::sts::{
+    BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, SupplyGroup, TariffIndex,
+    VendingKey, derive,
+};
+use serde::Deserialize;
+use std::net::Ipv4Addr;
+
+/// Manufacturer code in the serial numbers of simulated meters.
+const MANUFACTURER: u16 = 1;
+/// Supply group of the street.
+pub const SUPPLY_GROUP: u32 = 123_457;
+/// Tariff index of the street.
+pub const TARIFF_INDEX: u8 = 1;
+/// Key revision of the street.
+pub const KEY_REVISION: u8 = 1;
+/// Most meters in one street: as many as a gateway of a substation could ever own. A bound of ours.
+pub const METERS_MAX: u32 = 65_535;
+/// Seconds between rows of the load profile.
+pub const PROFILE_PERIOD_S: u32 = 900;
+/// Password of the reader's association unless a key file says otherwise.
+const READER_PASSWORD: &str = "Reader01";
+
+/// Keys of the whole street. The defaults are published test keys; nothing of value may be protected by them.
+#[derive(Clone)]
+pub struct StreetKeys {
+    encryption: [u8; 16],
+    authentication: [u8; 16],
+    vending: VendingKey,
+    reader_password: String,
+}
+
+impl std::fmt::Debug for StreetKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StreetKeys(..)")
+    }
+}
+
+impl Default for StreetKeys {
+    /// EK and AK of the Green Book's examples, the vending key of the published STS vectors.
+    fn default() -> Self {
+        let vending = *b"\xab\xab\xab\xab\xab\xab\xab\xab\x94\x94\x94\x94\x94\x94\x94\x94\x01\x23\x45\x67";
+        Self {
+            encryption: std::array::from_fn(|i| i as u8),           // 00 to 0F
+            authentication: std::array::from_fn(|i| 0xD0 + i as u8), // D0 to DF
+            vending: VendingKey::Hmac(vending),
+            reader_password: READER_PASSWORD.into(),
+        }
+    }
+}
+
+/// A key file as it is written: a JSON object of hexadecimal strings. What is missing keeps its default.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    encryption_key_hex: Option<String>,
+    authentication_key_hex: Option<String>,
+    vending_key_hex: Option<String>,
+    reader_password: Option<String>,
+}
+
+impl StreetKeys {
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// What is wrong with which entry; never what it said.
+    pub fn from_json(text: &str) -> anyhow::Result<Self> {
+        let file: KeyFile = serde_json::from_str(text).context("key file")?;
+        let mut keys = Self::default();
+        if let Some(hex) = file.encryption_key_hex {
+            keys.encryption = sixteen(&hex).context("encryption_key_hex")?;
+        }
+        if let Some(hex) = file.authentication_key_hex {
+            keys.authentication = sixteen(&hex).context("authentication_key_hex")?;
+        }
+        if let Some(hex) = file.vending_key_hex {
+            let bytes = from_hex(&hex).context("vending_key_hex")?;
+            keys.vending = VendingKey::from_bytes(&bytes).context("vending_key_hex")?;
+        }
+        if let Some(password) = file.reader_password {
+            anyhow::ensure!(password.len() <= firmware::PASSWORD_MAX, "reader_password is too long");
+            keys.reader_password = password;
+        }
+        Ok(keys)
+    }
+
+    /// The encryption and authentication keys in hexadecimal, for a list that a gateway imports meters from.
+    #[must_use]
+    pub fn exposed_hex(&self) -> (String, String) {
+        (to_hex(&self.encryption), to_hex(&self.authentication))
+    }
+}
+
+fn sixteen(hex: &str) -> anyhow::Result<[u8; 16]> {
+    let bytes = from_hex(hex)?;
+    <[u8; 16]>::try_from(bytes).map_err(|bytes| anyhow::anyhow!("16 bytes wanted, {} found", bytes.len()))
+}
+
+fn from_hex(hex: &str) -> anyhow::Result<Vec<u8>> {
+    anyhow::ensure!(hex.len().is_multiple_of(2) && hex.is_ascii(), "an even number of hexadecimal digits wanted");
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16);
+    (0..hex.len()).step_by(2).map(byte).collect::<Result<_, _>>().context("not hexadecimal")
+}
+
+/// Upper-case hexadecimal.
+#[must_use]
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// The serial number (DRN) of meter `index`, from 1.
+///
+/// # Errors
+/// Not with an index below 100,000,000.
+pub fn drn(index: u32) -> anyhow::Result<Drn> {
+    Drn::from_parts(MANUFACTURER, index).context("serial number")
+}
+
+/// The system title of meter `index`: `MGW` and the index in five bytes.
+#[must_use]
+pub fn system_title(index: u32) -> [u8; 8] {
+    let [a, b, c, d] = index.to_be_bytes();
+    [b'M', b'G', b'W', 0, a, b, c, d]
+}
+
+/// Where meter `index` answers: 127.1.0.1 is meter 1, 127.1.1.0 meter 256.
+#[must_use]
+pub fn address(index: u32) -> Ipv4Addr {
+    let [_, b, c, d] = index.to_be_bytes();
+    Ipv4Addr::new(127, 1_u8.wrapping_add(b), c, d)
+}
+
+/// Which meter a dialled address belongs to; the inverse of [`address`].
+#[must_use]
+pub fn index_of(address: Ipv4Addr) -> Option<u32> {
+    let [first, b, c, d] = address.octets();
+    (first == 127 && b >= 1).then(|| u32::from_be_bytes([0, b - 1, c, d])).filter(|index| *index > 0)
+}
+
+/// The credit meter `index` starts with unless the street says otherwise: a few hundred watt-hours to a few thousand.
+#[must_use]
+pub fn initial_credit_wh(street_seed: u64, index: u32) -> i64 {
+    i64::try_from(between(street_seed ^ 0x4352_4544, u64::from(index), 5, 60)).unwrap_or(0) * 100
+}
+
+/// What the factory gives meter `index`.
+///
+/// # Errors
+/// Not with the built-in settings; a key file may hold a vending key that makes no keys for EA11.
+pub fn personalisation(index: u32, keys: &StreetKeys, credit_wh: i64) -> anyhow::Result<Personalisation> {
+    let pan = MeterPan::from_drn(&drn(index)?);
+    let attributes = KeyAttributes {
+        supply_group: SupplyGroup::try_from(SUPPLY_GROUP)?,
+        tariff_index: TariffIndex::try_from(u32::from(TARIFF_INDEX))?,
+        key_revision: KeyRevision::try_from(u32::from(KEY_REVISION))?,
+        key_type: KeyType::Dutk,
+        base_date: BaseDate::Year2014,
+    };
+    let key = derive(&keys.vending, EncryptionAlgorithm::Ea11, &pan, &attributes)?;
+    let name = format!("MGW{index:013}");
+    Ok(Personalisation {
+        tokens: MeterTokenState::new(pan, key, attributes.into(), None),
+        system_title: system_title(index),
+        logical_device_name: name.as_str().try_into().context("logical device name")?,
+        keys: Keys {
+            encryption: keys.encryption,
+            authentication: keys.authentication,
+            reader_password: keys.reader_password.bytes().collect(),
+        },
+        account: AccountSetup {
+            payment_mode: PaymentMode::Prepayment,
+            initial_credit_wh: credit_wh,
+            low_credit_wh: 300,
+        },
+        control_mode: ControlMode::ARM_AND_CLOSE_LOCALLY,
+        return_automatically: true,
+        utc_offset_minutes: 0,
+        profile_period_s: PROFILE_PERIOD_S,
+        sample_period_ms: 1_000,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meters_are_where_the_street_says() {
+        assert_eq!(address(1), Ipv4Addr::new(127, 1, 0, 1));
+        assert_eq!(address(256), Ipv4Addr::new(127, 1, 1, 0));
+        assert_eq!(address(65_536), Ipv4Addr::new(127, 2, 0, 0));
+        for index in [1, 2, 255, 256, 65_535, 65_536] {
+            assert_eq!(index_of(address(index)), Some(index));
+        }
+        assert_eq!(index_of(Ipv4Addr::LOCALHOST), None);
+        assert_eq!(index_of(Ipv4Addr::new(10, 1, 0, 1)), None);
+    }
+
+    #[test]
+    fn serial_numbers_carry_their_check_digit() {
+        let text = drn(1).unwrap();
+        assert_eq!(&text.as_str()[..10], "0100000001");
+        assert_eq!(Drn::parse(text.as_str().as_bytes()), Ok(text));
+        assert_eq!(system_title(258), *b"MGW\0\0\0\x01\x02");
+    }
+
+    #[test]
+    fn a_key_file_replaces_what_it_names_and_shows_nothing() {
+        let keys = StreetKeys::from_json(r#"{"encryption_key_hex":"FF0102030405060708090a0b0c0d0e0f"}"#).unwrap();
+        let (encryption, authentication) = keys.exposed_hex();
+        assert_eq!(encryption, "FF0102030405060708090A0B0C0D0E0F");
+        assert_eq!(authentication, "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF");
+        assert_eq!(format!("{keys:?}"), "StreetKeys(..)");
+        for wrong in [r#"{"encryption_key_hex":"00"}"#, r#"{"ek":"00"}"#, r#"{"vending_key_hex":"zz"}"#, "["] {
+            assert!(StreetKeys::from_json(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_meter_has_a_decoder_key_of_its_own() {
+        let keys = StreetKeys::default();
+        let one = personalisation(1, &keys, 0).unwrap();
+        let two = personalisation(2, &keys, 0).unwrap();
+        assert_ne!(one.tokens.key.expose(), two.tokens.key.expose());
+        assert_eq!(one.logical_device_name.len(), 16);
+    }
+}

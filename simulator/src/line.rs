@@ -1,0 +1,93 @@
+//! RS-485 lines as pseudo terminals: several stations on one pair of wires, at the pace of the wires.
+
+use crate::clock::SimClock;
+use crate::modbus_server::{self, Station};
+use crate::paced::Paced;
+use crate::session::{Outcome, Session};
+use crate::tcp::{now, until};
+use anyhow::Context;
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Duration, timeout};
+use tokio_serial::{SerialPort, SerialStream};
+
+/// Rate of the simulated lines unless the street says otherwise.
+pub const BAUD: u32 = 9_600;
+
+/// The meters' end of a line, and the path of the other end.
+#[derive(Debug)]
+pub struct Line {
+    near: SerialStream,
+    /// Of a line of our own: kept open so that it stays there while nobody has opened the other end.
+    far: Option<SerialStream>,
+    path: String,
+    baud: u32,
+}
+
+impl Line {
+    /// A new line as a pair of pseudo terminals.
+    ///
+    /// # Errors
+    /// The system gives no more of them.
+    pub fn open(baud: u32) -> anyhow::Result<Self> {
+        let (near, mut far) = SerialStream::pair().context("no pseudo terminal for an RS-485 line")?;
+        far.set_exclusive(false).context("pseudo terminal")?;
+        let path = far.name().context("the pseudo terminal has no path")?;
+        Ok(Self { near, far: Some(far), path, baud })
+    }
+
+    /// Meters at the end of a serial device that exists already: a real adapter, or one end of somebody else's pair.
+    ///
+    /// # Errors
+    /// There is no such device, or it can't be opened.
+    pub fn attach(path: &str, baud: u32) -> anyhow::Result<Self> {
+        let near = SerialStream::open(&tokio_serial::new(path, baud))
+            .with_context(|| format!("serial device {path}"))?;
+        Ok(Self { near, far: None, path: path.into(), baud })
+    }
+
+    /// What a gateway opens.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Serves DLMS meters on this line until the task is dropped.
+    ///
+    /// # Errors
+    /// The terminal failed.
+    pub async fn serve_dlms(self, mut stations: Vec<Session>, clock: SimClock) -> io::Result<()> {
+        let _far = self.far;
+        let mut wire = Paced::new(self.near, self.baud);
+        let mut buffer = [0; 256];
+        loop {
+            let deadline = stations.iter().map(|station| until(station, &clock)).min().unwrap_or(Duration::MAX);
+            let deadline = deadline.min(Duration::from_secs(3600));
+            let received = match timeout(deadline, wire.read(&mut buffer)).await {
+                Ok(taken) => Some(taken?),
+                Err(_) => None,
+            };
+            for station in &mut stations {
+                let Outcome { bytes, delay, .. } = match received {
+                    Some(taken) => station.handle_bytes(now(&clock), &buffer[..taken]),
+                    None => station.handle_timeout(now(&clock)),
+                };
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                if !bytes.is_empty() {
+                    wire.write_all(&bytes).await?;
+                }
+            }
+        }
+    }
+
+    /// Serves Modbus RTU meters on this line until the task is dropped.
+    ///
+    /// # Errors
+    /// The terminal failed.
+    pub async fn serve_modbus(self, stations: Vec<Station>) -> io::Result<()> {
+        let _far = self.far;
+        modbus_server::serve_rtu(Paced::new(self.near, self.baud), &stations, self.baud).await
+    }
+}

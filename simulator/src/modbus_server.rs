@@ -1,0 +1,260 @@
+//! Modbus TCP and RTU around [`ModbusMeter`]: addresses, transaction numbers, checksums, and faults.
+
+use crate::faults::{Damage, Effect, Fault, Waiting};
+use crate::modbus_meter::ModbusMeter;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Duration, sleep, timeout};
+
+/// Longest frame on a serial line (MODBUS over Serial Line V1.02, 2.5.1).
+const RTU_MAX: usize = 256;
+/// Longest PDU (MODBUS Application Protocol V1.1b3, 4.1).
+const PDU_MAX: usize = 253;
+/// Header of Modbus TCP: transaction, protocol, length, unit.
+const MBAP: usize = 7;
+/// A TCP client that says nothing for so long is disconnected.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A Modbus meter and what befalls its answers.
+#[derive(Debug)]
+pub struct SimModbus {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    meter: ModbusMeter,
+    waiting: Waiting,
+    silent: bool,
+}
+
+/// A meter at its unit address.
+pub type Station = (u8, Arc<SimModbus>);
+
+impl SimModbus {
+    /// A meter without faults.
+    #[must_use]
+    pub fn new(meter: ModbusMeter) -> Self {
+        Self { inner: Mutex::new(Inner { meter, waiting: Waiting::default(), silent: false }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the meter, or does something to it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut ModbusMeter) -> T) -> T {
+        look(&mut self.lock().meter)
+    }
+
+    /// Makes something go wrong, or right again. False for a fault that such a meter can't have.
+    pub fn inject(&self, fault: Fault) -> bool {
+        let mut inner = self.lock();
+        match fault {
+            Fault::Answer { damage, on, count } => inner.waiting.add(damage, on, count),
+            Fault::Silence { on } => inner.silent = on,
+            Fault::Power { on } => inner.silent = !on,
+            Fault::Relay { mechanics } => match inner.meter.board_mut() {
+                Some(board) => board.mechanics = mechanics,
+                None => return false,
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    /// The answer to a request, and what happens to it; `None` from a meter that says nothing.
+    fn answer(&self, pdu: &[u8]) -> Option<(Vec<u8>, Option<Damage>)> {
+        let mut inner = self.lock();
+        if inner.silent {
+            return None;
+        }
+        inner.meter.tick();
+        let before = inner.meter.contact_closed();
+        let answer = inner.meter.answer(pdu);
+        let relay_moved = before != inner.meter.contact_closed();
+        let damage = inner.waiting.take(Effect { token_accepted: false, relay_moved });
+        Some((answer, damage))
+    }
+}
+
+/// What goes on the wire of a frame that something may have befallen.
+async fn damaged(mut frame: Vec<u8>, damage: Option<Damage>) -> Vec<u8> {
+    match damage {
+        None => {}
+        Some(Damage::Lost) => frame.clear(),
+        Some(Damage::Late { delay_ms }) => sleep(Duration::from_millis(u64::from(delay_ms))).await,
+        Some(Damage::Corrupted) => {
+            let middle = frame.len() / 2;
+            frame[middle] ^= 0x10;
+        }
+        Some(Damage::Truncated) => frame.truncate(frame.len() / 2),
+        Some(Damage::Duplicated) => frame.extend_from_within(..),
+    }
+    frame
+}
+
+/// CRC of the serial line (MODBUS over Serial Line V1.02, 6.2.2), low byte first on the wire.
+#[must_use]
+pub fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0xFFFF, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 })
+    })
+}
+
+/// Serves the stations of one serial line. A frame ends with a silence.
+///
+/// # Errors
+/// The line failed or ended.
+pub async fn serve_rtu(
+    mut wire: impl AsyncRead + AsyncWrite + Unpin,
+    stations: &[Station],
+    baud: u32,
+) -> io::Result<()> {
+    // 3.5 characters of 11 bits (MODBUS over Serial Line V1.02, 2.5.1.1), and some for a system that is no UART.
+    let silence = Duration::from_micros(u64::from(38_500_000 / baud.max(1))) + Duration::from_millis(4);
+    let mut frame = Vec::with_capacity(RTU_MAX);
+    let mut buffer = [0; RTU_MAX];
+    loop {
+        let taken = if frame.is_empty() {
+            Some(wire.read(&mut buffer).await?)
+        } else {
+            timeout(silence, wire.read(&mut buffer)).await.ok().transpose()?
+        };
+        match taken {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(taken) => frame.extend_from_slice(&buffer[..taken]),
+            None => {
+                if let Some((answer, damage)) = rtu_answer(&frame, stations) {
+                    let bytes = damaged(answer, damage).await;
+                    wire.write_all(&bytes).await?;
+                }
+                frame.clear();
+            }
+        }
+        if frame.len() > RTU_MAX {
+            frame.clear();
+        }
+    }
+}
+
+fn rtu_answer(frame: &[u8], stations: &[Station]) -> Option<(Vec<u8>, Option<Damage>)> {
+    let (body, sum) = frame.split_at_checked(frame.len().checked_sub(2)?)?;
+    if sum != crc16(body).to_le_bytes() {
+        return None;
+    }
+    let (unit, pdu) = body.split_first()?;
+    let (_, meter) = stations.iter().find(|(address, _)| address == unit)?;
+    let (answer, damage) = meter.answer(pdu)?;
+    let mut out = vec![*unit];
+    out.extend(answer);
+    out.extend(crc16(&out).to_le_bytes());
+    Some((out, damage))
+}
+
+/// Serves Modbus TCP until the task is dropped.
+pub async fn serve_tcp(listener: TcpListener, stations: Arc<[Station]>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) if peer.ip().is_loopback() => {
+                let stations = Arc::clone(&stations);
+                tokio::spawn(async move {
+                    // A client that goes away in the middle is nothing to tell anybody about.
+                    let _ = converse(stream, &stations).await;
+                });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a Modbus connection was not accepted");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: TcpStream, stations: &[Station]) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    loop {
+        let mut head = [0; MBAP];
+        timeout(IDLE_TIMEOUT, stream.read_exact(&mut head)).await??;
+        let [t0, t1, p0, p1, l0, l1, unit] = head;
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
+        // Neither Modbus nor a length that Modbus has: the stream can't be followed any further.
+        if (p0, p1) != (0, 0) || !(2..=PDU_MAX + 1).contains(&length) {
+            return Ok(());
+        }
+        let mut pdu = vec![0; length - 1];
+        timeout(IDLE_TIMEOUT, stream.read_exact(&mut pdu)).await??;
+        let answered = match stations.iter().find(|(address, _)| *address == unit) {
+            Some((_, meter)) => meter.answer(&pdu),
+            // Gateway target device failed to respond.
+            None => Some((vec![pdu[0] | 0x80, 0x0B], None)),
+        };
+        let Some((answer, damage)) = answered else { continue };
+        let [l0, l1] = ((answer.len() + 1) as u16).to_be_bytes(); // at most 254
+        let mut frame = vec![t0, t1, 0, 0, l0, l1, unit];
+        frame.extend(answer);
+        stream.write_all(&damaged(frame, damage).await).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::On;
+
+    fn feeder() -> Station {
+        (1, Arc::new(SimModbus::new(ModbusMeter::of_feeder("F1".into()))))
+    }
+
+    #[test]
+    fn the_published_checksum_comes_out() {
+        // MODBUS over Serial Line V1.02, 6.2.2: address 2, function 7.
+        assert_eq!(crc16(&[0x02, 0x07]).to_le_bytes(), [0x41, 0x12]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_ends_with_a_silence_and_half_a_frame_is_forgotten() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let stations = [feeder()];
+        let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
+        let client = async {
+            far.write_all(&request[..3]).await.unwrap();
+            sleep(Duration::from_millis(200)).await;
+            far.write_all(&request).await.unwrap();
+            let mut answer = [0; 7];
+            far.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer[..5], [1, 4, 2, b'F', b'1']);
+            assert_eq!(crc16(&answer[..5]).to_le_bytes(), answer[5..]);
+        };
+        tokio::select! {
+            () = client => {}
+            end = serve_rtu(near, &stations, 9600) => panic!("{end:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_stations_frames_and_wrong_checksums_get_no_answer() {
+        let stations = [feeder()];
+        assert!(rtu_answer(&[1, 4, 0, 0, 0, 1, 0x31, 0xCB], &stations).is_none());
+        let mut other = vec![2, 4, 0, 0, 0, 1];
+        other.extend(crc16(&other).to_le_bytes());
+        assert!(rtu_answer(&other, &stations).is_none());
+        assert!(rtu_answer(&[], &stations).is_none());
+        assert!(rtu_answer(&[1], &stations).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_is_lost_once() {
+        let stations = [feeder()];
+        let fault = Fault::Answer { damage: Damage::Lost, on: On::Any, count: 1 };
+        assert!(stations[0].1.inject(fault));
+        let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
+        let (frame, damage) = rtu_answer(&request, &stations).unwrap();
+        assert!(damaged(frame, damage).await.is_empty());
+        let (frame, damage) = rtu_answer(&request, &stations).unwrap();
+        assert_eq!(damaged(frame, damage).await.len(), 7);
+    }
+}

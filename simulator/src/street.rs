@@ -1,0 +1,403 @@
+//! A street: meters on TCP, on serial lines and on Modbus, the feeder that supplies them, and the time that passes there.
+
+use crate::board::{Nvm, VirtualBoard};
+use crate::clock::SimClock;
+use crate::faults::Fault;
+use crate::identity::{METERS_MAX, StreetKeys, drn, initial_credit_wh, personalisation};
+use crate::line::{BAUD, Line};
+use crate::load::Household;
+use crate::meter::{SimMeter, Truth};
+use crate::modbus_meter::ModbusMeter;
+use crate::modbus_server::{self, SimModbus, Station};
+use crate::random::hash;
+use crate::roll::{Entry, Model, Place};
+use crate::session::{Framing, Session};
+use crate::tcp::{self, Reachable, now};
+use anyhow::{Context, ensure};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// The port of DLMS/COSEM.
+pub const PORT: u16 = protocol::link::wrapper::PORT;
+/// Three days of quarter hours.
+pub const PROFILE_ROWS: u32 = 288;
+/// Technical losses of the feeder, in permille of what the meters measure.
+pub const LOSS_PERMILLE: u32 = 40;
+/// HDLC address of the first meter on a serial line; the others follow.
+pub const FIRST_PHYSICAL: u16 = 16;
+/// Unit address of the feeder's check meter.
+pub const FEEDER_UNIT: u8 = 1;
+/// How often the street's time is carried forward, in real time.
+const TICK: Duration = Duration::from_millis(100);
+/// A line with more stations than this would be one no cable carries (TIA-485: 32 unit loads).
+const LINE_MAX: u32 = 32;
+
+/// What a street is made of.
+#[derive(Debug, Clone)]
+pub struct StreetConfig {
+    /// DLMS meters on TCP, from meter 1.
+    pub meters: u32,
+    /// How many of those, the last ones, speak HDLC over TCP; the others use the wrapper.
+    pub hdlc_meters: u32,
+    /// Port of all of them; 0 takes any free one.
+    pub port: u16,
+    /// DLMS meters on one RS-485 line (HDLC, multi-drop), numbered after those on TCP.
+    pub line_meters: u32,
+    /// Modbus RTU meters with a relay on another line, numbered after those.
+    pub modbus_meters: u32,
+    /// Where the feeder's check meter answers over Modbus TCP.
+    pub modbus_tcp: Option<SocketAddr>,
+    /// Put the DLMS line on this serial device instead of a new pair of pseudo terminals.
+    pub serial_device: Option<String>,
+    /// Rate of the lines.
+    pub baud: u32,
+    /// Households, balances and challenges follow from it.
+    pub seed: u64,
+    /// Time of the street.
+    pub clock: SimClock,
+    /// Credit of every meter at the start; `None` gives each its own.
+    pub credit_wh: Option<i64>,
+    /// Credit of single meters, by number.
+    pub credit_of: BTreeMap<u32, i64>,
+    /// Keys of the meters.
+    pub keys: StreetKeys,
+    /// Depth of the load profile, in rows.
+    pub profile_rows: u32,
+    /// Feeder's technical losses, in permille of the sum.
+    pub loss_permille: u32,
+}
+
+impl Default for StreetConfig {
+    /// No meters, real time, port 4059.
+    fn default() -> Self {
+        Self {
+            meters: 0,
+            hdlc_meters: 0,
+            port: PORT,
+            line_meters: 0,
+            modbus_meters: 0,
+            modbus_tcp: None,
+            serial_device: None,
+            baud: BAUD,
+            seed: 1,
+            clock: SimClock::starting_now(1),
+            credit_wh: None,
+            credit_of: BTreeMap::new(),
+            keys: StreetKeys::default(),
+            profile_rows: PROFILE_ROWS,
+            loss_permille: LOSS_PERMILLE,
+        }
+    }
+}
+
+impl StreetConfig {
+    /// Credit of meter `index` at the start, in watt-hours.
+    #[must_use]
+    pub fn credit_wh(&self, index: u32) -> i64 {
+        let own = self.credit_of.get(&index).copied().or(self.credit_wh);
+        own.unwrap_or_else(|| initial_credit_wh(self.seed, index))
+    }
+
+    fn framing(&self, index: u32) -> Framing {
+        if index + self.hdlc_meters > self.meters { Framing::Hdlc } else { Framing::Wrapper }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let all = u64::from(self.meters) + u64::from(self.line_meters) + u64::from(self.modbus_meters);
+        ensure!(all <= u64::from(METERS_MAX), "a street has at most {METERS_MAX} meters");
+        ensure!(self.hdlc_meters <= self.meters, "more meters with HDLC than meters");
+        ensure!(self.line_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
+        ensure!(self.modbus_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
+        ensure!(self.baud >= 300, "no line is slower than 300 baud");
+        Ok(())
+    }
+
+    /// Everything about the meters that does not depend on a running street, in order of their numbers.
+    ///
+    /// # Errors
+    /// The settings contradict each other.
+    pub fn roll(&self) -> anyhow::Result<Vec<Entry>> {
+        self.check()?;
+        let tcp = (1..=self.meters).map(|i| (i, Model::Dlms, Place::Tcp(self.framing(i), self.port)));
+        let line = (0..self.line_meters)
+            .map(|k| (self.meters + 1 + k, Model::Dlms, Place::Line(FIRST_PHYSICAL + k as u16))); // 32 at most
+        let first_modbus = self.meters + self.line_meters + 1;
+        let modbus =
+            (0..self.modbus_meters).map(|k| (first_modbus + k, Model::Modbus, Place::ModbusLine(1 + k as u8))); // 32 at most
+        let entry = |(index, model, place)| Entry::new(index, model, place, self.credit_wh(index), &self.keys);
+        tcp.chain(line).chain(modbus).map(entry).collect()
+    }
+}
+
+/// A running street. Dropping it ends it.
+#[derive(Debug)]
+pub struct Street {
+    config: StreetConfig,
+    roll: Vec<Entry>,
+    dlms: Arc<[Arc<SimMeter>]>,
+    modbus: Arc<[Arc<SimModbus>]>,
+    feeder: Arc<SimModbus>,
+    street_mws: Arc<AtomicU64>,
+    port: u16,
+    modbus_tcp: Option<SocketAddr>,
+    line_path: Option<String>,
+    modbus_line_path: Option<String>,
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+}
+
+impl Street {
+    /// Starts every meter, and serves them until the street is dropped. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The settings contradict each other, a port is taken, or the system gives no pseudo terminals.
+    pub async fn start(config: StreetConfig) -> anyhow::Result<Self> {
+        let roll = config.roll()?;
+        let street_mws = Arc::new(AtomicU64::new(0));
+        let dlms = (1..=config.meters + config.line_meters)
+            .map(|index| dlms_meter(&config, index, &street_mws).map(Arc::new))
+            .collect::<anyhow::Result<Arc<[_]>>>()?;
+        let first = config.meters + config.line_meters + 1;
+        let modbus = (first..first + config.modbus_meters)
+            .map(|index| modbus_meter(&config, index, &street_mws).map(Arc::new))
+            .collect::<anyhow::Result<Arc<[_]>>>()?;
+        let feeder = Arc::new(SimModbus::new(ModbusMeter::of_feeder(format!("FEEDER-{}", config.seed))));
+        let mut street = Self {
+            port: config.port,
+            config,
+            roll,
+            dlms,
+            modbus,
+            feeder,
+            street_mws,
+            modbus_tcp: None,
+            line_path: None,
+            modbus_line_path: None,
+            stop: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        street.measure_feeder(0);
+        street.serve_tcp().await?;
+        street.serve_lines()?;
+        street.serve_feeder().await?;
+        street.keep_time();
+        Ok(street)
+    }
+
+    async fn serve_tcp(&mut self) -> anyhow::Result<()> {
+        if self.config.meters == 0 {
+            return Ok(());
+        }
+        // Every address of 127.0.0.0/8 ends here; peers from elsewhere are hung up on.
+        let wanted = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.config.port));
+        let listener = TcpListener::bind(wanted).await.with_context(|| format!("port {}", wanted.port()))?;
+        self.port = listener.local_addr().context("local address")?.port();
+        for entry in &mut self.roll {
+            entry.set_port(self.port);
+        }
+        let reachable: Reachable = (1..=self.config.meters)
+            .zip(self.dlms.iter())
+            .map(|(index, meter)| (Arc::clone(meter), self.config.framing(index)))
+            .collect();
+        self.tasks.spawn(tcp::serve(listener, reachable, self.config.clock));
+        Ok(())
+    }
+
+    fn serve_lines(&mut self) -> anyhow::Result<()> {
+        let clock = self.config.clock;
+        if self.config.line_meters > 0 {
+            let line = match &self.config.serial_device {
+                Some(path) => Line::attach(path, self.config.baud)?,
+                None => Line::open(self.config.baud)?,
+            };
+            self.line_path = Some(line.path().to_owned());
+            let on_line = self.dlms.iter().skip(self.config.meters as usize);
+            let stations = (FIRST_PHYSICAL..)
+                .zip(on_line)
+                .map(|(physical, meter)| Session::on_line(Arc::clone(meter), physical, now(&clock)))
+                .collect();
+            self.tasks.spawn(async move { report("RS-485 line", line.serve_dlms(stations, clock).await) });
+        }
+        if self.config.modbus_meters > 0 {
+            let line = Line::open(self.config.baud)?;
+            self.modbus_line_path = Some(line.path().to_owned());
+            let stations: Vec<Station> = (1..).zip(self.modbus.iter().map(Arc::clone)).collect();
+            self.tasks.spawn(async move { report("Modbus line", line.serve_modbus(stations).await) });
+        }
+        Ok(())
+    }
+
+    async fn serve_feeder(&mut self) -> anyhow::Result<()> {
+        let Some(wanted) = self.config.modbus_tcp else { return Ok(()) };
+        ensure!(wanted.ip().is_loopback(), "the simulator serves loopback addresses only, not {wanted}");
+        let listener = TcpListener::bind(wanted).await.with_context(|| format!("Modbus TCP at {wanted}"))?;
+        self.modbus_tcp = Some(listener.local_addr().context("local address")?);
+        let stations: Arc<[Station]> = Arc::new([(FEEDER_UNIT, Arc::clone(&self.feeder))]);
+        self.tasks.spawn(modbus_server::serve_tcp(listener, stations));
+        Ok(())
+    }
+
+    /// One thread carries the time of all meters forward.
+    fn keep_time(&mut self) {
+        let (stop, dlms, modbus) = (Arc::clone(&self.stop), Arc::clone(&self.dlms), Arc::clone(&self.modbus));
+        let (feeder, street_mws) = (Arc::clone(&self.feeder), Arc::clone(&self.street_mws));
+        let loss_permille = self.config.loss_permille;
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let before = std::time::Instant::now();
+                let power_w = tick_all(&dlms, &modbus);
+                set_feeder(&feeder, street_mws.load(Ordering::Relaxed), power_w, loss_permille);
+                std::thread::sleep(TICK.saturating_sub(before.elapsed()));
+            }
+        });
+    }
+
+    fn measure_feeder(&self, power_w: i64) {
+        let total = self.street_mws.load(Ordering::Relaxed);
+        set_feeder(&self.feeder, total, power_w, self.config.loss_permille);
+    }
+
+    /// Carries the time of every meter, and the feeder's, forward to now.
+    pub fn tick(&self) {
+        self.measure_feeder(tick_all(&self.dlms, &self.modbus));
+    }
+
+    /// The meters: what a gateway has to know to reach them.
+    #[must_use]
+    pub fn roll(&self) -> &[Entry] {
+        &self.roll
+    }
+
+    /// Settings, as they were given.
+    #[must_use]
+    pub fn config(&self) -> &StreetConfig {
+        &self.config
+    }
+
+    /// Port of the meters on TCP.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the feeder's check meter answers.
+    #[must_use]
+    pub fn modbus_tcp(&self) -> Option<SocketAddr> {
+        self.modbus_tcp
+    }
+
+    /// The gateway's end of the DLMS line.
+    #[must_use]
+    pub fn line_path(&self) -> Option<&str> {
+        self.line_path.as_deref()
+    }
+
+    /// The gateway's end of the Modbus line.
+    #[must_use]
+    pub fn modbus_line_path(&self) -> Option<&str> {
+        self.modbus_line_path.as_deref()
+    }
+
+    /// DLMS meter `index`, from 1; meters on TCP come first, those on the line after them.
+    #[must_use]
+    pub fn meter(&self, index: u32) -> Option<&Arc<SimMeter>> {
+        self.dlms.get(usize::try_from(index.checked_sub(1)?).ok()?)
+    }
+
+    /// Modbus meter `index`, in the numbering of the whole street.
+    #[must_use]
+    pub fn modbus_meter(&self, index: u32) -> Option<&Arc<SimModbus>> {
+        let first = self.config.meters + self.config.line_meters + 1;
+        self.modbus.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+
+    /// The feeder's check meter.
+    #[must_use]
+    pub fn feeder(&self) -> &Arc<SimModbus> {
+        &self.feeder
+    }
+
+    /// Number of the meter with this serial number.
+    #[must_use]
+    pub fn index_of_serial(&self, serial: &str) -> Option<u32> {
+        self.roll.iter().find(|entry| entry.serial == serial).map(|entry| entry.index)
+    }
+
+    /// Makes something go wrong at meter `index`, or right again. False when there is no such meter or it can't have that.
+    pub fn inject(&self, index: u32, fault: Fault) -> bool {
+        if let Some(meter) = self.meter(index) {
+            meter.inject(fault);
+            return true;
+        }
+        self.modbus_meter(index).is_some_and(|meter| meter.inject(fault))
+    }
+
+    /// How it really stands with DLMS meter `index`.
+    #[must_use]
+    pub fn truth(&self, index: u32) -> Option<Truth> {
+        self.meter(index).map(|meter| meter.truth())
+    }
+
+    /// Host memory all DLMS meters take, in bytes, sessions not counted.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.dlms.iter().map(|meter| meter.held_bytes()).sum()
+    }
+}
+
+impl Drop for Street {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn dlms_meter(config: &StreetConfig, index: u32, street_mws: &Arc<AtomicU64>) -> anyhow::Result<SimMeter> {
+    let who = personalisation(index, &config.keys, config.credit_wh(index))?;
+    let nvm = Nvm::blank(firmware::Layout::bytes_for(config.profile_rows));
+    let board = board(config, index, nvm, street_mws);
+    SimMeter::start(index, config.clock, board, who).with_context(|| format!("meter {index}"))
+}
+
+fn modbus_meter(config: &StreetConfig, index: u32, street_mws: &Arc<AtomicU64>) -> anyhow::Result<SimModbus> {
+    let board = board(config, index, Nvm::blank(0), street_mws);
+    Ok(SimModbus::new(ModbusMeter::of_household(drn(index)?.as_str().to_owned(), board)))
+}
+
+fn board(config: &StreetConfig, index: u32, nvm: Nvm, street_mws: &Arc<AtomicU64>) -> VirtualBoard {
+    let household = Household::of(config.seed, index);
+    let seed = hash(config.seed, 0x5245_4144 ^ u64::from(index) << 32);
+    VirtualBoard::new(config.clock, household, nvm, seed, Arc::clone(street_mws))
+}
+
+/// Carries every meter's time forward; gives their power in watts.
+fn tick_all(dlms: &[Arc<SimMeter>], modbus: &[Arc<SimModbus>]) -> i64 {
+    let mut power_w = 0;
+    for meter in dlms {
+        power_w += meter.tick();
+    }
+    for meter in modbus {
+        power_w += meter.with(|meter| {
+            meter.tick();
+            meter.power_w()
+        });
+    }
+    power_w
+}
+
+fn set_feeder(feeder: &SimModbus, street_mws: u64, power_w: i64, loss_permille: u32) {
+    let loss = u64::from(loss_permille);
+    let total_mws = street_mws.saturating_add(street_mws / 1000 * loss);
+    let total_w = power_w.saturating_add(power_w / 1000 * i64::from(loss_permille));
+    feeder.with(|meter| meter.set_feeder(total_mws, i32::try_from(total_w).unwrap_or(i32::MAX)));
+}
+
+fn report(what: &str, end: std::io::Result<()>) {
+    if let Err(error) = end {
+        tracing::error!(%error, "the {what} ended");
+    }
+}
