@@ -141,14 +141,16 @@ fn carry_out(street: &Street, request: Request) -> Option<Value> {
                 None => refused("the meter has no power"),
             }
         }
-        Request::Button { meter } => match street.meter(meter)?.at_panel(|firmware| firmware.press_button()) {
-            Some(Ok(())) => json!({ "ok": true, "closed": true }),
-            Some(Err(held)) => {
-                let by = held.held_by.map(|reason| format!("{reason:?}"));
-                json!({ "ok": true, "closed": false, "control_state": held.state as u8, "held_by": by })
+        Request::Button { meter } => {
+            match street.meter(meter)?.at_panel(|firmware| firmware.press_button()) {
+                Some(Ok(())) => json!({ "ok": true, "closed": true }),
+                Some(Err(held)) => {
+                    let by = held.held_by.map(|reason| format!("{reason:?}"));
+                    json!({ "ok": true, "closed": false, "control_state": held.state as u8, "held_by": by })
+                }
+                None => refused("the meter has no power"),
             }
-            None => refused("the meter has no power"),
-        },
+        }
         Request::Load { meter, watts } => {
             set_load(street, meter, watts)?;
             json!({ "ok": true })
@@ -163,7 +165,9 @@ fn set_load(street: &Street, index: u32, watts: u32) -> Option<()> {
         meter.set_extra_load_w(watts);
         return Some(());
     }
-    street.modbus_meter(index)?.with(|meter| meter.board_mut().map(|board| board.household_mut().set_extra_w(watts)))
+    street
+        .modbus_meter(index)?
+        .with(|meter| meter.board_mut().map(|board| board.household_mut().set_extra_w(watts)))
 }
 
 fn state(street: &Street, index: u32) -> Option<Value> {

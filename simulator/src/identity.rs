@@ -7,8 +7,8 @@ use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
 use protocol::sts::meter::MeterTokenState;
 use protocol::sts::{
-    BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, SupplyGroup, TariffIndex,
-    VendingKey, derive,
+    BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, SupplyGroup,
+    TariffIndex, VendingKey, derive,
 };
 use serde::Deserialize;
 use std::net::Ipv4Addr;
@@ -48,7 +48,7 @@ impl Default for StreetKeys {
     fn default() -> Self {
         let vending = *b"\xab\xab\xab\xab\xab\xab\xab\xab\x94\x94\x94\x94\x94\x94\x94\x94\x01\x23\x45\x67";
         Self {
-            encryption: std::array::from_fn(|i| i as u8),           // 00 to 0F
+            encryption: std::array::from_fn(|i| i as u8), // 00 to 0F
             authentication: std::array::from_fn(|i| 0xD0 + i as u8), // D0 to DF
             vending: VendingKey::Hmac(vending),
             reader_password: READER_PASSWORD.into(),
@@ -104,7 +104,10 @@ fn sixteen(hex: &str) -> anyhow::Result<[u8; 16]> {
 }
 
 fn from_hex(hex: &str) -> anyhow::Result<Vec<u8>> {
-    anyhow::ensure!(hex.len().is_multiple_of(2) && hex.is_ascii(), "an even number of hexadecimal digits wanted");
+    anyhow::ensure!(
+        hex.len().is_multiple_of(2) && hex.is_ascii(),
+        "an even number of hexadecimal digits wanted"
+    );
     let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16);
     (0..hex.len()).step_by(2).map(byte).collect::<Result<_, _>>().context("not hexadecimal")
 }
@@ -213,12 +216,14 @@ mod tests {
 
     #[test]
     fn a_key_file_replaces_what_it_names_and_shows_nothing() {
-        let keys = StreetKeys::from_json(r#"{"encryption_key_hex":"FF0102030405060708090a0b0c0d0e0f"}"#).unwrap();
+        let keys =
+            StreetKeys::from_json(r#"{"encryption_key_hex":"FF0102030405060708090a0b0c0d0e0f"}"#).unwrap();
         let (encryption, authentication) = keys.exposed_hex();
         assert_eq!(encryption, "FF0102030405060708090A0B0C0D0E0F");
         assert_eq!(authentication, "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF");
         assert_eq!(format!("{keys:?}"), "StreetKeys(..)");
-        for wrong in [r#"{"encryption_key_hex":"00"}"#, r#"{"ek":"00"}"#, r#"{"vending_key_hex":"zz"}"#, "["] {
+        for wrong in [r#"{"encryption_key_hex":"00"}"#, r#"{"ek":"00"}"#, r#"{"vending_key_hex":"zz"}"#, "["]
+        {
             assert!(StreetKeys::from_json(wrong).is_err(), "{wrong}");
         }
     }

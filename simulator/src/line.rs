@@ -61,7 +61,8 @@ impl Line {
         let mut wire = Paced::new(self.near, self.baud);
         let mut buffer = [0; 256];
         loop {
-            let deadline = stations.iter().map(|station| until(station, &clock)).min().unwrap_or(Duration::MAX);
+            let deadline =
+                stations.iter().map(|station| until(station, &clock)).min().unwrap_or(Duration::MAX);
             let deadline = deadline.min(Duration::from_secs(3600));
             let received = match timeout(deadline, wire.read(&mut buffer)).await {
                 Ok(taken) => Some(taken?),

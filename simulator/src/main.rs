@@ -7,7 +7,6 @@ use simulator::clock::SimClock;
 use simulator::control;
 use simulator::identity::StreetKeys;
 use simulator::roll::as_text;
-use simulator::session::Framing;
 use simulator::street::{LOSS_PERMILLE, PORT, PROFILE_ROWS, Street, StreetConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -119,7 +118,8 @@ impl Which {
     fn config(&self) -> anyhow::Result<StreetConfig> {
         let keys = match &self.keys {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("key file {}", path.display()))?;
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("key file {}", path.display()))?;
                 StreetKeys::from_json(&text).with_context(|| format!("key file {}", path.display()))?
             }
             None => StreetKeys::default(),

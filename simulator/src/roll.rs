@@ -118,8 +118,10 @@ impl Entry {
 /// A table for people.
 #[must_use]
 pub fn as_text(entries: &[Entry]) -> String {
-    let mut text =
-        format!("{:<6} {:<12} {:<14} {:<12} {:<17} {:>7} {:>3} {:>4} {:>11}\n", "meter", "transport", "address", "serial", "system title", "group", "ti", "krn", "balance Wh");
+    let mut text = format!(
+        "{:<6} {:<12} {:<14} {:<12} {:<17} {:>7} {:>3} {:>4} {:>11}\n",
+        "meter", "transport", "address", "serial", "system title", "group", "ti", "krn", "balance Wh"
+    );
     for e in entries {
         let at = e.port.map_or_else(|| e.address.clone(), |port| format!("{}:{port}", e.address));
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());

@@ -127,9 +127,10 @@ impl StreetConfig {
         let line = (0..self.line_meters)
             .map(|k| (self.meters + 1 + k, Model::Dlms, Place::Line(FIRST_PHYSICAL + k as u16))); // 32 at most
         let first_modbus = self.meters + self.line_meters + 1;
-        let modbus =
-            (0..self.modbus_meters).map(|k| (first_modbus + k, Model::Modbus, Place::ModbusLine(1 + k as u8))); // 32 at most
-        let entry = |(index, model, place)| Entry::new(index, model, place, self.credit_wh(index), &self.keys);
+        let modbus = (0..self.modbus_meters)
+            .map(|k| (first_modbus + k, Model::Modbus, Place::ModbusLine(1 + k as u8))); // 32 at most
+        let entry =
+            |(index, model, place)| Entry::new(index, model, place, self.credit_wh(index), &self.keys);
         tcp.chain(line).chain(modbus).map(entry).collect()
     }
 }
