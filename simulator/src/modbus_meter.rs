@@ -15,12 +15,12 @@ const READ_INPUT_REGISTERS: u8 = 4;
 const WRITE_SINGLE_COIL: u8 = 5;
 const WRITE_MULTIPLE_COILS: u8 = 15;
 
-/// Why a request is refused, by the codes of MODBUS Application Protocol V1.1b3, 7.
+/// What is illegal in a request, by the codes of MODBUS Application Protocol V1.1b3, 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exception {
-    IllegalFunction = 1,
-    IllegalDataAddress = 2,
-    IllegalDataValue = 3,
+    Function = 1,
+    DataAddress = 2,
+    DataValue = 3,
 }
 
 const fn word(high: u8, low: u8) -> u16 {
@@ -151,7 +151,7 @@ impl ModbusMeter {
                 let close = match value {
                     0xFF => true,
                     0 => false,
-                    _ => return Err(Exception::IllegalDataValue),
+                    _ => return Err(Exception::DataValue),
                 };
                 self.only_relay(word(a, b), 1, RELAY_COIL)?;
                 self.drive(close);
@@ -166,8 +166,8 @@ impl ModbusMeter {
                 READ_INPUT_REGISTERS | READ_COILS | READ_DISCRETE_INPUTS | WRITE_SINGLE_COIL
                 | WRITE_MULTIPLE_COILS,
                 ..,
-            ] => Err(Exception::IllegalDataValue),
-            _ => Err(Exception::IllegalFunction),
+            ] => Err(Exception::DataValue),
+            _ => Err(Exception::Function),
         }
     }
 
@@ -186,7 +186,7 @@ impl ModbusMeter {
     fn only_relay(&self, at: u16, count: u16, only: u16) -> Result<(), Exception> {
         match (&self.source, at, count) {
             (Source::Household(_), at, 1) if at == only => Ok(()),
-            _ => Err(Exception::IllegalDataAddress),
+            _ => Err(Exception::DataAddress),
         }
     }
 
@@ -220,10 +220,10 @@ fn put(map: &mut [u16], value: InputValue, bits: u64) {
 
 fn window(registers: &[u16], at: u16, count: u16) -> Result<&[u16], Exception> {
     if count == 0 {
-        return Err(Exception::IllegalDataValue);
+        return Err(Exception::DataValue);
     }
     let (at, count) = (usize::from(at), usize::from(count));
-    registers.get(at..at + count).ok_or(Exception::IllegalDataAddress)
+    registers.get(at..at + count).ok_or(Exception::DataAddress)
 }
 
 #[cfg(test)]
