@@ -1,0 +1,245 @@
+//! From what a person has (hex with blanks, a log, a binary file, a capture) to streams of bytes.
+
+use super::capture;
+
+/// Bytes that went one way, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Where they come from: `lines 3-7, received`, `127.0.0.1:4059 -> 127.0.0.1:51000`, or empty.
+    pub title: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Each of these offsets begins a datagram; nothing reaches across. Empty for a stream.
+    pub datagrams: Vec<usize>,
+}
+
+/// Reads an input of unknown kind: a capture (pcap, pcapng), a binary telegram, or text with hex in it.
+///
+/// # Errors
+/// A sentence that says what is wrong and where.
+pub fn read_input(bytes: &[u8]) -> Result<Vec<Stream>, String> {
+    if let Some(streams) = capture::read(bytes) {
+        return streams;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !looks_binary(bytes) => read_text(text),
+        _ => Ok(vec![Stream { title: String::new(), bytes: bytes.to_vec(), datagrams: Vec::new() }]),
+    }
+}
+
+/// Text never holds control characters other than blanks.
+fn looks_binary(bytes: &[u8]) -> bool {
+    bytes.iter().any(|b| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0C))
+}
+
+/// Which way the bytes of a line went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Unknown,
+    Sent,
+    Received,
+}
+
+struct Line {
+    number: usize,
+    way: Way,
+    bytes: Vec<u8>,
+}
+
+/// Text: lines of hex, or a log whose lines hold hex somewhere. Comments begin with `#` or `//`.
+fn read_text(text: &str) -> Result<Vec<Stream>, String> {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut expected_offset = 0;
+    for (number, line) in (1..).zip(text.lines()) {
+        let bytes = match dump_line(line, expected_offset) {
+            Some(bytes) => bytes,
+            None => hex_of_line(line).map_err(|why| format!("line {number}: {why}"))?,
+        };
+        if !bytes.is_empty() {
+            expected_offset += bytes.len();
+            lines.push(Line { number, way: way_of(line), bytes });
+        }
+    }
+    if lines.is_empty() {
+        return Err("no hex digits in the input".into());
+    }
+    Ok(group(lines))
+}
+
+/// Lines that follow each other and went the same way are one stream.
+fn group(lines: Vec<Line>) -> Vec<Stream> {
+    let mut streams: Vec<(Way, usize, usize, Vec<u8>)> = Vec::new();
+    for line in lines {
+        match streams.last_mut() {
+            Some((way, _, last, bytes)) if *way == line.way => {
+                *last = line.number;
+                bytes.extend(line.bytes);
+            }
+            _ => streams.push((line.way, line.number, line.number, line.bytes)),
+        }
+    }
+    let alone = streams.len() == 1;
+    let stream = |(way, first, last, bytes)| {
+        let way = match way {
+            Way::Unknown => "",
+            Way::Sent => ", sent",
+            Way::Received => ", received",
+        };
+        let title = match (first, last) {
+            _ if alone && way.is_empty() => String::new(),
+            (first, last) if first == last => format!("line {first}{way}"),
+            (first, last) => format!("lines {first}-{last}{way}"),
+        };
+        Stream { title, bytes, datagrams: Vec::new() }
+    };
+    streams.into_iter().map(stream).collect()
+}
+
+/// The direction a log line names, if it does.
+fn way_of(line: &str) -> Way {
+    let lower = line.to_ascii_lowercase();
+    let words = || lower.split(|c: char| !c.is_ascii_alphabetic());
+    if words().any(|w| matches!(w, "tx" | "send" | "sent" | "sending" | "request" | "out" | "write")) || lower.contains("-->") {
+        Way::Sent
+    } else if words().any(|w| matches!(w, "rx" | "recv" | "received" | "receive" | "response" | "in" | "read"))
+        || lower.contains("<--")
+    {
+        Way::Received
+    } else {
+        Way::Unknown
+    }
+}
+
+/// A line of a hex dump: its offset (which must be the bytes so far), the bytes, perhaps their characters.
+fn dump_line(line: &str, expected: usize) -> Option<Vec<u8>> {
+    let (offset, rest) = line.trim_start().split_once(|c: char| c.is_whitespace() || c == ':')?;
+    if !(4..=8).contains(&offset.len()) || usize::from_str_radix(offset, 16).ok()? != expected {
+        return None;
+    }
+    let rest = rest.strip_prefix(':').unwrap_or(rest).trim_start();
+    // Two blanks before the characters (xxd), or a bar around them (hexdump -C).
+    let rest = rest.split('|').next().unwrap_or(rest);
+    let mut bytes = Vec::new();
+    let mut gap = 0;
+    for token in rest.split(' ') {
+        if token.is_empty() {
+            gap += 1;
+            continue;
+        }
+        // hexdump -C leaves two blanks after eight bytes as well.
+        if gap > 0 && bytes.len() != 8 || bytes.len() >= 32 {
+            break;
+        }
+        gap = 0;
+        bytes.extend(hex_token(token)?);
+    }
+    Some(bytes)
+}
+
+/// The longest run of hex words in a line.
+fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
+    let line = line.split("//").next().unwrap_or(line);
+    let line = line.split('#').next().unwrap_or(line);
+    let (mut best, mut run) = (Vec::new(), Vec::new());
+    let mut strange = None;
+    for token in line.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"' | '\'' | '[' | ']' | '(' | ')')) {
+        match hex_token(token) {
+            Some(bytes) => run.extend(bytes),
+            None => {
+                strange = strange.or(Some(token));
+                if run.len() > best.len() {
+                    best = std::mem::take(&mut run);
+                }
+                run.clear();
+            }
+        }
+    }
+    if run.len() > best.len() {
+        best = run;
+    }
+    match strange {
+        // A line of digits with one wrong among them is a mistake, not a log.
+        Some(token) if looks_like_hex(token) => Err(format!("{token:?} is no hex: an odd or wrong digit")),
+        // In a log, a few hex digits are a year or a count, not a telegram.
+        Some(_) if best.len() < 4 => Ok(Vec::new()),
+        _ => Ok(best),
+    }
+}
+
+/// A long word of hex digits but for one or its odd length.
+fn looks_like_hex(token: &str) -> bool {
+    let wrong = token.chars().filter(|c| !c.is_ascii_hexdigit()).count();
+    token.len() > 16 && wrong <= 1
+}
+
+/// `7EA0`, `0x7e`, `7E:A0:0A:...`; empty words are no bytes.
+fn hex_token(token: &str) -> Option<Vec<u8>> {
+    let token = token.strip_prefix("0x").or_else(|| token.strip_prefix("0X")).unwrap_or(token);
+    let separated = token.contains(':') || token.contains('-');
+    if separated {
+        let parts: Vec<_> = token.split([':', '-']).collect();
+        // 12:01:22 is a time, 2019-02-10 a date.
+        if parts.len() < 6 || parts.iter().any(|part| part.len() != 2) {
+            return None;
+        }
+        return parts.iter().map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    }
+    if !token.len().is_multiple_of(2) || !token.is_ascii() {
+        return None;
+    }
+    token.as_bytes().chunks(2).map(byte).collect()
+}
+
+fn byte(pair: &[u8]) -> Option<u8> {
+    let digit = |b: &u8| char::from(*b).to_digit(16);
+    let (high, low) = (digit(pair.first()?)?, digit(pair.get(1)?)?);
+    u8::try_from(high * 16 + low).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Vec<u8> {
+        let streams = read_input(text.as_bytes()).unwrap();
+        assert_eq!(streams.len(), 1, "{streams:?}");
+        streams[0].bytes.clone()
+    }
+
+    #[test]
+    fn hex_may_be_written_in_many_ways() {
+        let bytes = [0x7E, 0xA0, 0x0A, 0x00, 0x02, 0x7E];
+        for text in [
+            "7EA00A00027E",
+            "7e a0 0a 00 02 7e",
+            "7E A0 0A\n00 02 7E\n",
+            "0x7E, 0xA0, 0x0A, 0x00, 0x02, 0x7E",
+            "7E:A0:0A:00:02:7E",
+            "# a comment\n7EA00A // flag\n00027E",
+            "[2019-02-10 8:45:23.936 #1 debug] data 7ea0 0a00 027e",
+            "00000000: 7ea0 0a00 027e  ~....~",
+            "00000000  7e a0 0a 00 02 7e                                |~....~|\n00000006",
+            "0000   7e a0 0a\n0003   00 02 7e",
+        ] {
+            assert_eq!(one(text), bytes, "{text:?}");
+        }
+        assert_eq!(one("\u{7e}\u{1}"), [0x7E, 1], "control characters: not text");
+    }
+
+    #[test]
+    fn the_directions_of_a_log_are_kept_apart() {
+        let text = "12:01:22 TX: 7E A0 07 03 21 93 0F 01 7E\n12:01:23 RX: 7E A0 07\n12:01:23 RX: 21 03 73 43 82 7E";
+        let streams = read_input(text.as_bytes()).unwrap();
+        assert_eq!(streams.len(), 2);
+        assert_eq!((streams[0].title.as_str(), streams[0].bytes.len()), ("line 1, sent", 9));
+        assert_eq!((streams[1].title.as_str(), streams[1].bytes.len()), ("lines 2-3, received", 9));
+    }
+
+    #[test]
+    fn a_wrong_digit_is_named_with_its_line() {
+        let why = read_input(b"7EA0\n7EA00A000200232193187G7E").unwrap_err();
+        assert!(why.starts_with("line 2: "), "{why}");
+        assert!(read_input(b"").is_err());
+        assert!(read_input(b"nothing here").is_err());
+    }
+}
