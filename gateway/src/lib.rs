@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod driver;
+pub mod explain;
 pub mod session;
 pub mod store;
 pub mod units;

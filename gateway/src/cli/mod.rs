@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Each has an `Args` and a `run(Args) -> Result<(), Failure>`.
 
 pub mod check_config;
+pub mod explain;
 pub mod failure;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,8 @@ pub struct Cli {
 enum Command {
     /// Check a configuration file and say what it describes.
     CheckConfig(check_config::Args),
+    /// Explain captured bytes layer by layer, with offsets and names; deciphers where keys are given.
+    Explain(explain::Args),
 }
 
 impl Cli {
@@ -28,6 +31,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
             Command::CheckConfig(args) => check_config::run(&args),
+            Command::Explain(args) => explain::run(&args),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -81,7 +81,9 @@ fn next_generation(bytes: &[u8]) -> Vec<(u32, &[u8])> {
             6 => {
                 let interface = number(block, 8, big).unwrap_or(0) as usize;
                 let captured = number(block, 20, big).unwrap_or(0) as usize;
-                if let (Some(&link), Some(packet)) = (links.get(interface), block.get(28..28_usize.saturating_add(captured))) {
+                if let (Some(&link), Some(packet)) =
+                    (links.get(interface), block.get(28..28_usize.saturating_add(captured)))
+                {
                     packets.push((link, packet));
                 }
             }

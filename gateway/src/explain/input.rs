@@ -99,9 +99,12 @@ fn group(lines: Vec<Line>) -> Vec<Stream> {
 fn way_of(line: &str) -> Way {
     let lower = line.to_ascii_lowercase();
     let words = || lower.split(|c: char| !c.is_ascii_alphabetic());
-    if words().any(|w| matches!(w, "tx" | "send" | "sent" | "sending" | "request" | "out" | "write")) || lower.contains("-->") {
+    if words().any(|w| matches!(w, "tx" | "send" | "sent" | "sending" | "request" | "out" | "write"))
+        || lower.contains("-->")
+    {
         Way::Sent
-    } else if words().any(|w| matches!(w, "rx" | "recv" | "received" | "receive" | "response" | "in" | "read"))
+    } else if words()
+        .any(|w| matches!(w, "rx" | "recv" | "received" | "receive" | "response" | "in" | "read"))
         || lower.contains("<--")
     {
         Way::Received
@@ -139,10 +142,16 @@ fn dump_line(line: &str, expected: usize) -> Option<Vec<u8>> {
 /// The longest run of hex words in a line.
 fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
     let line = line.split("//").next().unwrap_or(line);
-    let line = line.split('#').next().unwrap_or(line);
+    // `#1` in a log is a number, `# text` a comment.
+    let line = match line.trim_start() {
+        comment if comment.starts_with('#') => "",
+        _ => line.split("# ").next().unwrap_or(line),
+    };
     let (mut best, mut run) = (Vec::new(), Vec::new());
     let mut strange = None;
-    for token in line.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"' | '\'' | '[' | ']' | '(' | ')')) {
+    for token in line.split(|c: char| {
+        c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"' | '\'' | '[' | ']' | '(' | ')')
+    }) {
         match hex_token(token) {
             Some(bytes) => run.extend(bytes),
             None => {
@@ -154,6 +163,7 @@ fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
             }
         }
     }
+    let at_end = !run.is_empty() && run.len() >= best.len();
     if run.len() > best.len() {
         best = run;
     }
@@ -161,7 +171,7 @@ fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
         // A line of digits with one wrong among them is a mistake, not a log.
         Some(token) if looks_like_hex(token) => Err(format!("{token:?} is no hex: an odd or wrong digit")),
         // In a log, a few hex digits are a year or a count, not a telegram.
-        Some(_) if best.len() < 4 => Ok(Vec::new()),
+        Some(_) if best.len() < 4 && !(at_end && way_of(line) != Way::Unknown) => Ok(Vec::new()),
         _ => Ok(best),
     }
 }
@@ -228,7 +238,8 @@ mod tests {
 
     #[test]
     fn the_directions_of_a_log_are_kept_apart() {
-        let text = "12:01:22 TX: 7E A0 07 03 21 93 0F 01 7E\n12:01:23 RX: 7E A0 07\n12:01:23 RX: 21 03 73 43 82 7E";
+        let text =
+            "12:01:22 TX: 7E A0 07 03 21 93 0F 01 7E\n12:01:23 RX: 7E A0 07\n12:01:23 RX: 21 03 73 43 82 7E";
         let streams = read_input(text.as_bytes()).unwrap();
         assert_eq!(streams.len(), 2);
         assert_eq!((streams[0].title.as_str(), streams[0].bytes.len()), ("line 1, sent", 9));

@@ -96,7 +96,8 @@ pub struct Explanation {
 #[must_use]
 pub fn explain(streams: &[Stream], keys: Keys) -> Explanation {
     let mut session = Session::new(keys);
-    let mut explained: Vec<Node> = streams.iter().map(|stream| explain_stream(stream, &mut session)).collect();
+    let mut explained: Vec<Node> =
+        streams.iter().map(|stream| explain_stream(stream, &mut session)).collect();
     if let Some(last) = explained.last_mut() {
         framing::unfinished(&session, last);
     }

@@ -147,7 +147,8 @@ fn processing(c: u8, d: u8, quantity: &str) -> Option<String> {
 fn electricity([_, _, c, d, e, _]: [u8; 6]) -> Option<String> {
     let quantity = quantity(c)?;
     if c == 81 && d == 7 {
-        let phase = |n: u8| ["U L1", "U L2", "U L3", "", "I L1", "I L2", "I L3", "I N"].get(usize::from(n)).copied();
+        let phase =
+            |n: u8| ["U L1", "U L2", "U L3", "", "I L1", "I L2", "I L3", "I N"].get(usize::from(n)).copied();
         return Some(format!("angle {} to {}", phase(e % 10)?, phase(e / 10)?));
     }
     let name = processing(c, d, &quantity)?;

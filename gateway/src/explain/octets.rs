@@ -144,7 +144,8 @@ impl<'a> Cursor<'a> {
             0x81..=0x84 => {
                 let n = usize::from(first & 0x7F);
                 let length = self.number(n, what)?;
-                usize::try_from(length).or_else(|_| self.broken_at(start, format!("a length of {length} bytes")))
+                usize::try_from(length)
+                    .or_else(|_| self.broken_at(start, format!("a length of {length} bytes")))
             }
             _ => self.broken_at(start, format!("{first:02X} is no length ({what})")),
         }
@@ -167,6 +168,12 @@ impl<'a> Cursor<'a> {
     /// Bytes between two positions, whatever has been read since.
     pub(super) fn octets_between(&self, start: usize, end: usize) -> &'a [u8] {
         self.octets.bytes.get(start..end).unwrap_or(&[])
+    }
+
+    /// A cursor over `length` bytes from `start` on, as many of them as there are.
+    pub(super) fn stretch(&self, start: usize, length: usize) -> Self {
+        let end = start.saturating_add(length).min(self.octets.bytes.len());
+        Self { octets: self.octets, pos: start.min(end), end }
     }
 
     /// These bytes with their origins.

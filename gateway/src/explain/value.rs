@@ -143,7 +143,9 @@ fn octet_string(c: &mut Cursor<'_>) -> Step<(String, Datum)> {
 
 /// Whether twelve bytes can be a date-time: every field within its range or not specified.
 pub(super) fn is_date_time(bytes: &[u8]) -> bool {
-    let &[y0, y1, month, day, weekday, hour, minute, second, hundredths, d0, d1, _] = bytes else { return false };
+    let &[y0, y1, month, day, weekday, hour, minute, second, hundredths, d0, d1, _] = bytes else {
+        return false;
+    };
     let (year, deviation) = (u16::from_be_bytes([y0, y1]), i16::from_be_bytes([d0, d1]));
     (matches!(year, 1970..=2200) || year == 0xFFFF)
         && matches!(month, 1..=12 | 0xFD..=0xFF)
@@ -178,13 +180,16 @@ fn date(bytes: &[u8]) -> String {
 
 fn time(bytes: &[u8]) -> String {
     let &[hour, minute, second, hundredths, ..] = bytes else { return hex(bytes) };
-    let fraction = if hundredths == 0xFF || hundredths == 0 { String::new() } else { format!(".{hundredths:02}") };
+    let fraction =
+        if hundredths == 0xFF || hundredths == 0 { String::new() } else { format!(".{hundredths:02}") };
     format!("{}:{}:{}{fraction}", two(hour), two(minute), two(second))
 }
 
 /// Twelve bytes in words: date, weekday, time, offset from UTC, what the clock says of itself.
 pub(super) fn date_time(bytes: &[u8]) -> String {
-    let (Some(day), Some(clock), Some(&[d0, d1, status])) = (bytes.get(..5), bytes.get(5..9), bytes.get(9..12)) else {
+    let (Some(day), Some(clock), Some(&[d0, d1, status])) =
+        (bytes.get(..5), bytes.get(5..9), bytes.get(9..12))
+    else {
         return hex(bytes);
     };
     // Blue Book, date-time: the deviation is what has to be added to local time to get UTC.
@@ -195,8 +200,15 @@ pub(super) fn date_time(bytes: &[u8]) -> String {
             format!(" UTC{sign}{:02}:{:02}", deviation.abs() / 60, deviation.abs() % 60)
         }
     };
-    let bits = [(0x01, "invalid"), (0x02, "doubtful"), (0x04, "other clock base"), (0x08, "bad status"), (0x80, "DST")];
-    let flags: Vec<_> = bits.iter().filter(|(bit, _)| status != 0xFF && status & bit != 0).map(|(_, name)| *name).collect();
+    let bits = [
+        (0x01, "invalid"),
+        (0x02, "doubtful"),
+        (0x04, "other clock base"),
+        (0x08, "bad status"),
+        (0x80, "DST"),
+    ];
+    let flags: Vec<_> =
+        bits.iter().filter(|(bit, _)| status != 0xFF && status & bit != 0).map(|(_, name)| *name).collect();
     let flags = if flags.is_empty() { String::new() } else { format!(" [{}]", flags.join(", ")) };
     format!("{} {}{offset}{flags}", date(day), time(clock))
 }
@@ -423,8 +435,7 @@ mod tests {
 
     #[test]
     fn a_value_beside_its_scaler_unit_carries_its_unit() {
-        let (root, whole) =
-            tree(&[2, 3, 9, 6, 1, 0, 32, 7, 0, 255, 18, 9, 0x2B, 2, 2, 15, 0xFF, 22, 35]);
+        let (root, whole) = tree(&[2, 3, 9, 6, 1, 0, 32, 7, 0, 255, 18, 9, 0x2B, 2, 2, 15, 0xFF, 22, 35]);
         assert!(whole);
         let value = &root.children[0].children[1];
         assert_eq!(value.label, "[1] 1-0:32.7.0*255 (voltage L1, instantaneous)");

@@ -44,10 +44,14 @@ fn extent<'a>(c: &mut Cursor<'a>) -> (Cursor<'a>, Option<(usize, String)>) {
             let why = format!("no flag 7E where the length ({length}) says the frame ends");
             (at.saturating_sub(1), Some((start + length + 1, why)))
         }
-        Some(_) => (resume().saturating_sub(1), Some((start + 1, format!("a frame of {length} bytes cannot be")))),
+        Some(_) => {
+            (resume().saturating_sub(1), Some((start + 1, format!("a frame of {length} bytes cannot be"))))
+        }
         None => {
             let there = bytes.len().saturating_sub(1);
-            let why = format!("the input ends inside the frame: its length says {length} bytes and a flag, {there} are there");
+            let why = format!(
+                "the input ends inside the frame: its length says {length} bytes and a flag, {there} are there"
+            );
             (there, Some((start + bytes.len(), why)))
         }
     };
@@ -92,7 +96,8 @@ fn check(c: &mut Cursor<'_>, node: &mut Node, what: &str, expected: u16) -> Step
     node.children.push(c.node(start, what, format!("{:04X} {good}", found.swap_bytes())));
     if found != expected {
         let offset = c.offset_of(start);
-        let why = format!("{what} is {:04X}, the bytes give {:04X}", found.swap_bytes(), expected.swap_bytes());
+        let why =
+            format!("{what} is {:04X}, the bytes give {:04X}", found.swap_bytes(), expected.swap_bytes());
         node.break_at(c.space(), offset, why);
     }
     Ok(())
@@ -171,7 +176,13 @@ fn information_field(
 }
 
 /// A piece of an APDU, or a whole one.
-fn segment(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session, segmented: bool, (from, to): (u16, u16)) {
+fn segment(
+    c: &mut Cursor<'_>,
+    node: &mut Node,
+    session: &mut Session,
+    segmented: bool,
+    (from, to): (u16, u16),
+) {
     let part = Part::Hdlc(from, to);
     let begun = session.parts.remove(&part);
     if begun.is_none()
@@ -190,7 +201,11 @@ fn segment(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session, segmented
     octets.append(&c.to_octets());
     c.part_up_to(usize::MAX);
     let total = octets.bytes().len();
-    node.children.push(c.node(start, format!("segment {}", count + 1), format!("{length} bytes, {total} so far")));
+    node.children.push(c.node(
+        start,
+        format!("segment {}", count + 1),
+        format!("{length} bytes, {total} so far"),
+    ));
     if segmented && total <= super::super::INPUT_MAX {
         session.parts.insert(part, (octets, count + 1));
     } else {

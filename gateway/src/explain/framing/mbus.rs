@@ -69,7 +69,11 @@ fn user_data(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step
     let information = c.u8("the control information")?;
     let at = c.pos() - 1;
     if information > 0x1F {
-        node.children.push(c.node(at, "control information", format!("{information:02X}: no DLMS transport")));
+        node.children.push(c.node(
+            at,
+            "control information",
+            format!("{information:02X}: no DLMS transport"),
+        ));
         let (start, text) = (c.pos(), hex(c.rest()));
         c.part_up_to(usize::MAX);
         node.children.push(c.node(start, "data", text));
@@ -77,7 +81,11 @@ fn user_data(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step
     }
     let (last, sequence) = (information & 0x10 != 0, information & 0x0F);
     let more = if last { "last" } else { "more follow" };
-    node.children.push(c.node(at, "control information", format!("DLMS transport, segment {sequence}, {more}")));
+    node.children.push(c.node(
+        at,
+        "control information",
+        format!("DLMS transport, segment {sequence}, {more}"),
+    ));
     let source = c.u8("the source transport address")?;
     node.children.push(c.node(c.pos() - 1, "source (STSAP)", source.to_string()));
     let destination = c.u8("the destination transport address")?;
@@ -104,14 +112,19 @@ fn segment(
     octets.append(&c.to_octets());
     c.part_up_to(usize::MAX);
     let total = octets.bytes().len();
-    node.children.push(c.node(start, format!("segment {sequence}"), format!("{length} bytes, {total} so far")));
+    node.children.push(c.node(
+        start,
+        format!("segment {sequence}"),
+        format!("{length} bytes, {total} so far"),
+    ));
     if last || total > super::super::INPUT_MAX {
         apdu::explain(&mut octets.cursor(), node, session);
     } else {
         session.parts.insert(part, (octets, sequence + 1));
     }
     if lost {
-        return c.broken_at(start, format!("segment {sequence} came where segment {} was due", expected & 0x0F));
+        return c
+            .broken_at(start, format!("segment {sequence} came where segment {} was due", expected & 0x0F));
     }
     Ok(())
 }

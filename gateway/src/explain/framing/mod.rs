@@ -13,7 +13,13 @@ use super::{Part, Session, apdu};
 pub fn explain_stream(stream: &Stream, session: &mut Session) -> Node {
     let octets = Octets::input(&stream.bytes, 0);
     let title = if stream.title.is_empty() { "input" } else { &stream.title };
-    let mut root = Node::new(octets.cursor().space(), 0, stream.bytes.len(), title, format!("{} bytes", stream.bytes.len()));
+    let mut root = Node::new(
+        octets.cursor().space(),
+        0,
+        stream.bytes.len(),
+        title,
+        format!("{} bytes", stream.bytes.len()),
+    );
     let mut whole = octets.cursor();
     let mut ends: Vec<usize> = stream.datagrams.iter().skip(1).copied().collect();
     ends.push(stream.bytes.len());
@@ -38,7 +44,10 @@ pub(super) fn unfinished(session: &Session, node: &mut Node) {
             Part::Blocks { .. } => "blocks",
         };
         c.part_up_to(usize::MAX);
-        let why = format!("the input ends in the middle of an APDU in {how}: {} bytes of it are there", octets.bytes().len());
+        let why = format!(
+            "the input ends in the middle of an APDU in {how}: {} bytes of it are there",
+            octets.bytes().len()
+        );
         node.break_at(c.space(), c.offset(), why);
     }
 }
@@ -61,7 +70,13 @@ fn next(c: &mut Cursor<'_>, root: &mut Node, session: &mut Session) {
         [b'/', ..] => sign_on(c, root),
         [0x06, b'0'..=b'9', b'0'..=b'9' | b'A'..=b'Z', b'0'..=b'9', b'\r', b'\n', ..] => acknowledge(c, root),
         [0xE6, 0xE6 | 0xE7, 0x00, ..] => {
-            root.children.push(Node::new(c.space(), c.offset(), 3, "LLC header", hex(c.rest().get(..3).unwrap_or(&[]))));
+            root.children.push(Node::new(
+                c.space(),
+                c.offset(),
+                3,
+                "LLC header",
+                hex(c.rest().get(..3).unwrap_or(&[])),
+            ));
             skip(c, 3);
             bare(c, root, session);
         }
@@ -125,7 +140,8 @@ fn wrapper(c: &mut Cursor<'_>, root: &mut Node, session: &mut Session) {
         let mut body = c.part_up_to(length);
         apdu::explain(&mut body, node, session);
         if missing > 0 {
-            return c.broken(format!("the header says {length} bytes of APDU, {missing} of them are missing"));
+            return c
+                .broken(format!("the header says {length} bytes of APDU, {missing} of them are missing"));
         }
         Ok(())
     };
@@ -143,10 +159,13 @@ fn sign_on(c: &mut Cursor<'_>, root: &mut Node) {
     let line = String::from_utf8_lossy(c.rest().get(..length).unwrap_or(&[])).trim_end().to_owned();
     skip(c, length);
     let value = match line.strip_prefix("/?") {
-        Some(address) => format!("{line:?}: request to {}", match address.trim_end_matches('!') {
-            "" => "any device",
-            address => address,
-        }),
+        Some(address) => format!(
+            "{line:?}: request to {}",
+            match address.trim_end_matches('!') {
+                "" => "any device",
+                address => address,
+            }
+        ),
         None => identification(&line),
     };
     root.children.push(c.node(start, "sign-on (IEC 62056-21)", value));
