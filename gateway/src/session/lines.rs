@@ -8,12 +8,12 @@ use super::modbus::{self, ModbusTalker, Wire};
 use super::model::Models;
 use super::network::Network;
 use super::talker::Talker;
-use super::work::LineSender;
+use super::work::{LineSender, Serial};
 use crate::clock::Clock;
 use crate::config::{LineConfig, LineKind, Parity, SerialProtocol};
 use crate::driver::{self, ByteCounters, Endpoint, SerialEndpoint, TcpEndpoint, Traffic};
 use crate::vault::Vault;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,14 +72,34 @@ pub struct LineStatus {
     pub meters_silent: usize,
 }
 
-/// All lines, by name. The tasks end when the last sender to them is dropped.
+/// Why there is no way to a meter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// The directory does not know the meter.
+    #[error("meter {0} is not known")]
+    UnknownMeter(String),
+    /// The meter refers to a line that the configuration does not have.
+    #[error("meter {meter} is on line {line:?}, which is not configured")]
+    UnknownLine {
+        /// The meter.
+        meter: String,
+        /// The line it names.
+        line: String,
+    },
+}
+
+/// All lines, and which meter is on which. Cloning shares them; the tasks end when the last clone is dropped.
 #[derive(Debug, Clone, Default)]
-pub struct Lines(BTreeMap<String, (LineSender, Arc<Gauges>)>);
+pub struct Router {
+    lines: Arc<BTreeMap<String, (LineSender, Arc<Gauges>)>>,
+    directory: Directory,
+}
 
 /// Starts one task per line. A line that cannot be opened now is opened when it is used.
 #[must_use]
-pub fn spawn(lines: &[LineConfig], context: &Context) -> Lines {
-    Lines(lines.iter().map(|line| (line.name.clone(), start(line, context))).collect())
+pub fn spawn(lines: &[LineConfig], context: &Context) -> Router {
+    let lines = lines.iter().map(|line| (line.name.clone(), start(line, context))).collect();
+    Router { lines: Arc::new(lines), directory: context.directory.clone() }
 }
 
 fn start(line: &LineConfig, context: &Context) -> (LineSender, Arc<Gauges>) {
@@ -123,11 +143,17 @@ fn serial(port: &str, baud: u32, parity: Parity) -> SerialEndpoint {
     endpoint
 }
 
-impl Lines {
-    /// The way to each line.
-    #[must_use]
-    pub fn senders(&self) -> HashMap<String, LineSender> {
-        self.0.iter().map(|(line, (sender, _))| (line.clone(), sender.clone())).collect()
+impl Router {
+    /// The way to the meter's line.
+    ///
+    /// # Errors
+    /// Meter or line unknown.
+    pub fn line_of(&self, meter: &Serial) -> Result<LineSender, RouteError> {
+        let endpoint = self.directory.find(meter).ok_or_else(|| RouteError::UnknownMeter(meter.0.clone()))?;
+        match self.lines.get(&endpoint.line) {
+            Some((sender, _)) => Ok(sender.clone()),
+            None => Err(RouteError::UnknownLine { meter: meter.0.clone(), line: endpoint.line }),
+        }
     }
 
     /// How every line is doing, by name.
@@ -139,6 +165,6 @@ impl Lines {
             jobs_waiting: gauges.waiting.load(Ordering::Relaxed),
             meters_silent: gauges.silent.load(Ordering::Relaxed),
         };
-        self.0.iter().map(status).collect()
+        self.lines.iter().map(status).collect()
     }
 }

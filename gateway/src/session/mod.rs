@@ -16,4 +16,4 @@ mod talker;
 pub mod trouble;
 pub mod work;
 
-pub use lines::{Context, LineStatus, Lines, spawn};
+pub use lines::{Context, LineStatus, RouteError, Router, spawn};

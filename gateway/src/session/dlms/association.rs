@@ -10,8 +10,9 @@ use crate::session::trouble::Trouble;
 use crate::session::work::Serial;
 use protocol::codec::acse::AuthMechanism;
 use protocol::codec::axdr::Data;
+use protocol::codec::xdlms::Conformance;
 use protocol::cosem::{Attr, data};
-use protocol::dlms::client::{Client, Config, Error, Event, Outcome, StartError};
+use protocol::dlms::client::{Client, Config, Error, Event, GetItem, Outcome, StartError};
 use protocol::dlms::model::{Attribute, Method};
 use protocol::dlms::security::{CounterBlock, Form, Key, SecurityPolicy, SecuritySuite, SystemTitle};
 use std::ops::Range;
@@ -86,6 +87,7 @@ pub(super) struct Association {
     channel: Channel,
     value: Vec<u8>,
     identified: bool,
+    takes_lists: bool,
 }
 
 impl std::fmt::Debug for Association {
@@ -208,7 +210,7 @@ impl Dial<'_> {
         let pipe = opened(pipe, &self.place, self.bytes).await?;
         channel.open(pipe).await?;
         let client = Box::new(Client::new(config, counters));
-        Ok(Association { client, channel, value: Vec::new(), identified: false })
+        Ok(Association { client, channel, value: Vec::new(), identified: false, takes_lists: false })
     }
 
     /// After a refusal: the link is closed, and a network connection with it.
@@ -270,6 +272,52 @@ impl Association {
         self.client.get(now, at, None).map_err(not_started)?;
         self.run(pipe, what).await?;
         Ok(&self.value)
+    }
+
+    /// GET of several attributes: one encoded get-data-result after the other, in the order asked for. In one request
+    /// where the meter takes lists, else one by one.
+    pub(super) async fn get_all(
+        &mut self,
+        pipe: &mut Pipe,
+        attributes: &[Attribute],
+        what: &str,
+    ) -> Result<Vec<u8>, Trouble> {
+        if attributes.len() > 1 && self.takes_lists {
+            match self.get_list(pipe, attributes, what).await {
+                // A meter that offers lists and then refuses one is asked one by one from now on.
+                Err(Trouble::Refused { .. }) => self.takes_lists = false,
+                answer => return answer,
+            }
+        }
+        let mut answers = Vec::new();
+        for at in attributes {
+            match self.get(pipe, *at, what).await {
+                Ok(value) => {
+                    answers.push(0);
+                    answers.extend_from_slice(value);
+                }
+                Err(Trouble::Refused { code: Some(code), .. }) => answers.extend([1, code]),
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn get_list(
+        &mut self,
+        pipe: &mut Pipe,
+        attributes: &[Attribute],
+        what: &str,
+    ) -> Result<Vec<u8>, Trouble> {
+        let items: Vec<GetItem<'_>> = attributes.iter().map(|at| (*at, None)).collect();
+        let now = self.channel.now();
+        self.client.get_list(now, &items).map_err(not_started)?;
+        self.run(pipe, what).await?;
+        // The length of a list of so few items is one byte.
+        match self.value.split_first() {
+            Some((count, results)) if usize::from(*count) == attributes.len() => Ok(results.to_vec()),
+            _ => Err(Trouble::Protocol(format!("{what} was answered with another number of values"))),
+        }
     }
 
     /// SET of A-XDR bytes.
@@ -352,7 +400,11 @@ impl Association {
                 self.value.extend_from_slice(bytes);
                 Ok(last)
             }
-            Event::Associated(_) | Event::Done | Event::Released => Ok(true),
+            Event::Associated(agreed) => {
+                self.takes_lists = agreed.conformance.contains(Conformance::MULTIPLE_REFERENCES);
+                Ok(true)
+            }
+            Event::Done | Event::Released => Ok(true),
             Event::Results(_) => Err(Trouble::Protocol(format!("{what} was answered by a list"))),
             Event::Failed(failure) => {
                 Err(failed(failure.error, failure.outcome, what, self.channel.patience()))

@@ -1,23 +1,27 @@
-//! What is asked of a DLMS prepaid meter, attribute by attribute. Each value read becomes a fact and a line of evidence.
+//! What is asked of a DLMS prepaid meter. Several values are read in one request where the meter takes that, so that what
+//! belongs together is of one moment; each becomes a fact and a line of evidence.
 
 use super::association::Association;
+use super::items::Item;
 use crate::driver::Pipe;
 use crate::session::attempt::Attempt;
 use crate::session::model::DlmsModel;
 use crate::session::trouble::Trouble;
 use crate::session::work::RelayState;
-use protocol::codec::axdr::Data;
-use protocol::codec::obis::Obis;
+use protocol::codec::axdr::{Data, DateTime};
+use protocol::codec::codec::{Decode, Reader};
+use protocol::codec::xdlms::GetDataResult;
 use protocol::cosem::account::{Currency, CurrencyUnit, MODE_AND_STATUS, PaymentMode};
 use protocol::cosem::disconnect::{CONTROL_MODE, CONTROL_STATE, ControlState, OUTPUT_STATE, RelayReason};
-use protocol::cosem::{Attr, FromData, account, clock, credit, data, register};
+use protocol::cosem::token_gateway::{TOKEN_STATUS, TOKEN_TIME, TokenStatus};
+use protocol::cosem::{FromData, bad_value, clock, credit, register};
 use protocol::dlms::model::{Attribute, Method};
-use std::collections::HashMap;
 
 /// What is learnt once about a meter and does not change: how its numbers are scaled.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Memory {
-    scalers: HashMap<Obis, i8>,
+    import_scaler: Option<i8>,
+    power_scaler: Option<i8>,
     credit_scale: Option<CreditScale>,
 }
 
@@ -30,6 +34,14 @@ enum CreditScale {
     Other,
 }
 
+/// What the token gateway says about the last token.
+#[derive(Debug, Default, Clone)]
+pub(super) struct LastToken {
+    pub(super) octets: Vec<u8>,
+    pub(super) time: Option<DateTime>,
+    pub(super) status: Option<TokenStatus>,
+}
+
 /// One meter with an open association, for one piece of work.
 pub(super) struct Meter<'a> {
     pub(super) association: &'a mut Association,
@@ -37,6 +49,8 @@ pub(super) struct Meter<'a> {
     pub(super) model: &'a DlmsModel,
     pub(super) memory: &'a mut Memory,
     pub(super) attempt: &'a mut Attempt,
+    pub(super) token: LastToken,
+    pub(super) control_mode: Option<u8>,
 }
 
 /// `value * 10^scaler`, if it fits.
@@ -45,164 +59,173 @@ fn scaled(value: i64, scaler: i8) -> Option<i64> {
     if scaler >= 0 { value.checked_mul(factor) } else { Some(value / factor) }
 }
 
+/// What is asked for a full reading.
+const READING: [Item; 7] = [
+    Item::Import,
+    Item::Power,
+    Item::Credit,
+    Item::Output,
+    Item::ControlState,
+    Item::RelayReason,
+    Item::Clock,
+];
+
 impl Meter<'_> {
-    /// GET, decoded by the class's declaration.
-    pub(super) async fn get<T>(&mut self, attribute: &Attr<T>, name: Obis, what: &str) -> Result<T, Trouble>
-    where
-        T: for<'d> FromData<'d>,
-    {
-        let bytes = self.association.get(self.pipe, attribute.of(name), what).await?;
-        attribute
-            .decode_bytes(bytes)
-            .map_err(|error| Trouble::Protocol(format!("{what} is not what its class says: {error}")))
+    /// Reads these values into the facts.
+    pub(super) async fn ask(&mut self, items: &[Item]) -> Result<(), Trouble> {
+        let mut missing = Vec::new();
+        if items.contains(&Item::Import) && self.memory.import_scaler.is_none() {
+            missing.push(Item::ImportScaler);
+        }
+        if items.contains(&Item::Power) && self.memory.power_scaler.is_none() {
+            missing.push(Item::PowerScaler);
+        }
+        if items.contains(&Item::Credit) && self.memory.credit_scale.is_none() {
+            missing.push(Item::Currency);
+        }
+        if !missing.is_empty() {
+            self.request(&missing).await?;
+        }
+        self.request(items).await
     }
 
-    /// GET of octets or text.
-    pub(super) async fn get_bytes(&mut self, at: Attribute, what: &str) -> Result<Vec<u8>, Trouble> {
-        let bytes = self.association.get(self.pipe, at, what).await?;
-        let octets = Data::from_bytes_in(bytes).ok().and_then(|data| data.as_bytes().map(<[u8]>::to_vec));
-        octets.ok_or_else(|| Trouble::Protocol(format!("{what} is not an octet string")))
+    async fn request(&mut self, items: &[Item]) -> Result<(), Trouble> {
+        let asked: Vec<(Item, Attribute)> =
+            items.iter().filter_map(|item| Some((*item, item.attribute(&self.model.objects)?))).collect();
+        let attributes: Vec<Attribute> = asked.iter().map(|(_, at)| *at).collect();
+        let what = match asked.as_slice() {
+            [(item, _)] => item.what().to_owned(),
+            _ => format!("a reading of {} values", asked.len()),
+        };
+        let answers = self.association.get_all(self.pipe, &attributes, &what).await?;
+        let mut reader = Reader::new(&answers);
+        for (item, at) in asked {
+            let result = GetDataResult::decode(&mut reader)
+                .map_err(|error| Trouble::Protocol(format!("{}: {error}", item.what())))?;
+            match result {
+                GetDataResult::Data(data) => self.take(item, at, data).map_err(|error| {
+                    Trouble::Protocol(format!("{} is not what its class says: {error}", item.what()))
+                })?,
+                GetDataResult::Error(_) if item.is_optional() => {}
+                GetDataResult::Error(result) => {
+                    let reason =
+                        format!("{}: data access result {} ({result:?})", item.what(), result.as_u8());
+                    return Err(Trouble::Refused { reason, code: Some(result.as_u8()) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a fact and a line of evidence of one value.
+    fn take(&mut self, item: Item, at: Attribute, data: Data<'_>) -> protocol::codec::codec::Result<()> {
+        let facts = &mut self.attempt.facts;
+        let text = match item {
+            Item::Serial => {
+                let serial =
+                    String::from_utf8_lossy(data.as_bytes().ok_or_else(bad_value)?).trim().to_owned();
+                facts.serial = Some(serial.clone());
+                serial
+            }
+            Item::AccountMode => {
+                let mode = MODE_AND_STATUS.decode(data)?;
+                facts.prepaid = Some(mode.payment_mode == PaymentMode::Prepayment);
+                format!("{:?}, status {:?}", mode.payment_mode, mode.account_status)
+            }
+            Item::Import => {
+                facts.import_wh =
+                    scaled(register::VALUE.decode(data)?, self.memory.import_scaler.unwrap_or(0));
+                with_unit(facts.import_wh, "Wh")
+            }
+            Item::Power => {
+                facts.power_w = scaled(register::VALUE.decode(data)?, self.memory.power_scaler.unwrap_or(0));
+                with_unit(facts.power_w, "W")
+            }
+            Item::Credit => {
+                let amount = credit::CURRENT_CREDIT_AMOUNT.decode(data)?;
+                facts.credit_wh = match self.memory.credit_scale {
+                    Some(CreditScale::WattHours(scale)) => scaled(i64::from(amount), scale),
+                    _ => None,
+                };
+                match facts.credit_wh {
+                    Some(credit) => format!("{credit} Wh"),
+                    None => format!("{amount} of the account's currency"),
+                }
+            }
+            Item::Output => {
+                let output_closed = OUTPUT_STATE.decode(data)?;
+                let control_state = facts.relay.and_then(|relay| relay.control_state);
+                facts.relay = Some(RelayState { output_closed, control_state });
+                format!("sensed {}", if output_closed { "closed" } else { "open" })
+            }
+            Item::ControlState => {
+                let state = CONTROL_STATE.decode(data)?;
+                if let Some(relay) = &mut facts.relay {
+                    relay.control_state = Some(state as u8);
+                }
+                control_word(state).to_owned()
+            }
+            Item::ControlMode => {
+                let mode = CONTROL_MODE.decode(data)?.number();
+                self.control_mode = Some(mode);
+                mode.to_string()
+            }
+            Item::RelayReason => {
+                let reason = RelayReason::from_data(data)?;
+                facts.relay_reason = Some(reason.text().to_owned());
+                reason.text().to_owned()
+            }
+            Item::Clock => {
+                let time = clock::TIME.decode(data)?;
+                // A clock without a deviation is taken as UTC: the reference meter always says its deviation.
+                let offset = clock::utc_s(time, 0).map(|utc| i64::from(utc) - self.attempt.now().as_second());
+                self.attempt.facts.clock_offset_s = offset;
+                offset.map_or_else(|| "not set".to_owned(), |offset| format!("{offset:+} s from ours"))
+            }
+            Item::ImportScaler => {
+                self.memory.import_scaler = Some(register::SCALER_UNIT.decode(data)?.scaler);
+                return Ok(());
+            }
+            Item::PowerScaler => {
+                self.memory.power_scaler = Some(register::SCALER_UNIT.decode(data)?.scaler);
+                return Ok(());
+            }
+            Item::Currency => {
+                self.memory.credit_scale = Some(credit_scale(Currency::from_data(data)?));
+                return Ok(());
+            }
+            // What the token is, is for the token's own evidence to say: its digits are not shown.
+            Item::Token => {
+                self.token.octets = data.as_bytes().ok_or_else(bad_value)?.to_vec();
+                return Ok(());
+            }
+            Item::TokenTime => {
+                self.token.time = Some(TOKEN_TIME.decode(data)?);
+                return Ok(());
+            }
+            Item::TokenStatus => {
+                self.token.status = Some(TOKEN_STATUS.decode(data)?);
+                return Ok(());
+            }
+        };
+        self.attempt.note(format!("GET {} {}: {text}", at.logical_name, item.what()));
+        Ok(())
+    }
+
+    /// A full reading.
+    pub(super) async fn reading(&mut self) -> Result<(), Trouble> {
+        self.ask(&READING).await
+    }
+
+    /// The relay: what the contact says, what the logic wants, and why; of one moment.
+    pub(super) async fn relay(&mut self) -> Result<RelayState, Trouble> {
+        self.ask(&[Item::Output, Item::ControlState, Item::RelayReason]).await?;
+        self.attempt.facts.relay.ok_or_else(|| Trouble::Protocol("the relay's state is missing".into()))
     }
 
     /// ACTION with one parameter.
     pub(super) async fn act(&mut self, method: Method, parameter: &[u8], what: &str) -> Result<(), Trouble> {
         self.association.act(self.pipe, method, parameter, what).await
-    }
-
-    /// The serial number the meter says it has.
-    pub(super) async fn serial(&mut self) -> Result<String, Trouble> {
-        let name = self.model.objects.serial;
-        let at = Attribute { class_id: data::CLASS, logical_name: name, index: data::VALUE };
-        let serial =
-            String::from_utf8_lossy(&self.get_bytes(at, "the serial number").await?).trim().to_owned();
-        self.attempt.note(format!("GET {name} serial number: {serial}"));
-        self.attempt.facts.serial = Some(serial.clone());
-        Ok(serial)
-    }
-
-    /// Whether the account is in prepayment mode.
-    pub(super) async fn prepaid(&mut self) -> Result<bool, Trouble> {
-        let name = self.model.objects.account;
-        let mode = self.get(&MODE_AND_STATUS, name, "the account mode").await?;
-        let prepaid = mode.payment_mode == PaymentMode::Prepayment;
-        let (payment, status) = (mode.payment_mode, mode.account_status);
-        self.attempt.note(format!("GET {name} account mode: {payment:?}, status {status:?}"));
-        self.attempt.facts.prepaid = Some(prepaid);
-        Ok(prepaid)
-    }
-
-    /// Energy and power.
-    pub(super) async fn registers(&mut self) -> Result<(), Trouble> {
-        let import = self.register(self.model.objects.import, "energy import", "Wh").await?;
-        self.attempt.facts.import_wh = import;
-        self.power().await
-    }
-
-    /// Power alone.
-    pub(super) async fn power(&mut self) -> Result<(), Trouble> {
-        self.attempt.facts.power_w = self.register(self.model.objects.power, "power", "W").await?;
-        Ok(())
-    }
-
-    async fn register(&mut self, name: Obis, what: &str, unit: &str) -> Result<Option<i64>, Trouble> {
-        let scaler = match self.memory.scalers.get(&name) {
-            Some(scaler) => *scaler,
-            None => {
-                let scaler = self.get(&register::SCALER_UNIT, name, "a register's scaler").await?.scaler;
-                self.memory.scalers.insert(name, scaler);
-                scaler
-            }
-        };
-        let raw = self.get(&register::VALUE, name, what).await?;
-        let value = scaled(raw, scaler);
-        match value {
-            Some(value) => self.attempt.note(format!("GET {name} {what}: {value} {unit}")),
-            None => self.attempt.note(format!("GET {name} {what}: out of range")),
-        }
-        Ok(value)
-    }
-
-    /// The token credit, in watt-hours where the account counts energy.
-    pub(super) async fn credit(&mut self) -> Result<(), Trouble> {
-        let scale = self.credit_scale().await?;
-        let name = self.model.objects.credit;
-        let amount = self.get(&credit::CURRENT_CREDIT_AMOUNT, name, "the credit").await?;
-        self.attempt.facts.credit_wh = match scale {
-            CreditScale::WattHours(scale) => scaled(i64::from(amount), scale),
-            CreditScale::Other => None,
-        };
-        match self.attempt.facts.credit_wh {
-            Some(credit) => self.attempt.note(format!("GET {name} credit: {credit} Wh")),
-            None => self.attempt.note(format!("GET {name} credit: {amount} of the account's currency")),
-        }
-        Ok(())
-    }
-
-    async fn credit_scale(&mut self) -> Result<CreditScale, Trouble> {
-        if let Some(scale) = self.memory.credit_scale {
-            return Ok(scale);
-        }
-        let name = self.model.objects.account;
-        let at = Attribute { class_id: account::CLASS, logical_name: name, index: account::CURRENCY };
-        let bytes = self.association.get(self.pipe, at, "the account's currency").await?;
-        let currency = Data::from_bytes_in(bytes).and_then(Currency::from_data);
-        let currency =
-            currency.map_err(|error| Trouble::Protocol(format!("the account's currency: {error}")))?;
-        let scale = match (currency.unit, currency.name) {
-            (CurrencyUnit::Consumption, "Wh") => CreditScale::WattHours(currency.scale),
-            (CurrencyUnit::Consumption, "kWh") => CreditScale::WattHours(currency.scale.saturating_add(3)),
-            _ => CreditScale::Other,
-        };
-        self.memory.credit_scale = Some(scale);
-        Ok(scale)
-    }
-
-    /// The relay: what the contact says, what the logic wants, and why.
-    pub(super) async fn relay(&mut self) -> Result<RelayState, Trouble> {
-        let name = self.model.objects.disconnect_control;
-        let output_closed = self.get(&OUTPUT_STATE, name, "the relay's output state").await?;
-        let control = self.get(&CONTROL_STATE, name, "the relay's control state").await?;
-        let word = if output_closed { "closed" } else { "open" };
-        self.attempt.note(format!(
-            "GET {name} relay: contact sensed {word}, control state {}",
-            control_word(control)
-        ));
-        let relay = RelayState { output_closed, control_state: Some(control as u8) };
-        self.attempt.facts.relay = Some(relay);
-        self.relay_reason().await?;
-        Ok(relay)
-    }
-
-    async fn relay_reason(&mut self) -> Result<(), Trouble> {
-        let Some(name) = self.model.objects.relay_reason else { return Ok(()) };
-        let at: Attr<RelayReason> = Attr::new(data::CLASS, data::VALUE);
-        let reason = self.get(&at, name, "the relay's reason").await?;
-        let text = reason.text();
-        self.attempt.note(format!("GET {name} relay reason: {text}"));
-        self.attempt.facts.relay_reason = Some(text.to_owned());
-        Ok(())
-    }
-
-    /// Which transitions the relay's mode allows.
-    pub(super) async fn control_mode(&mut self) -> Result<u8, Trouble> {
-        let name = self.model.objects.disconnect_control;
-        let mode = self.get(&CONTROL_MODE, name, "the relay's control mode").await?.number();
-        self.attempt.note(format!("GET {name} relay: control mode {mode}"));
-        Ok(mode)
-    }
-
-    /// The meter's clock against ours.
-    pub(super) async fn clock(&mut self) -> Result<(), Trouble> {
-        let name = self.model.objects.clock;
-        let time = self.get(&clock::TIME, name, "the clock").await?;
-        // A clock without a deviation is taken as UTC: the reference meter always says its deviation.
-        let offset = clock::utc_s(time, 0).map(|utc| i64::from(utc) - self.attempt.now().as_second());
-        match offset {
-            Some(offset) => self.attempt.note(format!("GET {name} clock: {offset:+} s from ours")),
-            None => self.attempt.note(format!("GET {name} clock: not set")),
-        }
-        self.attempt.facts.clock_offset_s = offset;
-        Ok(())
     }
 
     /// Sets the meter's clock to ours and reads it back.
@@ -215,12 +238,24 @@ impl Meter<'_> {
         value.extend_from_slice(&clock::date_time(utc, 0, 0).to_bytes());
         self.association.set(self.pipe, clock::TIME.of(name), &value, "setting the clock").await?;
         self.attempt.note(format!("SET {name} clock to {}", now.strftime("%Y-%m-%dT%H:%M:%SZ")));
-        self.clock().await
+        self.ask(&[Item::Clock]).await
+    }
+}
+
+fn with_unit(value: Option<i64>, unit: &str) -> String {
+    value.map_or_else(|| "out of range".to_owned(), |value| format!("{value} {unit}"))
+}
+
+fn credit_scale(currency: Currency<'_>) -> CreditScale {
+    match (currency.unit, currency.name) {
+        (CurrencyUnit::Consumption, "Wh") => CreditScale::WattHours(currency.scale),
+        (CurrencyUnit::Consumption, "kWh") => CreditScale::WattHours(currency.scale.saturating_add(3)),
+        _ => CreditScale::Other,
     }
 }
 
 /// The control state in words.
-pub(super) const fn control_word(state: ControlState) -> &'static str {
+const fn control_word(state: ControlState) -> &'static str {
     match state {
         ControlState::Disconnected => "disconnected (0)",
         ControlState::Connected => "connected (1)",

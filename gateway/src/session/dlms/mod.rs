@@ -2,6 +2,7 @@
 
 mod association;
 mod channel;
+mod items;
 mod meter;
 mod relay;
 #[cfg(test)]
@@ -17,7 +18,8 @@ use super::work::{Ending, Serial, Work};
 use crate::driver::{self, ByteCounters, Endpoint, Pipe, TcpEndpoint};
 use association::{Association, CounterStore};
 use channel::{Addresses, Carrier};
-use meter::{Memory, Meter};
+use items::Item;
+use meter::{LastToken, Memory, Meter};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -117,15 +119,16 @@ impl DlmsTalker {
         };
         let known = self.known.entry(endpoint.serial.clone()).or_default();
         association.refill(context, &endpoint.serial, model.client_sap, &mut known.counters).await?;
-        let mut meter = Meter { association, pipe, model, memory: &mut known.memory, attempt };
+        let (memory, token) = (&mut known.memory, LastToken::default());
+        let mut meter = Meter { association, pipe, model, memory, attempt, token, control_mode: None };
         if let Some(reason) = wrong_identity(&mut meter, endpoint).await? {
             return Ok(Ending::Rejected { reason, code: None });
         }
         match work {
             Work::Commission => commission(&mut meter).await,
-            Work::Read => read(&mut meter).await,
+            Work::Read => meter.reading().await.map(|()| Ending::Done),
             Work::DeliverToken(token) => meter.deliver(token).await,
-            Work::AskToken(token) => meter.ask(token).await,
+            Work::AskToken(token) => meter.ask_token(token).await,
             Work::Disconnect => meter.disconnect().await,
             Work::Reconnect => meter.reconnect().await,
         }
@@ -190,7 +193,8 @@ async fn wrong_identity(meter: &mut Meter<'_>, endpoint: &MeterEndpoint) -> Resu
     if meter.association.is_identified() {
         return Ok(None);
     }
-    let said = meter.serial().await?;
+    meter.ask(&[Item::Serial]).await?;
+    let said = meter.attempt.facts.serial.clone().unwrap_or_default();
     if said == endpoint.serial.0 {
         meter.association.identified();
         return Ok(None);
@@ -200,26 +204,13 @@ async fn wrong_identity(meter: &mut Meter<'_>, endpoint: &MeterEndpoint) -> Resu
 
 /// Identity has been checked; what is left is the mode, the clock, the relay and a first reading.
 async fn commission(meter: &mut Meter<'_>) -> Result<Ending, Trouble> {
-    if meter.attempt.facts.serial.is_none() {
-        meter.serial().await?;
-    }
-    if !meter.prepaid().await? {
+    meter.ask(&[Item::Serial, Item::AccountMode, Item::ControlMode]).await?;
+    if meter.attempt.facts.prepaid != Some(true) {
         let reason = "the meter is not in prepayment mode".into();
         return Ok(Ending::Rejected { reason, code: None });
     }
     meter.set_clock().await?;
-    meter.control_mode().await?;
-    meter.relay().await?;
-    meter.registers().await?;
-    meter.credit().await?;
-    Ok(Ending::Done)
-}
-
-async fn read(meter: &mut Meter<'_>) -> Result<Ending, Trouble> {
-    meter.registers().await?;
-    meter.credit().await?;
-    meter.relay().await?;
-    meter.clock().await?;
+    meter.reading().await?;
     Ok(Ending::Done)
 }
 

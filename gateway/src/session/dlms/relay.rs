@@ -1,5 +1,6 @@
 //! The relay of a DLMS meter: commanded by class 70, believed only when sensed.
 
+use super::items::Item;
 use super::meter::Meter;
 use crate::session::trouble::Trouble;
 use crate::session::work::{Ending, RelayState};
@@ -23,9 +24,7 @@ impl Meter<'_> {
         self.relay().await?;
         self.attempt.note(format!("ACTION {name} remote disconnect: sending"));
         self.attempt.about_to_send();
-        if let Some(refusal) =
-            self.command(REMOTE_DISCONNECT.of(name), "the disconnection").await?
-        {
+        if let Some(refusal) = self.command(REMOTE_DISCONNECT.of(name), "the disconnection").await? {
             return Ok(refusal);
         }
         let mut looked = Duration::ZERO;
@@ -33,7 +32,7 @@ impl Meter<'_> {
             let relay = self.relay().await?;
             let open = !relay.output_closed && relay.control_state == DISCONNECTED;
             if open {
-                self.power().await?;
+                self.ask(&[Item::Power]).await?;
             }
             let flows = self.attempt.facts.power_w.is_none_or(|power| power != 0);
             if open && !flows {
@@ -50,13 +49,11 @@ impl Meter<'_> {
     /// Closes the relay, or arms it where the mode leaves closing to a person: done when sensed closed, or open and ready.
     pub(super) async fn reconnect(&mut self) -> Result<Ending, Trouble> {
         let name = self.model.objects.disconnect_control;
-        self.relay().await?;
-        let mode = self.control_mode().await?;
+        self.ask(&[Item::Output, Item::ControlState, Item::RelayReason, Item::ControlMode]).await?;
+        let mode = self.control_mode.unwrap_or(0);
         self.attempt.note(format!("ACTION {name} remote reconnect: sending"));
         self.attempt.about_to_send();
-        if let Some(refusal) =
-            self.command(REMOTE_RECONNECT.of(name), "the reconnection").await?
-        {
+        if let Some(refusal) = self.command(REMOTE_RECONNECT.of(name), "the reconnection").await? {
             return Ok(refusal);
         }
         // Blue Book, class 70: remote reconnection closes in modes 2 and 4, arms in 1, 3, 5 and 6.

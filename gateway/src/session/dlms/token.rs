@@ -1,18 +1,18 @@
 //! Tokens at a meter: enter one, or ask what became of one.
 
+use super::items::Item;
 use super::meter::Meter;
 use crate::session::model::TokenForm;
 use crate::session::trouble::Trouble;
 use crate::session::work::{Ending, TokenDigits};
-use protocol::cosem::token_gateway::{
-    CLASS, ENTER, TOKEN, TOKEN_STATUS, TOKEN_TIME, TokenStatus, TokenStatusCode, sts_text,
-};
-use protocol::dlms::model::Attribute;
+use protocol::cosem::token_gateway::{ENTER, TokenStatus, TokenStatusCode, sts_text};
 use std::time::Duration;
 
 /// How long a meter may take to look at a token that it has taken in, and how often it is asked.
 const PROCESSED_WITHIN: Duration = Duration::from_secs(8);
 const PROCESSED_POLL: Duration = Duration::from_millis(500);
+/// What is read back after a token, together with its status.
+const AFTER: [Item; 4] = [Item::Credit, Item::Output, Item::ControlState, Item::RelayReason];
 /// STS result: the token was used on this meter before.
 const STS_USED: u8 = 10;
 
@@ -30,11 +30,9 @@ enum Verdict {
 impl Meter<'_> {
     /// Enters the token unless the meter already has it, and reads back what became of it.
     pub(super) async fn deliver(&mut self, token: &TokenDigits) -> Result<Ending, Trouble> {
-        self.credit().await?;
-        match self.verdict(token).await? {
+        match self.verdict(token, &[Item::Credit]).await? {
             Verdict::Accepted => {
                 self.attempt.note("the meter has accepted this very token before: it is not entered again");
-                self.after().await?;
                 return Ok(Ending::Done);
             }
             Verdict::NotOurs | Verdict::Pending | Verdict::Refused(_) => {}
@@ -54,7 +52,6 @@ impl Meter<'_> {
             Some((reason, _)) => format!("ACTION {name} enter: {reason}"),
         });
         let verdict = self.wait_for_verdict(token).await?;
-        self.after().await?;
         Ok(match verdict {
             Verdict::Accepted => Ending::Done,
             Verdict::Refused(status) => refused(status),
@@ -75,9 +72,8 @@ impl Meter<'_> {
     }
 
     /// Asks what became of the token; enters nothing.
-    pub(super) async fn ask(&mut self, token: &TokenDigits) -> Result<Ending, Trouble> {
+    pub(super) async fn ask_token(&mut self, token: &TokenDigits) -> Result<Ending, Trouble> {
         let verdict = self.wait_for_verdict(token).await?;
-        self.after().await?;
         Ok(match verdict {
             Verdict::Accepted => Ending::Done,
             // The token's number is in the meter's memory: it was accepted earlier, and entered again since.
@@ -92,17 +88,10 @@ impl Meter<'_> {
         })
     }
 
-    /// Credit and relay, as they are after a token.
-    async fn after(&mut self) -> Result<(), Trouble> {
-        self.credit().await?;
-        self.relay().await?;
-        Ok(())
-    }
-
     async fn wait_for_verdict(&mut self, token: &TokenDigits) -> Result<Verdict, Trouble> {
         let mut waited = Duration::ZERO;
         loop {
-            let verdict = self.verdict(token).await?;
+            let verdict = self.verdict(token, &AFTER).await?;
             if verdict != Verdict::Pending || waited >= PROCESSED_WITHIN {
                 return Ok(verdict);
             }
@@ -111,25 +100,26 @@ impl Meter<'_> {
         }
     }
 
-    async fn verdict(&mut self, token: &TokenDigits) -> Result<Verdict, Trouble> {
+    /// Asks about the last token, and for more of the same moment.
+    async fn verdict(&mut self, token: &TokenDigits, more: &[Item]) -> Result<Verdict, Trouble> {
         let name = self.model.objects.token_gateway;
-        let at = Attribute { class_id: CLASS, logical_name: name, index: TOKEN };
-        let last = self.get_bytes(at, "the last token").await?;
-        let ours = last == token.reveal().as_bytes() || last == binary(token)?;
+        let mut items = vec![Item::Token, Item::TokenTime, Item::TokenStatus];
+        items.extend_from_slice(more);
+        self.ask(&items).await?;
+        let last = std::mem::take(&mut self.token);
+        let ours = last.octets == token.reveal().as_bytes() || last.octets == binary(token)?;
         self.attempt.facts.token_is_ours = Some(ours);
-        if !ours {
+        let Some(status) = last.status.filter(|_| ours) else {
             self.attempt.facts.token_status = None;
-            self.attempt.note(format!(
-                "GET {name} token: {}",
-                if last.is_empty() { "none yet" } else { "another one" }
-            ));
+            let word = if last.octets.is_empty() { "none yet" } else { "another one" };
+            self.attempt.note(format!("GET {name} last token: {word}"));
             return Ok(Verdict::NotOurs);
-        }
-        let time = self.get(&TOKEN_TIME, name, "the token's time").await?;
-        let status = self.get(&TOKEN_STATUS, name, "the token's status").await?;
+        };
         self.attempt.facts.token_status = Some((status.code as u8, status.data_value));
         let (code, result) = (status.code as u8, status.data_value);
-        let entered = protocol::cosem::clock::utc_s(time, 0)
+        let entered = last
+            .time
+            .and_then(|time| protocol::cosem::clock::utc_s(time, 0))
             .and_then(|utc| jiff::Timestamp::from_second(i64::from(utc)).ok())
             .map_or_else(
                 || "at an unknown time".to_owned(),

@@ -4,7 +4,7 @@
 mod dlms;
 mod modbus;
 
-pub use dlms::{DlmsModel, TokenForm};
+pub use dlms::{DlmsModel, Objects, TokenForm};
 pub use modbus::{ModbusModel, Point, Role, Table, ValueType, WordOrder};
 
 use serde::Deserialize;

@@ -214,10 +214,7 @@ async fn a_token_for_another_meter_is_refused_with_the_reason() {
 async fn a_lost_answer_is_unknown_and_asking_finds_the_token_accepted() {
     let bench = Bench::new(TestMeter { fault: Fault::LosesTokenAnswer, ..TestMeter::new(SERIAL) });
     let lost = bench.once(Work::DeliverToken(token())).await;
-    assert_eq!(
-        lost.ending,
-        Ending::Unknown { reason: "no answer to the token within 3000 ms".into() }
-    );
+    assert_eq!(lost.ending, Ending::Unknown { reason: "no answer to the token within 3000 ms".into() });
     bench.meter().mute = false;
     let asked = bench.once(Work::AskToken(token())).await;
     assert_eq!(asked.ending, Ending::Done, "{:?}", asked.evidence);

@@ -1,0 +1,78 @@
+//! The values a session reads from a prepaid meter: where each is and what it is called.
+
+use crate::session::model::Objects;
+use protocol::cosem::{account, clock, credit, data, disconnect, register, token_gateway};
+use protocol::dlms::model::Attribute;
+
+/// One value of a meter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Item {
+    Serial,
+    AccountMode,
+    Currency,
+    Credit,
+    Import,
+    ImportScaler,
+    Power,
+    PowerScaler,
+    Output,
+    ControlState,
+    ControlMode,
+    RelayReason,
+    Clock,
+    Token,
+    TokenTime,
+    TokenStatus,
+}
+
+impl Item {
+    /// Where it is; `None` when the model does not have it.
+    pub(super) fn attribute(self, objects: &Objects) -> Option<Attribute> {
+        let plain = |class_id, logical_name, index| Attribute { class_id, logical_name, index };
+        Some(match self {
+            Self::Serial => plain(data::CLASS, objects.serial, data::VALUE),
+            Self::AccountMode => account::MODE_AND_STATUS.of(objects.account),
+            Self::Currency => plain(account::CLASS, objects.account, account::CURRENCY),
+            Self::Credit => credit::CURRENT_CREDIT_AMOUNT.of(objects.credit),
+            Self::Import => register::VALUE.of(objects.import),
+            Self::ImportScaler => register::SCALER_UNIT.of(objects.import),
+            Self::Power => register::VALUE.of(objects.power),
+            Self::PowerScaler => register::SCALER_UNIT.of(objects.power),
+            Self::Output => disconnect::OUTPUT_STATE.of(objects.disconnect_control),
+            Self::ControlState => disconnect::CONTROL_STATE.of(objects.disconnect_control),
+            Self::ControlMode => disconnect::CONTROL_MODE.of(objects.disconnect_control),
+            Self::RelayReason => plain(data::CLASS, objects.relay_reason?, data::VALUE),
+            Self::Clock => clock::TIME.of(objects.clock),
+            Self::Token => plain(token_gateway::CLASS, objects.token_gateway, token_gateway::TOKEN),
+            Self::TokenTime => token_gateway::TOKEN_TIME.of(objects.token_gateway),
+            Self::TokenStatus => token_gateway::TOKEN_STATUS.of(objects.token_gateway),
+        })
+    }
+
+    /// What it is called in evidence and errors.
+    pub(super) const fn what(self) -> &'static str {
+        match self {
+            Self::Serial => "serial number",
+            Self::AccountMode => "account mode",
+            Self::Currency => "account currency",
+            Self::Credit => "credit",
+            Self::Import => "energy import",
+            Self::ImportScaler => "energy scaler",
+            Self::Power => "power",
+            Self::PowerScaler => "power scaler",
+            Self::Output => "relay contact",
+            Self::ControlState => "relay control state",
+            Self::ControlMode => "relay control mode",
+            Self::RelayReason => "relay reason",
+            Self::Clock => "clock",
+            Self::Token => "last token",
+            Self::TokenTime => "time of the last token",
+            Self::TokenStatus => "status of the last token",
+        }
+    }
+
+    /// A meter may lack it without being less of a prepaid meter.
+    pub(super) const fn is_optional(self) -> bool {
+        matches!(self, Self::RelayReason)
+    }
+}
