@@ -71,7 +71,7 @@ impl Misty1 {
     #[inline]
     fn fl_keys(&self, i: usize) -> (u16, u16) {
         let t = i / 2;
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             (self.k[t % 8], self.kk[(t + 6) % 8])
         } else {
             (self.kk[(t + 2) % 8], self.k[(t + 4) % 8])

@@ -38,4 +38,6 @@ pub use tid::{BaseDate, Tid, TidRange};
 pub use token::{CreditRegister, DecodeError, Management, Rnd, Service, TestToken, Token};
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod vectors;

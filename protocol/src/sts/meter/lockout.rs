@@ -4,7 +4,10 @@
 //! Practice of a published meter manual: three wrong entries lock for 10 s, each further one doubles it up to 1,280 s. An
 //! accepted token of the meter's own, or a power cycle, clears it. Class 1 tokens work all the time.
 
+use super::super::number::TokenNumber;
+use super::evaluate::{Abilities, Verdict, evaluate};
 use super::result::TokenResult;
+use super::state::MeterTokenState;
 
 /// Wrong entries before the first lock, and the one that locks.
 pub const FREE_ERRORS: u8 = 3;
@@ -66,6 +69,26 @@ impl KeypadLockout {
     pub fn clear(&mut self) {
         *self = Self::default();
     }
+}
+
+/// Judges a token typed at the keypad: as [`evaluate`], unless the keypad is locked. Tokens pushed over the network go to
+/// [`evaluate`] directly.
+#[must_use]
+pub fn evaluate_typed(
+    keypad: &mut KeypadLockout,
+    state: &MeterTokenState,
+    abilities: &Abilities<'_>,
+    digits: &[u8],
+    now_ms: u64,
+) -> Verdict {
+    // What is no number has no class; it is a wrong entry like any other.
+    let class = TokenNumber::parse(digits).map_or(0, TokenNumber::class);
+    if !keypad.admits(now_ms, class) {
+        return Verdict { result: TokenResult::Lockout, effect: None, kind: None, tid: None };
+    }
+    let verdict = evaluate(state, abilities, digits, now_ms);
+    keypad.record(now_ms, class, verdict.result);
+    verdict
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ mod tid_store;
 
 pub use effect::Effect;
 pub use evaluate::{Abilities, Verdict, evaluate};
-pub use lockout::{FREE_ERRORS, KeypadLockout, LOCK_FIRST_MS, LOCK_LONGEST_MS};
+pub use lockout::{FREE_ERRORS, KeypadLockout, LOCK_FIRST_MS, LOCK_LONGEST_MS, evaluate_typed};
 pub use result::TokenResult;
 pub use state::{KEY_CHANGE_TIMEOUT_MS, MeterKeyAttributes, MeterTokenState, PendingKeyChange};
 pub use tid_store::{TID_STORE_DEPTH, TidJudgement, TidStore};
