@@ -305,6 +305,22 @@ fn a_wrong_answer_to_the_challenge_ends_the_attempt() {
 }
 
 #[test]
+fn the_hls_mechanisms_with_a_secret_prove_both_ends_to_each_other() {
+    let mechanisms: &[u8] = if cfg!(feature = "hls-legacy") { &[2, 3, 4, 6] } else { &[2, 6] };
+    for mechanism in mechanisms {
+        let way = Way { client_sap: HLS + mechanism, ..WAYS[1] };
+        let mut right = pair(way);
+        assert_eq!(right.associate(), Outcome::Associated, "{mechanism}");
+        assert!(matches!(right.get(NOTE), Outcome::Value(_)));
+
+        let mut wrong = config(way);
+        wrong.secret = Some(Secret::new(b"Reader02").unwrap());
+        let mut wrong: Small = Pair::new(wrong, way.client_sap);
+        assert_eq!(wrong.associate(), failed(Error::Action(ActionResult::ReadWriteDenied)));
+    }
+}
+
+#[test]
 fn a_meter_that_does_not_know_the_key_is_found_out() {
     let mut pair: Small = Pair::new(config(WAYS[2]), GMAC_PLAIN);
     pair.client.associate(pair.now, b"12345678").unwrap();

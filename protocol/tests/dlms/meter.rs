@@ -37,6 +37,9 @@ pub const VENDING: u8 = 18;
 /// GMAC without ciphering.
 pub const GMAC_PLAIN: u8 = 19;
 
+/// Base of the client addresses whose association asks for HLS mechanism `sap - HLS`.
+pub const HLS: u8 = 64;
+
 /// Objects, and everything that survives the engine.
 pub struct Meter {
     pub note: Vec<u8>,
@@ -74,6 +77,7 @@ impl Custody for Meter {
             READER => (AuthMechanism::Low, SecurityPolicy::NONE),
             VENDING => (AuthMechanism::HighGmac, self.policy),
             GMAC_PLAIN => (AuthMechanism::HighGmac, SecurityPolicy::NONE),
+            HLS..80 => (AuthMechanism::from_arc(client_sap - HLS), SecurityPolicy::NONE),
             _ => return None,
         };
         Some(Association {
@@ -88,7 +92,7 @@ impl Custody for Meter {
     }
 
     fn secret(&self, client_sap: u8) -> Option<Secret> {
-        (client_sap == READER).then(|| Secret::new(b"Reader01").unwrap())
+        (client_sap == READER || client_sap >= HLS).then(|| Secret::new(b"Reader01").unwrap())
     }
 
     fn key(&self, _key_set: u8, usage: KeyUsage) -> Option<Key> {
@@ -235,6 +239,7 @@ pub fn config(way: Way) -> Config {
         mechanism: match way.client_sap {
             PUBLIC => AuthMechanism::None,
             READER => AuthMechanism::Low,
+            HLS.. => AuthMechanism::from_arc(way.client_sap - HLS),
             _ => AuthMechanism::HighGmac,
         },
         secret: Some(Secret::new(b"Reader01").unwrap()),

@@ -39,7 +39,12 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         }
         let challenge = match self.config.mechanism {
             AuthMechanism::None | AuthMechanism::Low => None,
-            AuthMechanism::HighGmac => Some(Challenge::new(challenge).ok_or(StartError::Configuration)?),
+            high if hls::is_supported(high) => {
+                if high != AuthMechanism::HighGmac && self.config.secret.is_none() {
+                    return Err(StartError::Configuration);
+                }
+                Some(Challenge::new(challenge).ok_or(StartError::Configuration)?)
+            }
             _ => return Err(StartError::Configuration),
         };
         self.conformance = self.config.conformance & IMPLEMENTED;
@@ -222,9 +227,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         ours: Challenge,
         theirs: &Challenge,
     ) -> Result<(), StartError> {
-        let cipher = self.global.as_ref().ok_or(StartError::Configuration)?;
-        let counter = self.counters.take().ok_or(StartError::CountersExhausted)?;
-        let answer = hls::gmac_answer(cipher, &self.config.system_title, counter, theirs.as_bytes());
+        let answer = self.hls_answer(&ours, theirs)?;
         let invoke_id = self.next_invoke_id();
         let request = ActionRequest::Normal {
             invoke_id: InvokeId::confirmed(invoke_id),
@@ -233,13 +236,45 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         };
         self.tx.build(|w| Apdu::ActionRequest(request).encode(w)).map_err(|_| StartError::TooLong)?;
         self.send(self.service_form())?;
-        self.wait(now, Pending::Hls { invoke_id, challenge: ours });
+        self.wait(now, Pending::Hls { invoke_id, ours, theirs: *theirs });
         Ok(())
+    }
+
+    fn hls_answer(&mut self, ours: &Challenge, theirs: &Challenge) -> Result<hls::Answer, StartError> {
+        let title = &self.config.system_title;
+        if self.config.mechanism == AuthMechanism::HighGmac {
+            let cipher = self.global.as_ref().ok_or(StartError::Configuration)?;
+            let counter = self.counters.take().ok_or(StartError::CountersExhausted)?;
+            let answer = hls::gmac_answer(cipher, title, counter, theirs.as_bytes());
+            return hls::Answer::from_slice(&answer).map_err(|_| StartError::TooLong);
+        }
+        // Only mechanism 6 binds the titles; zeros stand for one a meter did not tell.
+        let asker = &self.server_title.unwrap_or_default();
+        let (challenge, other) = (theirs.as_bytes(), ours.as_bytes());
+        let pass = hls::Pass { answerer: title, asker, challenge, other };
+        let secret = self.config.secret.as_ref().ok_or(StartError::Configuration)?;
+        hls::secret_answer(self.config.mechanism, secret.expose(), pass).ok_or(StartError::Configuration)
+    }
+
+    fn hls_verified(&self, ours: &Challenge, theirs: &Challenge, answer: &[u8]) -> bool {
+        let title = self.server_title.unwrap_or_default();
+        if self.config.mechanism == AuthMechanism::HighGmac {
+            return self
+                .global
+                .as_ref()
+                .is_some_and(|cipher| hls::gmac_verify(cipher, &title, ours.as_bytes(), answer));
+        }
+        let (challenge, other) = (ours.as_bytes(), theirs.as_bytes());
+        let pass = hls::Pass { answerer: &title, asker: &self.config.system_title, challenge, other };
+        self.config
+            .secret
+            .as_ref()
+            .is_some_and(|secret| hls::secret_verify(self.config.mechanism, secret.expose(), pass, answer))
     }
 
     /// Pass 4: the meter's answer to our challenge.
     pub(super) fn handle_hls_answer(&mut self, id: u8, answer: &Action) {
-        let Pending::Hls { invoke_id, challenge } = self.pending else { return };
+        let Pending::Hls { invoke_id, ours, theirs } = self.pending else { return };
         let Action::Result(result, returned) = answer else { return };
         if id != invoke_id {
             return;
@@ -251,10 +286,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             Returned::Value(range) => self.rx.get(range.clone()).and_then(|b| Data::from_bytes(b).ok()),
             _ => None,
         };
-        let verified = match (answer, &self.global, self.server_title) {
-            (Some(Data::OctetString(answer)), Some(cipher), Some(title)) => {
-                hls::gmac_verify(cipher, &title, challenge.as_bytes(), answer)
-            }
+        let verified = match answer {
+            Some(Data::OctetString(answer)) => self.hls_verified(&ours, &theirs, answer),
             _ => false,
         };
         if verified {

@@ -25,9 +25,9 @@ pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
 /// Everything an association needs. Keys are wiped when it is dropped and never printed.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How we prove who we are: none, LLS or HLS-GMAC.
+    /// How we prove who we are: none, LLS, or one of [`crate::dlms::security::hls::is_supported`].
     pub mechanism: AuthMechanism,
-    /// The LLS password.
+    /// The LLS password, or the shared secret of an HLS mechanism other than GMAC.
     pub secret: Option<Secret>,
     /// The protection we apply and demand; [`SecurityPolicy::NONE`] asks for the context without ciphering. With the
     /// dedicated key set, `dedicated_key` is handed over in the AARQ and used for everything after.

@@ -11,7 +11,8 @@
 //! [`Error::Timeout`] the association is still open, but the sixteen invoke-ids come round: close the link when several
 //! answers in a row are missing.
 //!
-//! Implemented: associations without security, with LLS and with HLS-GMAC (both passes verified); `glo`, `ded`,
+//! Implemented: associations without security, with LLS and with HLS (both passes verified; mechanisms as in
+//! [`crate::dlms::security::hls`]); `glo`, `ded`,
 //! `general-glo` and `general-ded` protection; GET normal and with-list, SET and ACTION normal and with-list, all with
 //! blocks where the value needs them; release; reception of DataNotification and EventNotification.
 
@@ -60,7 +61,8 @@ enum Pending {
     },
     Hls {
         invoke_id: u8,
-        challenge: Challenge,
+        ours: Challenge,
+        theirs: Challenge,
     },
     /// `blocks` have come.
     Get {

@@ -2,10 +2,18 @@
 //!
 //! | mechanism | answer to challenge C |
 //! |---|---|
+//! | 2 | `AES(secret, C)`, not in the standard: see [`secret_answer`] |
+//! | 3 MD5, 4 SHA-1 | `hash(C || secret)`, with the feature `hls-legacy` |
 //! | 5 GMAC | `SC || IC || GMAC(SC || AK || C)` |
+//! | 6 SHA-256 | `hash(secret || own title || peer's title || C || own challenge)` |
+//!
+//! Mechanism 7 (ECDSA) is not implemented.
+
+use aes::cipher::{BlockEncrypt, KeyInit};
 
 use super::cipher::TAG_LEN;
 use super::{Cipher, SystemTitle};
+use crate::codec::acse::AuthMechanism;
 use crate::codec::security::constant_time_eq;
 use crate::codec::security::keys::nonce;
 use crate::codec::xdlms::SecurityControl;
@@ -68,6 +76,86 @@ pub fn gmac_verify(cipher: &Cipher, peer: &SystemTitle, challenge: &[u8], answer
     constant_time_eq(&cipher.gmac(control, &nonce(peer, counter), &[challenge]), tag)
 }
 
+/// Longest answer of a mechanism with a shared secret: 64 bytes of challenge, enciphered.
+pub const ANSWER_MAX: usize = 64;
+
+/// An answer to a challenge.
+pub type Answer = heapless::Vec<u8, ANSWER_MAX>;
+
+/// True for the mechanisms this build can serve.
+#[must_use]
+pub fn is_supported(mechanism: AuthMechanism) -> bool {
+    let legacy = matches!(mechanism, AuthMechanism::HighMd5 | AuthMechanism::HighSha1);
+    let always = [AuthMechanism::HighManufacturer, AuthMechanism::HighGmac, AuthMechanism::HighSha256];
+    legacy && cfg!(feature = "hls-legacy") || always.contains(&mechanism)
+}
+
+/// The two sides of one pass. Whoever verifies fills it in from the answerer's view.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// Title of the side that answers.
+    pub answerer: &'a SystemTitle,
+    /// Title of the side that asked.
+    pub asker: &'a SystemTitle,
+    /// The challenge that is answered.
+    pub challenge: &'a [u8],
+    /// The challenge that went the other way.
+    pub other: &'a [u8],
+}
+
+/// The answer of a mechanism with a shared secret; `None` when this build has no such mechanism or the secret does not
+/// suit it.
+#[must_use]
+pub fn secret_answer(mechanism: AuthMechanism, secret: &[u8], pass: Pass<'_>) -> Option<Answer> {
+    match mechanism {
+        AuthMechanism::HighManufacturer => enciphered(secret, pass.challenge),
+        #[cfg(feature = "hls-legacy")]
+        AuthMechanism::HighMd5 => digest::<md5::Md5>(&[pass.challenge, secret]),
+        #[cfg(feature = "hls-legacy")]
+        AuthMechanism::HighSha1 => digest::<sha1::Sha1>(&[pass.challenge, secret]),
+        AuthMechanism::HighSha256 => digest::<sha2::Sha256>(&[
+            secret,
+            pass.answerer.as_bytes(),
+            pass.asker.as_bytes(),
+            pass.challenge,
+            pass.other,
+        ]),
+        _ => None,
+    }
+}
+
+/// Whether `answer` is what [`secret_answer`] gives, compared in constant time.
+#[must_use]
+pub fn secret_verify(mechanism: AuthMechanism, secret: &[u8], pass: Pass<'_>, answer: &[u8]) -> bool {
+    secret_answer(mechanism, secret, pass).is_some_and(|expected| constant_time_eq(&expected, answer))
+}
+
+fn digest<D: sha2::Digest>(parts: &[&[u8]]) -> Option<Answer> {
+    let mut hash = D::new();
+    for part in parts {
+        hash.update(part);
+    }
+    Answer::from_slice(&hash.finalize()).ok()
+}
+
+/// AES-128 block by block under the secret, both padded with zeros: the standard leaves mechanism 2 to manufacturers, and
+/// this is what the field's tools do.
+fn enciphered(secret: &[u8], challenge: &[u8]) -> Option<Answer> {
+    let mut key = [0u8; 16];
+    key.get_mut(..secret.len())?.copy_from_slice(secret);
+    let cipher = aes::Aes128Enc::new(&key.into());
+    let mut answer = Answer::new();
+    for chunk in challenge.chunks(16) {
+        let mut block = aes::Block::default();
+        for (to, from) in block.iter_mut().zip(chunk) {
+            *to = *from;
+        }
+        cipher.encrypt_block(&mut block);
+        answer.extend_from_slice(&block).ok()?;
+    }
+    Some(answer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Key, SecuritySuite};
@@ -98,5 +186,54 @@ mod tests {
 
         assert!(!gmac_verify(&cipher, &client, &c_to_s, &f_c_to_s), "another title is another answer");
         assert!(!gmac_verify(&cipher, &server, &c_to_s, &f_c_to_s[..16]), "a shortened tag is refused");
+    }
+
+    /// Answers that gurux-dlms 1.0.203 (PyPI) gave to the same challenges under the same secret.
+    #[test]
+    fn the_mechanisms_with_a_secret_answer_like_another_implementation() {
+        let client = SystemTitle(*b"MDMHES01");
+        let server = SystemTitle(*b"MGW\0\0\0\0\x01");
+        let to_client: std::vec::Vec<u8> = (0x40..0x50).collect();
+        let to_server: std::vec::Vec<u8> = (0x60..0x74).collect();
+        let pass_3 = Pass { answerer: &client, asker: &server, challenge: &to_client, other: &to_server };
+        let pass_4 = Pass { answerer: &server, asker: &client, challenge: &to_server, other: &to_client };
+        let legacy = cfg!(feature = "hls-legacy");
+        for (mechanism, available, third, fourth) in [
+            (
+                AuthMechanism::HighManufacturer,
+                true,
+                "c3d9ed37cba179bd9b0f4411a71aa074",
+                "0add7666d4960ff01db722fff2c8a1f8dabea7469f51bffab54d67a542a99aeb",
+            ),
+            (
+                AuthMechanism::HighMd5,
+                legacy,
+                "e535895cc0e7e49afca84454b9018829",
+                "9a36272f97b726eafae9b57224a1db05",
+            ),
+            (
+                AuthMechanism::HighSha1,
+                legacy,
+                "dfcd2491845531f2fe5b88109dcd16b3553a2d39",
+                "55b0d6c782027dfa71ef375b47549ae69cac6ee3",
+            ),
+            (
+                AuthMechanism::HighSha256,
+                true,
+                "bcd0afa37766cfb3c257f688f8d176e2f41647e8e57fb754f17a2437e1d99a10",
+                "1e6b6be039b825457938a1a5e70bfe603adc4c76292066b754aaa9bd83c643a1",
+            ),
+        ] {
+            assert_eq!(is_supported(mechanism), available);
+            for (pass, expected) in [(pass_3, third), (pass_4, fourth)] {
+                let answer = secret_answer(mechanism, b"HlsSecret-000001", pass);
+                assert_eq!(answer.is_some(), available);
+                if let Some(answer) = answer {
+                    assert_eq!(answer.to_vec(), unhex(expected), "{mechanism:?}");
+                    assert!(secret_verify(mechanism, b"HlsSecret-000001", pass, &answer));
+                    assert!(!secret_verify(mechanism, b"HlsSecret-000002", pass, &answer));
+                }
+            }
+        }
     }
 }

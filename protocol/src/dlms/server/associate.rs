@@ -95,13 +95,14 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             return Err(UserDiagnostic::ApplicationContextNameNotSupported.into());
         }
         let proof = check_mechanism(&row, aarq, meter)?;
-        let needs_title = ciphered || row.mechanism == AuthMechanism::HighGmac;
+        let keyed = ciphered || row.mechanism == AuthMechanism::HighGmac;
+        let needs_title = keyed || row.mechanism == AuthMechanism::HighSha256;
         let title = aarq.calling_ap_title.and_then(|t| SystemTitle::from_slice(t).ok());
         if needs_title && title.is_none() {
             return Err(CALLING_TITLE_NOT_RECOGNISED.into());
         }
         let title = title.unwrap_or_default();
-        let cipher = if needs_title {
+        let cipher = if keyed {
             let key = |usage| meter.key(row.key_set, usage);
             let made = key(KeyUsage::GlobalUnicastEncryption)
                 .zip(key(KeyUsage::Authentication))
@@ -145,7 +146,8 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             self.deadline = Some(now + CHALLENGE_TIMEOUT);
         }
         self.session = Some(session);
-        if self.accept(needs_title, meter).is_err() {
+        let with_title = needs_title || aarq.calling_ap_title.is_some();
+        if self.accept(with_title, meter).is_err() {
             self.end();
             return Err(UserDiagnostic::NoReasonGiven.into());
         }
@@ -251,14 +253,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             self.exception(StateError::ServiceNotAllowed, error, meter);
             return Ok(());
         };
-        let proof = session.cipher.as_ref().and_then(|cipher| {
-            if !hls::gmac_verify(cipher, &session.peer, to_client.as_bytes(), answer) {
-                return None;
-            }
-            let counter = meter.next_counter(session.row.key_set)?;
-            let title = meter.system_title();
-            Some(hls::gmac_answer(cipher, &title, counter, to_server.as_bytes()))
-        });
+        let proof = prove(session, answer, &to_client, &to_server, meter);
         let client_sap = session.row.client_sap;
         let response = match &proof {
             Some(proof) => {
@@ -335,6 +330,34 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
     }
 }
 
+/// Verifies the client's answer (pass 3) and gives ours (pass 4).
+fn prove<M: Custody>(
+    session: &Session,
+    answer: &[u8],
+    to_client: &Challenge,
+    to_server: &Challenge,
+    meter: &mut M,
+) -> Option<hls::Answer> {
+    let title = meter.system_title();
+    let mechanism = session.row.mechanism;
+    if mechanism == AuthMechanism::HighGmac {
+        let cipher = session.cipher.as_ref()?;
+        if !hls::gmac_verify(cipher, &session.peer, to_client.as_bytes(), answer) {
+            return None;
+        }
+        let counter = meter.next_counter(session.row.key_set)?;
+        let proof = hls::gmac_answer(cipher, &title, counter, to_server.as_bytes());
+        return hls::Answer::from_slice(&proof).ok();
+    }
+    let secret = meter.secret(session.row.client_sap)?;
+    let pass = |answerer, asker, challenge, other| hls::Pass { answerer, asker, challenge, other };
+    let (c, s) = (to_client.as_bytes(), to_server.as_bytes());
+    if !hls::secret_verify(mechanism, secret.expose(), pass(&session.peer, &title, c, s), answer) {
+        return None;
+    }
+    hls::secret_answer(mechanism, secret.expose(), pass(&title, &session.peer, s, c))
+}
+
 const fn context(ciphered: bool) -> ApplicationContext {
     if ciphered { ApplicationContext::LogicalNameCiphered } else { ApplicationContext::LogicalName }
 }
@@ -370,7 +393,7 @@ fn check_mechanism<M: Custody>(
             let secret = meter.secret(row.client_sap).ok_or(failure)?;
             if constant_time_eq(secret.expose(), value) { Ok(Proof::Done) } else { Err(failure) }
         }
-        AuthMechanism::HighGmac => Challenge::new(value).map(Proof::Challenge).ok_or(failure),
+        high if hls::is_supported(high) => Challenge::new(value).map(Proof::Challenge).ok_or(failure),
         _ => Err(UserDiagnostic::AuthenticationMechanismNameNotRecognised),
     }
 }

@@ -12,8 +12,8 @@ use crate::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy};
 pub struct Association {
     /// Client address the row is for.
     pub client_sap: u8,
-    /// How the client must prove who it is. The engine serves none, LLS and GMAC; a row with another mechanism refuses
-    /// every client.
+    /// How the client must prove who it is: none, LLS, or one of [`crate::dlms::security::hls::is_supported`]; a row with
+    /// another mechanism refuses every client.
     pub mechanism: AuthMechanism,
     /// What protection APDUs must have in both directions; [`SecurityPolicy::NONE`] means the application context
     /// without ciphering. A dedicated key is accepted when the client brings one, whatever the policy's key set says.

@@ -10,7 +10,8 @@
 //!
 //! When the link goes down call [`Server::link_down`]: the association ends with it (Green Book 9.3.5, abort).
 //!
-//! Implemented: associations without security, with LLS and with HLS-GMAC; `glo`, `ded`, `general-glo` and
+//! Implemented: associations without security, with LLS and with HLS (mechanisms as in
+//! [`crate::dlms::security::hls`]); `glo`, `ded`, `general-glo` and
 //! `general-ded` protection; GET normal, next and with-list; SET normal, with-list and in blocks; ACTION normal,
 //! with-list and in blocks, with blocks back; DataNotification; exception-response.
 //!
