@@ -119,6 +119,8 @@ pub enum Mechanics {
 #[derive(Debug)]
 pub struct VirtualBoard {
     clock: SimClock,
+    /// While the meter lives through its past: how far it has come, in milliseconds since the origin.
+    past_ms: Option<u64>,
     clock_offset_s: i64,
     clock_valid: bool,
     household: Household,
@@ -136,7 +138,8 @@ pub struct VirtualBoard {
 }
 
 impl VirtualBoard {
-    /// A board with power from now on. What flows through its meter is added to `street_mws` as well (milliwatt-seconds).
+    /// A board with power since the clock's origin. What flows through its meter is added to `street_mws` as well
+    /// (milliwatt-seconds). Its time stands at the origin until [`VirtualBoard::live_to`] carries it on.
     #[must_use]
     pub fn new(
         clock: SimClock,
@@ -147,6 +150,7 @@ impl VirtualBoard {
     ) -> Self {
         Self {
             clock,
+            past_ms: Some(0),
             clock_offset_s: 0,
             clock_valid: true,
             household,
@@ -154,18 +158,31 @@ impl VirtualBoard {
             mechanics: Mechanics::Sound,
             cover_open: false,
             magnet: false,
-            sampled_ms: clock.elapsed_ms(),
+            sampled_ms: 0,
             nvm,
             random: Sequence::new(seed),
             street_mws,
         }
     }
 
+    /// Carries a board in its past on to so many milliseconds after the origin; `None` brings it into the present for good.
+    pub fn live_to(&mut self, past_ms: Option<u64>) {
+        self.past_ms = past_ms;
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.past_ms.unwrap_or_else(|| self.clock.elapsed_ms())
+    }
+
+    fn true_utc_ms(&self) -> u64 {
+        self.clock.origin_utc_ms().saturating_add(self.elapsed_ms())
+    }
+
     /// The same hardware after power was away: memory and contact stay, nothing was measured meanwhile.
     #[must_use]
     pub fn power_up(mut self) -> Self {
         self.nvm.restore_power();
-        self.sampled_ms = self.clock.elapsed_ms();
+        self.sampled_ms = self.elapsed_ms();
         self
     }
 
@@ -176,6 +193,12 @@ impl VirtualBoard {
     }
 
     /// The household behind the meter.
+    #[must_use]
+    pub fn household(&self) -> &Household {
+        &self.household
+    }
+
+    /// The same, to change it.
     pub fn household_mut(&mut self) -> &mut Household {
         &mut self.household
     }
@@ -195,7 +218,7 @@ impl Metering for VirtualBoard {
     type Error = std::convert::Infallible;
 
     fn sample(&mut self) -> Result<Sample, Self::Error> {
-        let now_ms = self.clock.elapsed_ms();
+        let now_ms = self.elapsed_ms();
         let from_ms = std::mem::replace(&mut self.sampled_ms, now_ms);
         let origin_ms = self.clock.origin_utc_ms();
         let mut sample = Sample { frequency_mhz: NOMINAL_MHZ, ..Sample::default() };
@@ -235,18 +258,18 @@ impl Relay for VirtualBoard {
 
 impl Clock for VirtualBoard {
     fn utc_s(&mut self) -> Option<u32> {
-        let utc_s = i64::try_from(self.clock.utc_ms() / 1000).ok()?.checked_add(self.clock_offset_s)?;
+        let utc_s = i64::try_from(self.true_utc_ms() / 1000).ok()?.checked_add(self.clock_offset_s)?;
         u32::try_from(utc_s).ok().filter(|_| self.clock_valid)
     }
 
     fn set_utc_s(&mut self, utc_s: u32) {
-        let true_s = i64::try_from(self.clock.utc_ms() / 1000).unwrap_or(i64::MAX);
+        let true_s = i64::try_from(self.true_utc_ms() / 1000).unwrap_or(i64::MAX);
         self.clock_offset_s = i64::from(utc_s).saturating_sub(true_s);
         self.clock_valid = true;
     }
 
     fn monotonic_ms(&mut self) -> u64 {
-        self.clock.elapsed_ms()
+        self.elapsed_ms()
     }
 }
 
@@ -301,7 +324,9 @@ mod tests {
 
     fn board() -> VirtualBoard {
         let clock = SimClock::starting_at(1_767_636_000, 3600);
-        VirtualBoard::new(clock, Household::of(1, 1), Nvm::blank(1024), 1, Arc::default())
+        let mut board = VirtualBoard::new(clock, Household::of(1, 1), Nvm::blank(1024), 1, Arc::default());
+        board.live_to(None);
+        board
     }
 
     #[test]

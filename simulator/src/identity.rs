@@ -153,11 +153,11 @@ pub fn initial_credit_wh(street_seed: u64, index: u32) -> i64 {
     i64::try_from(between(street_seed ^ 0x4352_4544, u64::from(index), 5, 60)).unwrap_or(0) * 100
 }
 
-/// What the factory gives meter `index`.
+/// What the factory gives meter `index`; credit comes later.
 ///
 /// # Errors
 /// Not with the built-in settings; a key file may hold a vending key that makes no keys for EA11.
-pub fn personalisation(index: u32, keys: &StreetKeys, credit_wh: i64) -> anyhow::Result<Personalisation> {
+pub fn personalisation(index: u32, keys: &StreetKeys) -> anyhow::Result<Personalisation> {
     let pan = MeterPan::from_drn(&drn(index)?);
     let attributes = KeyAttributes {
         supply_group: SupplyGroup::try_from(SUPPLY_GROUP)?,
@@ -179,7 +179,7 @@ pub fn personalisation(index: u32, keys: &StreetKeys, credit_wh: i64) -> anyhow:
         },
         account: AccountSetup {
             payment_mode: PaymentMode::Prepayment,
-            initial_credit_wh: credit_wh,
+            initial_credit_wh: 0,
             low_credit_wh: 300,
         },
         control_mode: ControlMode::ARM_AND_CLOSE_LOCALLY,
@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn every_meter_has_a_decoder_key_of_its_own() {
         let keys = StreetKeys::default();
-        let one = personalisation(1, &keys, 0).unwrap();
-        let two = personalisation(2, &keys, 0).unwrap();
+        let one = personalisation(1, &keys).unwrap();
+        let two = personalisation(2, &keys).unwrap();
         assert_ne!(one.tokens.key.expose(), two.tokens.key.expose());
         assert_eq!(one.logical_device_name.len(), 16);
     }

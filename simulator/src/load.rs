@@ -90,6 +90,19 @@ impl Household {
         u32::try_from(household_mw + u64::from(self.extra_w) * 1000).unwrap_or(u32::MAX)
     }
 
+    /// Energy in milliwatt-seconds from an origin (milliseconds since 1970) through these later moments (milliseconds since the
+    /// origin), added up interval by interval like a meter that wakes up at each of them.
+    #[must_use]
+    pub fn energy_over(&self, origin_ms: u64, moments: impl Iterator<Item = u64>) -> u64 {
+        let mut from_ms = 0;
+        let interval = |at_ms| {
+            let energy_mws = self.energy_mws(origin_ms + from_ms, origin_ms + at_ms);
+            from_ms = at_ms;
+            energy_mws
+        };
+        moments.map(interval).sum()
+    }
+
     /// Energy in milliwatt-seconds between two times, in milliseconds since 1970.
     #[must_use]
     pub fn energy_mws(&self, from_ms: u64, to_ms: u64) -> u64 {

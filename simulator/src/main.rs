@@ -7,7 +7,7 @@ use simulator::clock::SimClock;
 use simulator::control;
 use simulator::identity::StreetKeys;
 use simulator::roll::as_text;
-use simulator::street::{LOSS_PERMILLE, PORT, PROFILE_ROWS, Street, StreetConfig};
+use simulator::street::{LOSS_PERMILLE, PAST_ROWS, PORT, PROFILE_ROWS, Street, StreetConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +80,9 @@ struct Serve {
     /// Depth of the load profile in rows of 15 minutes.
     #[arg(long, default_value_t = PROFILE_ROWS)]
     profile_rows: u32,
+    /// Rows of load profile recorded before the start.
+    #[arg(long, default_value_t = PAST_ROWS)]
+    past_rows: u32,
     /// Technical losses of the feeder in permille.
     #[arg(long, default_value_t = LOSS_PERMILLE)]
     loss_permille: u32,
@@ -155,6 +158,7 @@ impl Serve {
             Some(utc_s) => SimClock::starting_at(utc_s, self.speed),
             None => SimClock::starting_now(self.speed),
         };
+        config.past_rows = self.past_rows;
         config.profile_rows = self.profile_rows;
         config.loss_permille = self.loss_permille;
         Ok(config)

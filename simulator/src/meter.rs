@@ -3,6 +3,7 @@
 use crate::board::VirtualBoard;
 use crate::clock::SimClock;
 use crate::faults::{Damage, Effect, Fault, Waiting};
+use firmware::ledger::MWS_PER_WH;
 use firmware::{Meter, Personalisation, Status};
 use protocol::time::Instant;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -60,7 +61,7 @@ pub enum Heard {
 }
 
 impl SimMeter {
-    /// Starts the firmware on `board`.
+    /// Starts the firmware on `board`, lets it live through its past, and leaves it with `credit_wh` in the present.
     ///
     /// # Errors
     /// When the firmware refuses to start.
@@ -68,9 +69,19 @@ impl SimMeter {
         index: u32,
         clock: SimClock,
         board: VirtualBoard,
-        who: Personalisation,
+        mut who: Personalisation,
+        credit_wh: i64,
     ) -> Result<Self, firmware::StartError> {
-        let meter = Meter::new(board, who, sim_now(&clock))?;
+        let period_ms = u64::from(who.profile_period_s) * 1000;
+        let steps = || past_steps(clock.origin_utc_ms(), clock.past_ms(), period_ms);
+        let used_wh = board.household().energy_over(clock.origin_utc_ms(), steps()) / MWS_PER_WH;
+        who.account.initial_credit_wh = credit_wh.saturating_add_unsigned(used_wh);
+        let mut meter = Meter::new(board, who, Instant::ZERO)?;
+        for at_ms in steps() {
+            meter.board().live_to(Some(at_ms));
+            meter.tick(Instant::from_millis(at_ms));
+        }
+        meter.board().live_to(None);
         let life = Some(Life::On(meter));
         let inner = Inner { life, waiting: Waiting::default(), silent: false, lives: 1 };
         Ok(Self { index, clock, inner: Mutex::new(inner) })
@@ -245,7 +256,30 @@ impl Inner {
     }
 }
 
+/// The moments, in milliseconds since the origin, at which a meter wakes up in its past: the ends of profile periods, and the
+/// present.
+fn past_steps(origin_utc_ms: u64, past_ms: u64, period_ms: u64) -> impl Iterator<Item = u64> {
+    let to_first = period_ms - origin_utc_ms % period_ms.max(1);
+    let ends = (0..).map(move |n| to_first + n * period_ms).take_while(move |at| *at < past_ms);
+    // A meter without a past does not wake up in it.
+    ends.chain((past_ms > 0).then_some(past_ms))
+}
+
 /// The meter's time: simulated milliseconds.
 fn sim_now(clock: &SimClock) -> Instant {
     Instant::from_millis(clock.elapsed_ms())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_past_is_walked_through_by_the_ends_of_its_periods() {
+        let quarter_ms = 900_000;
+        // 2026-01-05T18:00:00Z and 100 s: the first quarter ends 800 s later.
+        let steps: Vec<u64> = past_steps(1_767_636_100_000, 2_000_000, quarter_ms).collect();
+        assert_eq!(steps, [800_000, 1_700_000, 2_000_000]);
+        assert_eq!(past_steps(1_767_636_100_000, 0, quarter_ms).count(), 0);
+    }
 }

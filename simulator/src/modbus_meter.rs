@@ -236,7 +236,8 @@ mod tests {
 
     fn meter() -> ModbusMeter {
         let clock = SimClock::starting_at(1_767_636_000, 1);
-        let board = VirtualBoard::new(clock, Household::of(1, 1), Nvm::blank(0), 1, Arc::default());
+        let mut board = VirtualBoard::new(clock, Household::of(1, 1), Nvm::blank(0), 1, Arc::default());
+        board.live_to(None);
         ModbusMeter::of_household("01000000012".into(), board)
     }
 

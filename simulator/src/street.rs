@@ -3,7 +3,7 @@
 use crate::board::{Nvm, VirtualBoard};
 use crate::clock::SimClock;
 use crate::faults::Fault;
-use crate::identity::{METERS_MAX, StreetKeys, drn, initial_credit_wh, personalisation};
+use crate::identity::{METERS_MAX, PROFILE_PERIOD_S, StreetKeys, drn, initial_credit_wh, personalisation};
 use crate::line::{BAUD, Line};
 use crate::load::Household;
 use crate::meter::{SimMeter, Truth};
@@ -26,6 +26,8 @@ use tokio::task::JoinSet;
 pub const PORT: u16 = protocol::link::wrapper::PORT;
 /// Three days of quarter hours.
 pub const PROFILE_ROWS: u32 = 288;
+/// Two hours of quarter hours, so that there is a profile to read at once.
+pub const PAST_ROWS: u32 = 8;
 /// Technical losses of the feeder, in permille of what the meters measure.
 pub const LOSS_PERMILLE: u32 = 40;
 /// HDLC address of the first meter on a serial line; the others follow.
@@ -60,6 +62,8 @@ pub struct StreetConfig {
     pub seed: u64,
     /// Time of the street.
     pub clock: SimClock,
+    /// Rows of load profile that the meters have recorded before they start.
+    pub past_rows: u32,
     /// Credit of every meter at the start; `None` gives each its own.
     pub credit_wh: Option<i64>,
     /// Credit of single meters, by number.
@@ -86,6 +90,7 @@ impl Default for StreetConfig {
             baud: BAUD,
             seed: 1,
             clock: SimClock::starting_now(1),
+            past_rows: PAST_ROWS,
             credit_wh: None,
             credit_of: BTreeMap::new(),
             keys: StreetKeys::default(),
@@ -157,7 +162,9 @@ impl Street {
     ///
     /// # Errors
     /// The settings contradict each other, a port is taken, or the system gives no pseudo terminals.
-    pub async fn start(config: StreetConfig) -> anyhow::Result<Self> {
+    pub async fn start(mut config: StreetConfig) -> anyhow::Result<Self> {
+        let past_ms = u64::from(config.past_rows) * u64::from(PROFILE_PERIOD_S) * 1000;
+        config.clock = config.clock.with_past(past_ms);
         let roll = config.roll()?;
         let street_mws = Arc::new(AtomicU64::new(0));
         let dlms = (1..=config.meters + config.line_meters)
@@ -358,15 +365,22 @@ impl Drop for Street {
 }
 
 fn dlms_meter(config: &StreetConfig, index: u32, street_mws: &Arc<AtomicU64>) -> anyhow::Result<SimMeter> {
-    let who = personalisation(index, &config.keys, config.credit_wh(index))?;
+    let who = personalisation(index, &config.keys)?;
     let nvm = Nvm::blank(firmware::Layout::bytes_for(config.profile_rows));
     let board = board(config, index, nvm, street_mws);
-    SimMeter::start(index, config.clock, board, who).with_context(|| format!("meter {index}"))
+    SimMeter::start(index, config.clock, board, who, config.credit_wh(index))
+        .with_context(|| format!("meter {index}"))
 }
 
 fn modbus_meter(config: &StreetConfig, index: u32, street_mws: &Arc<AtomicU64>) -> anyhow::Result<SimModbus> {
-    let board = board(config, index, Nvm::blank(0), street_mws);
-    Ok(SimModbus::new(ModbusMeter::of_household(drn(index)?.as_str().to_owned(), board)))
+    let mut board = board(config, index, Nvm::blank(0), street_mws);
+    board.live_to(Some(config.clock.past_ms()));
+    let mut meter = ModbusMeter::of_household(drn(index)?.as_str().to_owned(), board);
+    meter.tick();
+    if let Some(board) = meter.board_mut() {
+        board.live_to(None);
+    }
+    Ok(SimModbus::new(meter))
 }
 
 fn board(config: &StreetConfig, index: u32, nvm: Nvm, street_mws: &Arc<AtomicU64>) -> VirtualBoard {
