@@ -4,6 +4,7 @@ use super::bus::{Bus, Pace};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::dlms::DlmsTalker;
+use super::meter_keys::MeterKeys;
 use super::modbus::{self, ModbusTalker, Wire};
 use super::model::Models;
 use super::network::Network;
@@ -12,7 +13,6 @@ use super::work::{LineSender, Serial};
 use crate::clock::Clock;
 use crate::config::{LineConfig, LineKind, Parity, SerialProtocol};
 use crate::driver::{self, ByteCounters, Endpoint, SerialEndpoint, TcpEndpoint, Traffic};
-use crate::vault::Vault;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Context {
     /// How to speak to them.
     pub models: Models,
     /// Their keys.
-    pub vault: Arc<dyn Vault>,
+    pub keys: Arc<dyn MeterKeys>,
     /// Invocation counters.
     pub counters: Arc<dyn Counters>,
     /// Civil time, to stamp reports and set meter clocks by.

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod directory;
 pub mod dlms;
 mod lines;
+pub mod meter_keys;
 pub mod modbus;
 pub mod model;
 mod network;

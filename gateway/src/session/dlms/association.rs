@@ -143,7 +143,7 @@ impl Dial<'_> {
     ) -> Result<Association, Trouble> {
         let keys = self
             .context
-            .vault
+            .keys
             .dlms_keys(&self.endpoint.serial)
             .map_err(|error| Trouble::NotReady(error.to_string()))?;
         let config = Config {

@@ -8,9 +8,10 @@ use crate::clock::Clock;
 use crate::driver::SerialEndpoint;
 use crate::session::counters::Counters;
 use crate::session::directory::Directory;
+use crate::session::meter_keys::MeterKeys;
 use crate::session::model::{Model, Models};
 use crate::session::work::{RelayState, Report, TokenDigits};
-use crate::vault::{CreditRequest, DlmsKeys, StsIdentity, Vault, VaultError};
+use crate::vault::{DlmsKeys, VaultError};
 use line::{Attached, Shared, serve};
 use meter::{AK, EK, Fault, TestMeter};
 use protocol::cosem::account::PaymentMode;
@@ -25,26 +26,11 @@ const TOKEN: &str = "12345678901234567890";
 
 /// Knows one set of keys, for every meter.
 #[derive(Debug)]
-struct TestVault([u8; 16]);
+struct TestKeys([u8; 16]);
 
-impl Vault for TestVault {
+impl MeterKeys for TestKeys {
     fn dlms_keys(&self, _serial: &Serial) -> Result<DlmsKeys, VaultError> {
         Ok(DlmsKeys { encryption: self.0, authentication: AK })
-    }
-    fn set_dlms_keys(&self, _serial: &Serial, _keys: &DlmsKeys) -> Result<(), VaultError> {
-        Err(VaultError::Broken("not here".into()))
-    }
-    fn can_vend(&self, _meter: &StsIdentity) -> Result<(), VaultError> {
-        Err(VaultError::Broken("not here".into()))
-    }
-    fn encode_credit(&self, _request: &CreditRequest) -> Result<TokenDigits, VaultError> {
-        Err(VaultError::Broken("not here".into()))
-    }
-    fn seal(&self, _context: &str, _clear: &[u8]) -> Result<Vec<u8>, VaultError> {
-        Err(VaultError::Broken("not here".into()))
-    }
-    fn open(&self, _context: &str, _sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-        Err(VaultError::Broken("not here".into()))
     }
 }
 
@@ -76,7 +62,7 @@ fn context_with_key(encryption: [u8; 16]) -> Context {
     Context {
         directory: Directory::default(),
         models: Models::load(None).expect("built-in models"),
-        vault: Arc::new(TestVault(encryption)),
+        keys: Arc::new(TestKeys(encryption)),
         counters: Arc::new(TestCounters::default()),
         clock: Clock::real(),
         system_title: *b"MGW\xFE\0\0\0\x01",

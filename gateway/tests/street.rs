@@ -1,0 +1,194 @@
+//! The lines against a simulated street: every kind of meter is commissioned, read, switched, and compared with the truth.
+#![cfg(feature = "demo")]
+
+use gateway::clock::Clock;
+use gateway::config::{LineConfig, LineKind, Parity, SerialProtocol};
+use gateway::session::counters::Counters;
+use gateway::session::directory::{Directory, Endpoint, Framing};
+use gateway::session::meter_keys::MeterKeys;
+use gateway::session::model::Models;
+use gateway::session::work::{Ending, Job, Priority, Report, Serial, Work};
+use gateway::session::{Context, Router, spawn};
+use gateway::vault::{DlmsKeys, VaultError};
+use simulator::clock::SimClock;
+use simulator::faults::{Damage, Fault, On};
+use simulator::roll::{Entry, Place};
+use simulator::session::Framing as SimFraming;
+use simulator::street::{Street, StreetConfig};
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use tokio::sync::oneshot;
+
+/// The published test keys of the simulated meters.
+#[derive(Debug)]
+struct TestKeys;
+
+impl MeterKeys for TestKeys {
+    fn dlms_keys(&self, _: &Serial) -> Result<DlmsKeys, VaultError> {
+        Ok(DlmsKeys {
+            encryption: std::array::from_fn(|i| i as u8),
+            authentication: std::array::from_fn(|i| 0xD0 + i as u8),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct TestCounters(Mutex<u32>);
+
+impl Counters for TestCounters {
+    fn reserve(
+        &self,
+        _: &Serial,
+        _: u8,
+        at_least: u32,
+        count: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
+        let mut next = self.0.lock().expect("not poisoned");
+        let first = (*next + 1).max(at_least);
+        *next = first + count;
+        Box::pin(async move { Ok(first..first + count) })
+    }
+}
+
+struct Bench {
+    street: Street,
+    router: Router,
+}
+
+impl Bench {
+    /// Two meters with the wrapper, two with HDLC over TCP, two on a bus, two on a Modbus bus, at a speed of `speed`.
+    async fn start(speed: u32) -> Self {
+        let config = StreetConfig {
+            meters: 4,
+            hdlc_meters: 2,
+            port: 0,
+            line_meters: 2,
+            modbus_meters: 2,
+            modbus_tcp: Some(([127, 0, 0, 1], 0).into()),
+            clock: SimClock::starting_now(speed),
+            credit_wh: Some(5_000),
+            ..StreetConfig::default()
+        };
+        let street = Street::start(config).await.expect("a street");
+        let directory = Directory::default();
+        for entry in street.roll() {
+            directory.put(endpoint(entry));
+        }
+        directory.put(Endpoint {
+            serial: Serial("FEEDER-1".into()),
+            line: "feeder".into(),
+            address: "1".into(),
+            framing: Framing::Wrapper,
+            model: "feeder-modbus".into(),
+        });
+        let origin =
+            jiff::Timestamp::from_millisecond(street.config().clock.utc_ms() as i64).expect("in range");
+        let context = Context {
+            directory,
+            models: Models::load(None).expect("built-in models"),
+            keys: Arc::new(TestKeys),
+            counters: Arc::new(TestCounters::default()),
+            clock: Clock::simulated(origin, speed),
+            system_title: *b"MGWGW001",
+        };
+        let router = spawn(&lines(&street), &context);
+        Self { street, router }
+    }
+
+    async fn perform(&self, serial: &str, work: Work) -> Report {
+        let (report, answer) = oneshot::channel();
+        let meter = Serial(serial.into());
+        let job = Job {
+            meter: meter.clone(),
+            work,
+            priority: Priority::Command,
+            not_after: None,
+            correlation: "test".into(),
+            report,
+            sending: None,
+        };
+        self.router.line_of(&meter).expect("a known meter").send(job).await.expect("a running line");
+        answer.await.expect("a report")
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.street.roll().to_vec()
+    }
+
+    fn closed(&self, index: u32) -> bool {
+        match self.street.truth(index) {
+            Some(truth) => truth.contact_closed,
+            None => self.street.modbus_meter(index).expect("a meter").with(|meter| meter.contact_closed()),
+        }
+    }
+}
+
+fn endpoint(entry: &Entry) -> Endpoint {
+    let (line, address, framing, model) = match entry.place() {
+        Place::Tcp(framing, port) => {
+            let framing = if framing == SimFraming::Hdlc { Framing::Hdlc } else { Framing::Wrapper };
+            ("street", format!("{}:{port}", entry.address), framing, "reference-dlms")
+        }
+        Place::Line(physical) => ("bus", physical.to_string(), Framing::Hdlc, "reference-dlms"),
+        Place::ModbusLine(unit) => ("modbus", unit.to_string(), Framing::Wrapper, "reference-modbus"),
+    };
+    let (serial, line, model) = (Serial(entry.serial.clone()), line.into(), model.into());
+    Endpoint { serial, line, address, framing, model }
+}
+
+fn lines(street: &Street) -> Vec<LineConfig> {
+    let serial = |port: Option<&str>, protocol| LineKind::Serial {
+        port: port.expect("a serial line").into(),
+        baud: 9_600,
+        parity: Parity::None,
+        protocol,
+    };
+    let line = |name: &str, kind| LineConfig { name: name.into(), kind, area: None };
+    vec![
+        line("street", LineKind::Tcp { connections_max: 16 }),
+        line("bus", serial(street.line_path(), SerialProtocol::DlmsHdlc)),
+        line("modbus", serial(street.modbus_line_path(), SerialProtocol::ModbusRtu)),
+        line("feeder", LineKind::ModbusTcp { address: street.modbus_tcp().expect("a feeder") }),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_meter_is_commissioned_read_switched_and_read_back() {
+    let bench = Bench::start(1).await;
+    for entry in bench.entries() {
+        let serial = &entry.serial;
+        let commissioned = bench.perform(serial, Work::Commission).await;
+        assert_eq!(commissioned.ending, Ending::Done, "{entry:?}: {:?}", commissioned.evidence);
+        assert_eq!(commissioned.facts.serial.as_ref(), Some(serial));
+        let off = bench.perform(serial, Work::Disconnect).await;
+        assert_eq!(off.ending, Ending::Done, "{entry:?}: {:?}", off.evidence);
+        assert_eq!(off.facts.relay.map(|relay| relay.output_closed), Some(false));
+        assert_eq!(off.facts.power_w, Some(0));
+        assert!(!bench.closed(entry.index), "the contact itself is open");
+        let on = bench.perform(serial, Work::Reconnect).await;
+        assert_eq!(on.ending, Ending::Done, "{entry:?}: {:?}", on.evidence);
+        assert!(bench.closed(entry.index), "the contact itself is closed");
+        let read = bench.perform(serial, Work::Read).await;
+        assert_eq!(read.ending, Ending::Done, "{entry:?}: {:?}", read.evidence);
+    }
+    let feeder = bench.perform("FEEDER-1", Work::Commission).await;
+    assert_eq!(feeder.ending, Ending::Done, "{:?}", feeder.evidence);
+    let refused = bench.perform("FEEDER-1", Work::Disconnect).await;
+    assert!(matches!(refused.ending, Ending::Rejected { .. }), "{:?}", refused.ending);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_relay_command_is_unknown_on_every_kind_of_line() {
+    let bench = Bench::start(1).await;
+    for entry in bench.entries() {
+        let lost = Fault::Answer { damage: Damage::Lost, on: On::RelayMoved, count: 1 };
+        assert!(bench.street.inject(entry.index, lost));
+        let off = bench.perform(&entry.serial, Work::Disconnect).await;
+        assert!(matches!(off.ending, Ending::Unknown { .. }), "{entry:?}: {:?}", off);
+        let read = bench.perform(&entry.serial, Work::Read).await;
+        assert_eq!(read.ending, Ending::Done, "{entry:?}: {:?}", read.evidence);
+        assert_eq!(read.facts.relay.map(|relay| relay.output_closed), Some(bench.closed(entry.index)));
+        assert!(!bench.closed(entry.index), "the command was carried out, only its answer was lost");
+    }
+}
