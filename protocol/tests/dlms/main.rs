@@ -3,4 +3,5 @@
 
 mod dialogue;
 mod differential;
+mod lossy;
 mod meter;

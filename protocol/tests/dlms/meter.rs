@@ -27,6 +27,9 @@ pub const NAME: Attribute = Attribute { class_id: 1, logical_name: Obis::new(0, 
 pub const NOTE: Attribute = Attribute { class_id: 1, logical_name: Obis::new(0, 0, 96, 1, 0, 255), index: 2 };
 pub const PROFILE: Attribute =
     Attribute { class_id: 7, logical_name: Obis::new(1, 0, 99, 1, 0, 255), index: 2 };
+/// How often the method COUNT ran.
+pub const COUNTED: Attribute =
+    Attribute { class_id: 1, logical_name: Obis::new(0, 0, 96, 2, 0, 255), index: 2 };
 pub const NOTHING: Attribute = Attribute { class_id: 3, logical_name: Obis::new(1, 1, 1, 1, 1, 1), index: 2 };
 pub const COUNT: Method = Method { class_id: 9, logical_name: Obis::new(0, 0, 10, 0, 0, 255), index: 1 };
 pub const ECHO: Method = Method { class_id: 9, logical_name: Obis::new(0, 0, 10, 0, 0, 255), index: 2 };
@@ -144,6 +147,7 @@ impl ObjectModel for Meter {
         let written = match at {
             NAME => Data::OctetString(b"MGW0000000000001").encode(out),
             NOTE => Data::OctetString(&self.note).encode(out),
+            COUNTED => Data::DoubleLongUnsigned(self.count).encode(out),
             PROFILE => {
                 // Entries from..=to where selected, else everything.
                 let (from, to) = match selection {
@@ -202,7 +206,9 @@ impl ObjectModel for Meter {
     fn attribute_access(&self, caller: Caller, at: Attribute) -> AttributeAccess {
         match at {
             NAME => AttributeAccess::READ,
-            NOTE | PROFILE if caller.client_sap != PUBLIC => AttributeAccess::READ | AttributeAccess::WRITE,
+            NOTE | COUNTED | PROFILE if caller.client_sap != PUBLIC => {
+                AttributeAccess::READ | AttributeAccess::WRITE
+            }
             _ => AttributeAccess::empty(),
         }
     }

@@ -69,8 +69,6 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         rx: &mut [u8; N],
         meter: &mut M,
     ) {
-        // A new AARQ ends whatever was there, whoever sends it: the link carries one association.
-        self.end();
         let Ok(aarq) = Aarq::from_bytes(apdu) else {
             let error = ServiceError::OtherReason;
             return self.exception_plain(StateError::ServiceNotAllowed, error, None);
@@ -126,6 +124,9 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 Stage::Challenged { to_client, to_server }
             }
         };
+        // The link carries one association: a new one ends whatever was there. A refused AARQ ends nothing, or else
+        // anybody could end an association with a recorded one.
+        self.end();
         let session = Session {
             row,
             server_sap: peer.server_sap,
@@ -198,6 +199,12 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             Refused::Initiate(_) => UserDiagnostic::NoReasonGiven,
             Refused::Sealed(refusal) => {
                 self.event(Event::SecurityAlarm { client_sap: peer.client_sap, refusal });
+                if let Refusal::Replay { duplicate: true, .. } = refusal
+                    && self.session.is_some()
+                {
+                    // The frame that opened this association once more: its answer is on the way.
+                    return;
+                }
                 if let Refusal::Replay { expected, .. } = refusal {
                     // The only answer that tells an honest client which counter to go on with.
                     let error = ServiceError::InvocationCounterError;

@@ -1,0 +1,346 @@
+//! A command over links that lose, repeat, damage and delay one frame in ten each: it runs exactly once, and nothing
+//! hangs. Virtual time, seeded: a run is its seed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use protocol::codec::axdr::Data;
+use protocol::dlms::client::{Client, Config, Event, Failure, Outcome};
+use protocol::dlms::security::CounterBlock;
+use protocol::dlms::server::{Peer, Server};
+use protocol::link::hdlc::frame::Address;
+use protocol::link::hdlc::{self, Hdlc, Parameters};
+use protocol::link::wrapper::{self, Wrapper};
+
+use protocol::link::{AnyLink, Link};
+use protocol::time::Instant;
+
+use crate::meter::*;
+
+/// Runs per kind of link.
+const RUNS: u64 = 1_500;
+
+/// Nothing may take longer than this in virtual time: it is far beyond the sum of all retries.
+const END: Instant = Instant::from_millis(4 * 3600 * 1000);
+
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// One direction of a line.
+#[derive(Default)]
+struct Line {
+    queue: VecDeque<(Instant, Vec<u8>)>,
+    /// A wire keeps the order; datagrams overtake each other.
+    datagrams: bool,
+}
+
+impl Line {
+    fn carry(&mut self, now: Instant, mut frame: Vec<u8>, chance: &mut Chance) {
+        if chance.one_in(10) {
+            return;
+        }
+        let copies = if chance.one_in(10) { 2 } else { 1 };
+        if chance.one_in(10) {
+            // Whoever damages datagrams leaves them their header: one with a wrong length is none.
+            let from = if self.datagrams { wrapper::HEADER_LEN } else { 0 };
+            let at = from + chance.below((frame.len() - from) as u64) as usize;
+            match chance.below(2) {
+                0 => frame[at] ^= 1 << chance.below(8),
+                // A datagram with its end missing is no datagram; on a wire it is noise.
+                _ if self.datagrams => return,
+                _ => frame.truncate(at),
+            }
+        }
+        for _ in 0..copies {
+            let delay = if chance.one_in(10) { chance.below(30_000) } else { 5 };
+            let mut at = now + Duration::from_millis(delay);
+            if !self.datagrams {
+                at = self.queue.back().map_or(at, |(last, _)| at.max(*last));
+            }
+            let place = self.queue.iter().position(|(t, _)| *t > at).unwrap_or(self.queue.len());
+            self.queue.insert(place, (at, frame.clone()));
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.queue.front().map(|(at, _)| *at)
+    }
+}
+
+type AnyVec = AnyLink<Vec<u8>, Vec<u8>>;
+
+/// A client and a meter, each behind its link.
+struct World {
+    hdlc: bool,
+    client: Client<512, 64>,
+    client_link: AnyVec,
+    server: Server<512, 512>,
+    server_link: AnyVec,
+    meter: Meter,
+    up: Line,
+    down: Line,
+    chance: Chance,
+    now: Instant,
+    counter: u32,
+}
+
+fn hdlc_link(server: bool) -> AnyVec {
+    let config = if server {
+        hdlc::Config::server(1, Some(17))
+    } else {
+        hdlc::Config::client(VENDING, Address::Two(1, 17))
+    };
+    let config = config.with_parameters(Parameters::symmetric(128, 3));
+    AnyLink::Hdlc(Hdlc::new(config, vec![0; 256], vec![0; 512], vec![0; 512]))
+}
+
+fn wrapper_link(server: bool) -> AnyVec {
+    let config = if server {
+        wrapper::Config::server(Some(1))
+    } else {
+        wrapper::Config::client(u16::from(VENDING), 1)
+    };
+    AnyLink::Wrapper(Wrapper::new(config, vec![0; 512], vec![0; 512]))
+}
+
+/// What a request came to.
+#[derive(Debug, PartialEq)]
+enum Came {
+    Associated,
+    Value(Vec<u8>),
+    Done,
+    Failed(Failure),
+    LinkDown,
+}
+
+impl World {
+    fn new(seed: u64, hdlc: bool) -> Self {
+        let link = if hdlc { hdlc_link } else { wrapper_link };
+        let mut world = Self {
+            hdlc,
+            client: Client::new(Config::default(), CounterBlock::default()),
+            client_link: link(false),
+            server: Server::new(),
+            server_link: link(true),
+            meter: Meter { rows: 20, ..Meter::default() },
+            up: Line { datagrams: !hdlc, ..Line::default() },
+            down: Line { datagrams: !hdlc, ..Line::default() },
+            chance: Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            now: Instant::from_millis(1),
+            counter: 1,
+        };
+        // A meter's link waits for its client from the first moment on.
+        world.server_link.open(world.now);
+        world
+    }
+
+    /// A new client on a new link end, with counters that were never used.
+    fn connect(&mut self) {
+        let way = WAYS[3 + self.chance.below(4) as usize];
+        let config = Config {
+            response_timeout: Duration::from_secs(20),
+            peer_counter: self.client.peer_counter(),
+            ..config(way)
+        };
+        self.client = Client::new(config, CounterBlock::new(self.counter, 1000));
+        self.counter += 1000;
+        self.client_link = if self.hdlc { hdlc_link(false) } else { wrapper_link(false) };
+        self.client_link.open(self.now);
+    }
+
+    /// Runs until the client has an outcome.
+    fn run(&mut self) -> Came {
+        let mut value = Vec::new();
+        let mut buffer = [0u8; 1024];
+        loop {
+            assert!(self.now < END, "hangs");
+            match self.client.poll_event() {
+                Some(Event::Associated(_)) => return Came::Associated,
+                Some(Event::Value { bytes, last }) => {
+                    value.extend_from_slice(bytes);
+                    if last {
+                        return Came::Value(value);
+                    }
+                    continue;
+                }
+                Some(Event::Done) => return Came::Done,
+                Some(Event::Failed(failure)) => return Came::Failed(failure),
+                Some(Event::Alarm(_)) => continue,
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+            if self.client_link.is_up()
+                && let Some(apdu) = self.client.poll_transmit().map(<[u8]>::to_vec)
+            {
+                self.client_link.send(self.now, &apdu).unwrap();
+            }
+            while let Some(n) = self.client_link.poll_transmit(self.now, &mut buffer) {
+                self.up.carry(self.now, buffer[..n].to_vec(), &mut self.chance);
+            }
+            while let Some(n) = self.server_link.poll_transmit(self.now, &mut buffer) {
+                self.down.carry(self.now, buffer[..n].to_vec(), &mut self.chance);
+            }
+            let next = [
+                self.up.next(),
+                self.down.next(),
+                self.client.poll_timeout(),
+                self.server.poll_timeout(),
+                self.client_link.poll_timeout(),
+                self.server_link.poll_timeout(),
+            ];
+            let next = next.into_iter().flatten().min().expect("somebody waits for something");
+            self.now = self.now.max(next);
+            if let Some(came) = self.step() {
+                return came;
+            }
+        }
+    }
+
+    /// Whatever is due now.
+    fn step(&mut self) -> Option<Came> {
+        let now = self.now;
+        if self.up.next().is_some_and(|at| at <= now) {
+            let (_, bytes) = self.up.queue.pop_front().unwrap();
+            self.server_hears(&bytes);
+        }
+        if self.down.next().is_some_and(|at| at <= now) {
+            let (_, bytes) = self.down.queue.pop_front().unwrap();
+            if let Some(came) = self.client_hears(&bytes) {
+                return Some(came);
+            }
+        }
+        if self.server.poll_timeout().is_some_and(|at| at <= now) {
+            self.server.handle_timeout(now);
+        }
+        if self.server_link.poll_timeout().is_some_and(|at| at <= now) {
+            self.server_link.handle_timeout(now);
+            self.server_hears(&[]);
+        }
+        if self.client.poll_timeout().is_some_and(|at| at <= now) {
+            self.client.handle_timeout(now);
+        }
+        if self.client_link.poll_timeout().is_some_and(|at| at <= now) {
+            self.client_link.handle_timeout(now);
+            return self.client_hears(&[]);
+        }
+        None
+    }
+
+    fn server_hears(&mut self, mut bytes: &[u8]) {
+        use protocol::link::Event;
+        let peer = Peer { client_sap: VENDING, server_sap: 1 };
+        loop {
+            while let Some(event) = self.server_link.poll_event() {
+                match event {
+                    Event::Apdu(apdu) => {
+                        self.server.handle_bytes(self.now, peer, apdu, &mut self.meter);
+                        if let Some(answer) = self.server.poll_transmit() {
+                            // A busy link loses the answer; the client will ask again or give up.
+                            let _ = self.server_link.send(self.now, answer);
+                        }
+                    }
+                    Event::Down(_) => self.server.link_down(),
+                    _ => {}
+                }
+            }
+            if bytes.is_empty() {
+                return;
+            }
+            let taken = self.server_link.handle_bytes(self.now, bytes);
+            bytes = &bytes[taken..];
+        }
+    }
+
+    fn client_hears(&mut self, mut bytes: &[u8]) -> Option<Came> {
+        use protocol::link::Event;
+        loop {
+            while let Some(event) = self.client_link.poll_event() {
+                match event {
+                    Event::Apdu(apdu) => {
+                        self.client.handle_bytes(self.now, apdu);
+                        // The event has to be polled before the next APDU; what is left of the line comes later.
+                        return None;
+                    }
+                    Event::Down(_) => {
+                        self.client.link_down();
+                        return match self.client.poll_event() {
+                            Some(protocol::dlms::client::Event::Failed(failure)) => {
+                                Some(Came::Failed(failure))
+                            }
+                            _ => Some(Came::LinkDown),
+                        };
+                    }
+                    _ => {}
+                }
+            }
+            if bytes.is_empty() {
+                return None;
+            }
+            let taken = self.client_link.handle_bytes(self.now, bytes);
+            bytes = &bytes[taken..];
+        }
+    }
+
+    /// One association with one question and, if the meter says that it has not yet been done, the command. True when
+    /// the meter is known to have done it.
+    fn attempt(&mut self) -> bool {
+        self.connect();
+        if self.client.associate(self.now, b"0123456789abcdef").is_err() || self.run() != Came::Associated {
+            return false;
+        }
+        self.client.get(self.now, COUNTED, None).unwrap();
+        let Came::Value(value) = self.run() else { return false };
+        let Ok(Data::DoubleLongUnsigned(count)) = protocol::dlms::client::value(&value) else {
+            panic!("{value:?}")
+        };
+        assert_eq!(count, self.meter.count);
+        if count == 1 {
+            return true;
+        }
+        self.client.action(self.now, COUNT, Some(Data::Unsigned(0))).unwrap();
+        match self.run() {
+            Came::Done => assert_eq!(self.meter.count, 1),
+            Came::Failed(Failure { outcome: Outcome::NotDone, .. }) => assert_eq!(self.meter.count, 0),
+            Came::Failed(Failure { outcome: Outcome::Unknown, .. }) | Came::LinkDown => {}
+            other => panic!("{other:?}"),
+        }
+        false
+    }
+}
+
+fn exactly_once(hdlc: bool) {
+    let mut worst = 0;
+    for seed in 1..=RUNS {
+        let mut world = World::new(seed, hdlc);
+        let mut attempts = 0;
+        while !world.attempt() {
+            attempts += 1;
+            assert!(attempts < 200, "seed {seed} never succeeds");
+        }
+        assert_eq!(world.meter.count, 1, "seed {seed}");
+        worst = worst.max(attempts);
+    }
+    println!("hdlc {hdlc}: {RUNS} runs, at most {worst} attempts");
+}
+
+#[test]
+fn a_command_over_a_bad_hdlc_line_runs_exactly_once() {
+    exactly_once(true);
+}
+
+#[test]
+fn a_command_over_bad_datagrams_runs_exactly_once() {
+    exactly_once(false);
+}
