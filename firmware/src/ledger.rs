@@ -87,7 +87,7 @@ impl Ledger {
     /// [`Overflow`]: the credit would not fit its register; nothing changed.
     pub fn credit(&mut self, units: i64) -> Result<(), Overflow> {
         let remaining = self.remaining.checked_add(units).ok_or(Overflow)?;
-        if remaining > CREDIT_MAX || remaining < -CREDIT_MAX {
+        if !(-CREDIT_MAX..=CREDIT_MAX).contains(&remaining) {
             return Err(Overflow);
         }
         self.credited = self.credited.checked_add(units).ok_or(Overflow)?;

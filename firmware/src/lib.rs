@@ -15,6 +15,7 @@ pub mod journal;
 pub mod layout;
 pub mod ledger;
 mod meter;
+mod modbus;
 mod objects;
 mod personalisation;
 mod port;
@@ -30,8 +31,9 @@ mod tokens;
 
 pub use layout::Layout;
 pub use meter::{Meter, StartError, Status};
+pub use modbus::{FRAME_MAX as MODBUS_FRAME_MAX, RtuServer};
 pub use objects::client;
 pub use personalisation::{AccountSetup, Keys, PASSWORD_MAX, Personalisation};
-pub use port::Port;
+pub use port::{APDU_MAX, Port};
 pub use relay::Refused;
 pub use tokens::digits_of;

@@ -281,14 +281,13 @@ impl<B: Board> Meter<B> {
         };
         self.conditions.measurement_failed = false;
         self.sample = sample;
-        let mut next = self.record.clone();
-        let used = next.import.add(sample.import_mws);
-        let exported = next.export.add(sample.export_mws);
+        let used = self.record.import.add(sample.import_mws);
+        let exported = self.record.export.add(sample.export_mws);
         if used == 0 && exported == 0 {
             // Less than a watt-hour: counted in memory, stored with the whole one.
-            self.record = next;
             return;
         }
+        let mut next = self.record.clone();
         next.ledger.consume(used);
         let mut events = RelayEvents::new();
         let hold = next.hold();

@@ -21,6 +21,7 @@ use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 
 use crate::meter::Meter;
 use crate::relay::Refused;
+pub(crate) use measured::power_factor;
 pub(crate) use profiles::View;
 pub use table::client;
 

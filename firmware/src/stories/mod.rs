@@ -2,6 +2,7 @@
 
 mod accounting;
 mod credit;
+mod modbus;
 mod power_cut;
 mod relay;
 mod wire;
@@ -81,6 +82,7 @@ fn personalisation() -> Personalisation {
         return_automatically: true,
         utc_offset_minutes: 60,
         profile_period_s: 900,
+        modbus_switches: true,
         sample_period_ms: 1_000,
     }
 }
