@@ -33,7 +33,7 @@ pub use layout::Layout;
 pub use meter::{Meter, StartError, Status};
 pub use modbus::{FRAME_MAX as MODBUS_FRAME_MAX, RtuServer};
 pub use objects::client;
-pub use personalisation::{AccountSetup, Keys, PASSWORD_MAX, Personalisation};
+pub use personalisation::{AccountSetup, Keys, Options, PASSWORD_MAX, Personalisation};
 pub use port::{APDU_MAX, Port};
 pub use relay::Refused;
 pub use tokens::digits_of;

@@ -38,7 +38,7 @@ impl<B: Board> Meter<B> {
     pub fn modbus_write_coil(&mut self, address: u16, closed: bool) -> Result<(), Exception> {
         let coil = PREPAID_METER.iter().find(|e| e.table == Table::Coil && e.address == address);
         coil.ok_or(Exception::IllegalDataAddress)?;
-        if !self.who.modbus_switches {
+        if !self.who.options.modbus_switches {
             return Err(Exception::IllegalFunction);
         }
         if closed == self.record.relay.wants_closed() {

@@ -46,10 +46,17 @@ pub struct Personalisation {
     pub utc_offset_minutes: i16,
     /// Seconds between rows of the load profile; the rows end at multiples of it. 900 is usual; 0 keeps no profile.
     pub profile_period_s: u32,
-    /// Modbus masters may switch the relay. Modbus knows no keys: only for lines that nobody else reaches.
-    pub modbus_switches: bool,
     /// Milliseconds between samples of the metering front end. 1,000 is usual; energy between samples is never lost.
     pub sample_period_ms: u32,
+    /// What not every meter has.
+    pub options: Options,
+}
+
+/// What not every meter has. The default has none of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Modbus masters may switch the relay. Modbus knows no keys: only for lines that nobody else reaches.
+    pub modbus_switches: bool,
 }
 
 /// The account a meter leaves the factory with.

@@ -187,6 +187,7 @@ pub fn personalisation(index: u32, keys: &StreetKeys) -> anyhow::Result<Personal
         utc_offset_minutes: 0,
         profile_period_s: PROFILE_PERIOD_S,
         sample_period_ms: 1_000,
+        options: firmware::Options::default(),
     })
 }
 

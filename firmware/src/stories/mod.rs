@@ -20,7 +20,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::test_board::TestBoard;
-use crate::{AccountSetup, Keys, Layout, Meter, Personalisation};
+use crate::{AccountSetup, Keys, Layout, Meter, Options, Personalisation};
 
 /// The vending key of the public vectors.
 const VENDING_KEY: [u8; 20] = [
@@ -82,8 +82,8 @@ fn personalisation() -> Personalisation {
         return_automatically: true,
         utc_offset_minutes: 60,
         profile_period_s: 900,
-        modbus_switches: true,
         sample_period_ms: 1_000,
+        options: Options { modbus_switches: true },
     }
 }
 

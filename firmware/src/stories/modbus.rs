@@ -77,7 +77,7 @@ fn what_is_not_in_the_map_is_refused_by_its_exception() {
     assert_eq!(ask(&mut rtu, &mut meter, &wrong), None);
     assert!(ask(&mut rtu, &mut meter, &framed(&[1, 4, 0, 16, 0, 4])).is_some());
     let mut who = personalisation();
-    who.modbus_switches = false;
+    who.options.modbus_switches = false;
     let mut meter = Meter::new(board(), who, Instant::ZERO).unwrap();
     assert_eq!(meter.modbus_write_coil(0, false), Err(Exception::IllegalFunction));
 }
