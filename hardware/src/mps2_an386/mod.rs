@@ -15,11 +15,13 @@
 
 mod interrupts;
 mod nvm;
+mod stack;
 mod tick;
 mod uart;
 
 use crate::board::{Board, Clock, Health, Metering, Relay, Sample, Storage};
 pub use nvm::{NVM_BYTES, NvmError};
+pub use stack::stack_used_bytes;
 pub use uart::{Uart, UartError};
 
 /// The core runs from the 25 MHz oscillator (ARM DAI 0386, 3.3).
@@ -38,21 +40,25 @@ pub struct Mps2 {
     sampled_ms: u64,
     utc_at_start_s: Option<u32>,
     random_state: u64,
+    reports_stack: bool,
 }
 
 impl Mps2 {
     /// Starts the clock tick and the UART. Gives the board once; `None` on every later call.
     ///
-    /// Non-volatile memory is the file named by the second word of the semihosting command line
-    /// (`-semihosting-config enable=on,target=native,arg=image,arg=FILE`), else emulated in RAM.
+    /// Non-volatile memory is a file of the host: the one named by the second word of the semihosting command line
+    /// (`-semihosting-config enable=on,target=native,arg=image,arg=FILE`), else `meter.nvm` where the emulator was started;
+    /// RAM when it can't be opened. A further word `stack` asks for reports of the stack's depth.
     #[must_use]
     pub fn take() -> Option<(Self, Uart)> {
         let core = cortex_m::Peripherals::take()?;
         tick::start(core.SYST);
         let uart = uart::Uart::start(interrupts::Permission::new());
         let host_s = nvm::host_utc_s();
+        let line = nvm::CommandLine::read();
         let board = Self {
-            nvm: nvm::Nvm::open(),
+            nvm: nvm::Nvm::open(&line),
+            reports_stack: line.wants(b"stack"),
             contact_closed: true,
             sampled_ms: 0,
             utc_at_start_s: host_s,
@@ -71,6 +77,12 @@ impl Mps2 {
     #[must_use]
     pub fn nvm_is_file(&self) -> bool {
         self.nvm.is_file()
+    }
+
+    /// Whether whoever started the emulator wants to know how deep the stack goes.
+    #[must_use]
+    pub fn reports_stack(&self) -> bool {
+        self.reports_stack
     }
 
     /// Sleeps until the next interrupt: a byte on the UART, or the tick after at most a millisecond.

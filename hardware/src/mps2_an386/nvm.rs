@@ -1,10 +1,13 @@
 //! Non-volatile memory of the emulated board: a file of the host through semihosting, or RAM when no file is named.
 //! Also the host's time, which comes the same way. Source: ARM "Semihosting for AArch32 and AArch64", operations 0x01-0x15.
 
-use cortex_m_semihosting::{nr, syscall};
+use cortex_m_semihosting::{nr, syscall, syscall1};
 
 /// Size of the memory: as much as a 2 Mbit FRAM.
 pub const NVM_BYTES: u32 = 256 * 1024;
+
+/// The file when the command line names none: it lies where the emulator was started.
+const DEFAULT_FILE: &[u8] = b"meter.nvm";
 
 /// Longest command line taken: program name and one path.
 const COMMAND_LINE_MAX: usize = 512;
@@ -33,8 +36,8 @@ pub(super) struct Nvm(Backing);
 
 impl Nvm {
     /// Called once, by `Mps2::take`.
-    pub(super) fn open() -> Self {
-        if let Some(handle) = open_named_file() {
+    pub(super) fn open(line: &CommandLine) -> Self {
+        if let Some(handle) = open_file(line) {
             return Self(Backing::File(handle));
         }
         // SAFETY: `Mps2::take` gives the board once, so this is the only reference ever made.
@@ -57,7 +60,8 @@ impl Nvm {
                 // What lies beyond the end of the file was never written.
                 out.fill(0xFF);
                 // SAFETY: READ takes handle, address and length of memory that is ours; it answers the bytes NOT read.
-                let left = unsafe { syscall(nr::READ, &[*handle, out.as_mut_ptr().addr(), out.len()]) };
+                let left =
+                    unsafe { syscall(nr::READ, &[*handle, out.as_mut_ptr().expose_provenance(), out.len()]) };
                 if left > out.len() {
                     return Err(NvmError::Host);
                 }
@@ -85,29 +89,45 @@ fn range(at: u32, length: usize) -> Result<core::ops::Range<usize>, NvmError> {
     if end > NVM_BYTES as usize { Err(NvmError::OutOfRange) } else { Ok(start..end) }
 }
 
-/// The second word of the command line, if there is one, opened for update and created where it is missing.
-fn open_named_file() -> Option<usize> {
-    let mut line = [0_u8; COMMAND_LINE_MAX];
-    let mut block = [line.as_mut_ptr().addr(), COMMAND_LINE_MAX - 1];
-    // SAFETY: GET_CMDLINE takes a buffer and its size and writes a terminated string into it; the block is updated by the
-    // host, so it is passed as mutable memory.
-    let failed = unsafe { syscall(nr::GET_CMDLINE, &mut block) };
-    if failed != 0 {
-        return None;
+/// The emulator's command line: program, file of the memory, and what else is wanted.
+pub(super) struct CommandLine([u8; COMMAND_LINE_MAX]);
+
+impl CommandLine {
+    pub(super) fn read() -> Self {
+        let mut line = [0_u8; COMMAND_LINE_MAX];
+        let mut block = [line.as_mut_ptr().expose_provenance(), COMMAND_LINE_MAX - 1];
+        // SAFETY: GET_CMDLINE takes a buffer and its size and writes a terminated string into it; both are ours, and their
+        // addresses are exposed to the host.
+        let failed = unsafe { syscall1(nr::GET_CMDLINE, (&raw mut block).expose_provenance()) };
+        if failed != 0 {
+            line.fill(0);
+        }
+        Self(line)
     }
-    let line = core::hint::black_box(&line);
-    let end = line.iter().position(|b| *b == 0)?;
-    let path = line[..end].split(|b| *b == b' ').nth(1).filter(|path| !path.is_empty())?;
+
+    /// Word `n`, from 0.
+    fn word(&self, n: usize) -> Option<&[u8]> {
+        let text = self.0.split(|byte| *byte == 0).next()?;
+        text.split(|byte| *byte == b' ').nth(n).filter(|word| !word.is_empty())
+    }
+
+    /// Whether a word after the file's name is this one.
+    pub(super) fn wants(&self, what: &[u8]) -> bool {
+        (2..8).any(|n| self.word(n) == Some(what))
+    }
+}
+
+/// The file named by the command line, or the default one, opened for update and created where it is missing.
+fn open_file(line: &CommandLine) -> Option<usize> {
+    let path = line.word(1).unwrap_or(DEFAULT_FILE);
     [nr::open::RW_BINARY, nr::open::RW_TRUNC_BINARY].into_iter().find_map(|mode| open(path, mode))
 }
 
-/// `path` is followed by a terminator or a space in the command line; the length is what counts.
 fn open(path: &[u8], mode: usize) -> Option<usize> {
     let mut name = [0_u8; COMMAND_LINE_MAX];
     name.get_mut(..path.len())?.copy_from_slice(path);
     // SAFETY: OPEN takes a terminated name, a mode and the length of the name without the terminator.
-    let handle = unsafe { syscall(nr::OPEN, &[name.as_ptr().addr(), mode, path.len()]) };
-    core::hint::black_box(&name);
+    let handle = unsafe { syscall(nr::OPEN, &[name.as_ptr().expose_provenance(), mode, path.len()]) };
     (handle != usize::MAX).then_some(handle)
 }
 
@@ -120,7 +140,7 @@ fn seek(handle: usize, to: usize) -> Result<(), NvmError> {
 fn write_at(handle: usize, at: usize, bytes: &[u8]) -> Result<(), NvmError> {
     seek(handle, at)?;
     // SAFETY: WRITE takes handle, address and length of memory that is ours; it answers the bytes NOT written.
-    let left = unsafe { syscall(nr::WRITE, &[handle, bytes.as_ptr().addr(), bytes.len()]) };
+    let left = unsafe { syscall(nr::WRITE, &[handle, bytes.as_ptr().expose_provenance(), bytes.len()]) };
     if left == 0 { Ok(()) } else { Err(NvmError::Host) }
 }
 
