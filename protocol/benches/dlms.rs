@@ -1,5 +1,6 @@
 //! GET of a register in memory, client and server together: our engines and those of `dlms-cosem-rs` in the same run.
 //! `cargo bench -p protocol --bench dlms`. Each figure is the best of ten runs.
+#![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant as Clock};

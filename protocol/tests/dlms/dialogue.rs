@@ -235,6 +235,83 @@ fn a_long_parameter_and_a_long_return_value_both_go_in_blocks() {
 }
 
 #[test]
+fn access_reads_writes_and_invokes_in_one_request() {
+    use protocol::codec::xdlms::AccessResponseSpecification as Came;
+    use protocol::dlms::client::AccessItem;
+    for way in &WAYS[1..] {
+        let mut pair = pair(*way);
+        pair.associate();
+        let items = [
+            AccessItem::Get(NAME, None),
+            AccessItem::Set(NOTE, Data::OctetString(b"new")),
+            AccessItem::Get(NOTE, None),
+            AccessItem::Action(COUNT, Data::Null),
+            AccessItem::Action(ECHO, Data::Unsigned(7)),
+            AccessItem::Get(NOTHING, None),
+            // Five hundred rows never fit: the value is left out, the operation after it is not.
+            AccessItem::Get(PROFILE, None),
+            AccessItem::Get(COUNTED, None),
+        ];
+        pair.client.access(pair.now, &items).unwrap();
+        let request = pair.client.poll_transmit().unwrap().to_vec();
+        pair.server.handle_bytes(pair.now, pair.peer, &request, &mut pair.meter);
+        let answer = pair.server.poll_transmit().unwrap().to_vec();
+        pair.client.handle_bytes(pair.now, &answer);
+        let Some(client::Event::Access { data, results }) = pair.client.poll_event() else {
+            panic!("{way:?}")
+        };
+        let data: Vec<_> = data.iter().map(|d| d.unwrap()).collect();
+        let results: Vec<_> = results.iter().map(|r| r.unwrap()).collect();
+        assert_eq!(
+            data,
+            [
+                Data::OctetString(b"MGW0000000000001"),
+                Data::Null,
+                Data::OctetString(b"new"),
+                Data::Null,
+                Data::Unsigned(7),
+                Data::Null,
+                Data::Null,
+                Data::DoubleLongUnsigned(1)
+            ]
+        );
+        let ok = DataAccessResult::Success;
+        assert_eq!(
+            results,
+            [
+                Came::Get(ok),
+                Came::Set(ok),
+                Came::Get(ok),
+                Came::Action(ActionResult::Success),
+                Came::Action(ActionResult::Success),
+                Came::Get(DataAccessResult::ObjectUndefined),
+                Came::Get(DataAccessResult::OtherReason),
+                Came::Get(ok)
+            ]
+        );
+        assert_eq!(pair.meter.count, 1);
+    }
+}
+
+#[test]
+fn suite_2_keys_of_256_bits_work_in_every_form() {
+    use protocol::dlms::security::{Form, Key, SecuritySuite};
+    for (form, dedicated) in
+        [(Form::Glo, false), (Form::GeneralGlo, false), (Form::Glo, true), (Form::GeneralGlo, true)]
+    {
+        let mut configured = config(Way { client_sap: VENDING, form, dedicated });
+        configured.policy.suite = SecuritySuite::Suite2;
+        configured.encryption_key = Some(Key::new_256([0x11; 32]));
+        configured.authentication_key = Some(Key::new_256([0x22; 32]));
+        configured.dedicated_key = dedicated.then(|| Key::new_256([0x33; 32]));
+        let mut pair: Small = Pair::new(configured, VENDING);
+        pair.meter.policy.suite = SecuritySuite::Suite2;
+        assert_eq!(pair.associate(), Outcome::Associated);
+        assert!(matches!(pair.get(NAME), Outcome::Value(_)));
+    }
+}
+
+#[test]
 fn the_association_object_tells_about_itself() {
     use protocol::dlms::model::Attribute;
     let mut pair = pair(WAYS[3]);

@@ -99,7 +99,10 @@ impl Custody for Meter {
     }
 
     fn key(&self, _key_set: u8, usage: KeyUsage) -> Option<Key> {
+        let wide = self.policy.suite == SecuritySuite::Suite2;
         match usage {
+            KeyUsage::GlobalUnicastEncryption if wide => Some(Key::new_256([0x11; 32])),
+            KeyUsage::Authentication if wide => Some(Key::new_256([0x22; 32])),
             KeyUsage::GlobalUnicastEncryption => Some(Key::new(EK)),
             KeyUsage::Authentication => Some(Key::new(AK)),
             _ => None,

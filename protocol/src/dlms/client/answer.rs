@@ -2,10 +2,12 @@
 
 use core::ops::Range;
 
+use crate::codec::axdr::Data;
 use crate::codec::codec::{Decode, Reader, Result};
 use crate::codec::xdlms::{
-    ActionResponse, ActionResult, ApduTag, ConfirmedServiceError, DataAccessResult, DataNotification,
-    EventNotification, ExceptionResponse, GetDataResult, GetResponse, SetResponse,
+    AccessRequestSpecification, AccessResponseSpecification, ActionResponse, ActionResult, ApduTag,
+    ConfirmedServiceError, DataAccessResult, DataNotification, EventNotification, ExceptionResponse,
+    GetDataResult, GetResponse, List, OptionalDateTime, SetResponse,
 };
 
 /// What came. The number is the invoke-id, 0 to 15.
@@ -13,6 +15,8 @@ pub(super) enum Answer {
     Get(u8, Get),
     Set(u8, Set),
     Action(u8, Action),
+    /// The whole long invoke-id, and where the two lists are.
+    Access(u32, Range<usize>, Range<usize>),
     Exception(ExceptionResponse),
     ServiceError(ConfirmedServiceError),
     Notification,
@@ -70,6 +74,7 @@ impl Answer {
             Some(ApduTag::GetResponse) => get(&mut r)?,
             Some(ApduTag::SetResponse) => set(&mut r)?,
             Some(ApduTag::ActionResponse) => action(&mut r)?,
+            Some(ApduTag::AccessResponse) => access(&mut r)?,
             Some(ApduTag::ExceptionResponse) => Self::Exception(ExceptionResponse::decode(&mut r)?),
             Some(ApduTag::ConfirmedServiceError) => {
                 Self::ServiceError(ConfirmedServiceError::decode(&mut r)?)
@@ -85,6 +90,19 @@ impl Answer {
             _ => Self::Other,
         })
     }
+}
+
+fn access(r: &mut Reader<'_>) -> Result<Answer> {
+    let long_invoke_id = r.u32()?;
+    OptionalDateTime::decode(r)?;
+    if r.u8()? != 0 {
+        List::<AccessRequestSpecification<'_>>::decode(r)?;
+    }
+    let data = r.offset();
+    List::<Data<'_>>::decode(r)?;
+    let results = r.offset();
+    List::<AccessResponseSpecification>::decode(r)?;
+    Ok(Answer::Access(long_invoke_id, data..results, results..r.offset()))
 }
 
 fn get(r: &mut Reader<'_>) -> Result<Answer> {

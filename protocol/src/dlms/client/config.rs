@@ -15,6 +15,7 @@ pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
         | Conformance::MULTIPLE_REFERENCES.bits()
         | Conformance::DATA_NOTIFICATION.bits()
         | Conformance::EVENT_NOTIFICATION.bits()
+        | Conformance::ACCESS.bits()
         | Conformance::GET.bits()
         | Conformance::SET.bits()
         | Conformance::SELECTIVE_ACCESS.bits()

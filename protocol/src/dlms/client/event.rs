@@ -2,9 +2,10 @@
 
 use crate::codec;
 use crate::codec::acse::{AssociationResult, Diagnostic};
+use crate::codec::axdr::Data;
 use crate::codec::xdlms::{
-    ActionResult, ConfirmedServiceError, Conformance, DataAccessResult, DataNotification, EventNotification,
-    ExceptionResponse, List,
+    AccessResponseSpecification, ActionResult, ConfirmedServiceError, Conformance, DataAccessResult,
+    DataNotification, EventNotification, ExceptionResponse, List,
 };
 use crate::dlms::security::{Refusal, SystemTitle};
 
@@ -39,6 +40,13 @@ pub enum Event<'a> {
     Done,
     /// One result per attribute of `set_list`.
     Results(List<'a, DataAccessResult>),
+    /// What `access` came to: one value per operation (null-data for none) and one result.
+    Access {
+        /// The values.
+        data: List<'a, Data<'a>>,
+        /// The results.
+        results: List<'a, AccessResponseSpecification>,
+    },
     /// The request, the association or the release failed.
     Failed(Failure),
     /// The association is released (or the peer stayed silent, as some do).

@@ -14,7 +14,7 @@
 //! Implemented: associations without security, with LLS and with HLS (both passes verified; mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`,
 //! `general-glo` and `general-ded` protection; GET normal and with-list, SET and ACTION normal and with-list, all with
-//! blocks where the value needs them; release; reception of DataNotification and EventNotification.
+//! blocks where the value needs them; ACCESS; release; reception of DataNotification and EventNotification.
 
 mod answer;
 mod associate;
@@ -26,7 +26,7 @@ pub mod selection;
 
 pub use config::{Config, IMPLEMENTED};
 pub use event::{Agreed, Error, Event, Failure, Outcome, StartError};
-pub use request::{GetItem, Parameter};
+pub use request::{AccessItem, GetItem, Parameter};
 
 use core::ops::Range;
 
@@ -82,6 +82,11 @@ enum Pending {
         out: Outgoing,
         blocks: u32,
     },
+    /// `changes`: not only reads.
+    Access {
+        long_invoke_id: u32,
+        changes: bool,
+    },
     Release,
 }
 
@@ -100,6 +105,7 @@ enum Happened {
     Value { range: Range<usize>, last: bool },
     Done,
     Results(Range<usize>),
+    Access { data: Range<usize>, results: Range<usize> },
     Failed(Failure),
     Released,
     Notification { range: Range<usize>, protected: bool },
@@ -124,6 +130,7 @@ pub struct Client<const N: usize, const LONG: usize> {
     conformance: Conformance,
     server_max_pdu: u16,
     invoke_id: u8,
+    long_invoke_id: u32,
     rx: [u8; N],
     tx: Frame<N>,
     long: [u8; LONG],
@@ -153,6 +160,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             conformance: config.conformance,
             server_max_pdu: 0,
             invoke_id: 0,
+            long_invoke_id: 0,
             rx: [0; N],
             tx: Frame::new(),
             long: [0; LONG],
@@ -199,6 +207,10 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             Happened::Results(range) => {
                 Event::Results(List::from_bytes(part(range)).unwrap_or(List::from_raw(0, &[])))
             }
+            Happened::Access { data, results } => Event::Access {
+                data: List::from_bytes(part(data)).unwrap_or(List::from_raw(0, &[])),
+                results: List::from_bytes(part(results)).unwrap_or(List::from_raw(0, &[])),
+            },
             Happened::Failed(failure) => Event::Failed(failure),
             Happened::Released => Event::Released,
             Happened::Notification { range, protected } => {
@@ -275,7 +287,11 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             _ => false,
         };
         let outcome = match self.pending {
-            Pending::Set { .. } | Pending::Action { .. } if !answered => Outcome::Unknown,
+            Pending::Set { .. } | Pending::Action { .. } | Pending::Access { changes: true, .. }
+                if !answered =>
+            {
+                Outcome::Unknown
+            }
             _ => Outcome::NotDone,
         };
         self.pending = Pending::None;
@@ -306,11 +322,15 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
 
     /// Largest plain APDU of a request.
     fn capacity(&self) -> usize {
+        self.capacity_as(self.service_form())
+    }
+
+    fn capacity_as(&self, form: Form) -> usize {
         let total = match self.server_max_pdu {
             0 => N,
             n => usize::from(n).min(N),
         };
-        plain_capacity(total, self.service_form(), self.control()).min(N - HEAD - 12)
+        plain_capacity(total, form, self.control()).min(N - HEAD - 12)
     }
 
     /// Protects what is in the transmit buffer and makes it ready to go.

@@ -5,10 +5,11 @@ use super::{Client, Outgoing, Pending, State};
 use crate::codec::axdr::Data;
 use crate::codec::codec::{Encode, Result, SliceWriter, Writer};
 use crate::codec::xdlms::{
-    Apdu, ApduTag, AttributeDescriptor, AttributeDescriptorWithSelection, Conformance, GetRequest, InvokeId,
-    MethodDescriptor, SelectiveAccess,
+    AccessRequestSpecification, Apdu, ApduTag, AttributeDescriptor, AttributeDescriptorWithSelection,
+    Conformance, GetRequest, InvokeId, MethodDescriptor, SelectiveAccess,
 };
 use crate::dlms::model::{Attribute, Method};
+use crate::dlms::security::Form;
 use crate::time::Instant;
 
 const GET_REQUEST: u8 = ApduTag::GetRequest.as_u8();
@@ -21,7 +22,67 @@ pub type GetItem<'a> = (Attribute, Option<SelectiveAccess<'a>>);
 /// One method of a list with its parameter; null-data for none.
 pub type Parameter<'a> = (Method, Data<'a>);
 
+/// One operation of an ACCESS request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AccessItem<'a> {
+    /// Read, perhaps a part.
+    Get(Attribute, Option<SelectiveAccess<'a>>),
+    /// Write.
+    Set(Attribute, Data<'a>),
+    /// Invoke; null-data where there is no parameter.
+    Action(Method, Data<'a>),
+}
+
+impl AccessItem<'_> {
+    fn specification(&self) -> AccessRequestSpecification<'_> {
+        match *self {
+            Self::Get(at, None) => AccessRequestSpecification::Get(described((at, None)).descriptor),
+            Self::Get(at, selection) => {
+                AccessRequestSpecification::GetWithSelection(described((at, selection)))
+            }
+            Self::Set(at, _) => AccessRequestSpecification::Set(described((at, None)).descriptor),
+            Self::Action(at, _) => AccessRequestSpecification::Action(method(at)),
+        }
+    }
+
+    const fn data(&self) -> Data<'_> {
+        match *self {
+            Self::Get(..) => Data::Null,
+            Self::Set(_, data) | Self::Action(_, data) => data,
+        }
+    }
+}
+
 impl<const N: usize, const LONG: usize> Client<N, LONG> {
+    /// Several operations in one request. In a ciphered association it goes in a general form, for ACCESS has no ciphered
+    /// tag of its own.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has left.
+    pub fn access(&mut self, now: Instant, items: &[AccessItem<'_>]) -> core::result::Result<(), StartError> {
+        self.ready(Conformance::ACCESS)?;
+        let form = self.service_form().general();
+        if form != Form::Plain {
+            self.agreed(Conformance::GENERAL_PROTECTION)?;
+        }
+        // Bit 30: service class confirmed.
+        self.long_invoke_id = (self.long_invoke_id + 1) & 0x00FF_FFFF;
+        let long_invoke_id = self.long_invoke_id | 0x4000_0000;
+        self.tx
+            .build(|w| {
+                w.write_u8(ApduTag::AccessRequest.as_u8())?;
+                w.write_u32(long_invoke_id)?;
+                w.write_u8(0)?;
+                w.write_length(items.len())?;
+                items.iter().try_for_each(|item| item.specification().encode(w))?;
+                w.write_length(items.len())?;
+                items.iter().try_for_each(|item| item.data().encode(w))
+            })
+            .map_err(|_| StartError::TooLong)?;
+        let changes = items.iter().any(|item| !matches!(item, AccessItem::Get(..)));
+        self.finish_start_as(now, Pending::Access { long_invoke_id, changes }, form)
+    }
+
     /// Reads an attribute, or the selected part of it.
     ///
     /// # Errors
@@ -198,11 +259,20 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
 
     /// Sends what is in the transmit buffer, if the meter takes that much.
     fn finish_start(&mut self, now: Instant, pending: Pending) -> core::result::Result<(), StartError> {
-        if self.tx.len() > self.capacity() {
+        self.finish_start_as(now, pending, self.service_form())
+    }
+
+    fn finish_start_as(
+        &mut self,
+        now: Instant,
+        pending: Pending,
+        form: Form,
+    ) -> core::result::Result<(), StartError> {
+        if self.tx.len() > self.capacity_as(form) {
             self.tx.clear();
             return Err(StartError::TooLong);
         }
-        if let Err(error) = self.send(self.service_form()) {
+        if let Err(error) = self.send(form) {
             self.tx.clear();
             return Err(error);
         }

@@ -93,6 +93,11 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
                 self.handle_hls_answer(id, &action);
             }
             Answer::Action(id, action) => self.handle_action(now, id, action),
+            Answer::Access(id, data, results) => {
+                if matches!(self.pending, Pending::Access { long_invoke_id, .. } if long_invoke_id == id) {
+                    self.finish(Happened::Access { data, results });
+                }
+            }
             Answer::Exception(response) => {
                 if self.pending != Pending::None {
                     self.fail(Error::Exception { response, protected });

@@ -44,6 +44,16 @@ impl Form {
         matches!(self, Self::GeneralGlo | Self::GeneralDed)
     }
 
+    /// The general form with the same key.
+    #[must_use]
+    pub const fn general(self) -> Self {
+        match self {
+            Self::Glo => Self::GeneralGlo,
+            Self::Ded => Self::GeneralDed,
+            other => other,
+        }
+    }
+
     /// The same form on the global keys.
     #[must_use]
     pub const fn global(self) -> Self {

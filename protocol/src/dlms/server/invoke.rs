@@ -19,7 +19,7 @@ use crate::dlms::model::{Method, ObjectModel};
 const ACTION_RESPONSE: u8 = ApduTag::ActionResponse.as_u8();
 
 /// Result byte, presence flag and result choice in front of a return value.
-const RETURN_HEAD: usize = 3;
+pub(super) const RETURN_HEAD: usize = 3;
 
 impl<const N: usize, const LONG: usize> Core<N, LONG> {
     pub(super) fn invoke<M: ObjectModel + Custody>(&mut self, body: &[u8], meter: &mut M) -> Result<()> {
@@ -217,7 +217,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
 }
 
 /// Runs a method, with access rights checked, and writes its result and return value into `out`: at least two bytes.
-fn run<M: ObjectModel>(
+pub(super) fn run<M: ObjectModel>(
     session: &Session,
     meter: &mut M,
     descriptor: MethodDescriptor,

@@ -13,12 +13,13 @@
 //! Implemented: associations without security, with LLS and with HLS (mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`, `general-glo` and
 //! `general-ded` protection; GET normal, next and with-list; SET normal, with-list and in blocks; ACTION normal,
-//! with-list and in blocks, with blocks back; DataNotification; exception-response.
+//! with-list and in blocks, with blocks back; ACCESS; DataNotification; exception-response.
 //!
 //! Memory: `N` bytes to decipher into, `N` to answer from, `LONG` for what outlives one APDU (a parameter coming in
 //! blocks, the selection of a read going out in blocks, a long return value), two expanded keys. No value is ever whole
 //! here on its way out.
 
+mod access;
 mod associate;
 mod association_object;
 mod custody;
@@ -64,6 +65,7 @@ pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
         | Conformance::BLOCK_TRANSFER_WITH_ACTION.bits()
         | Conformance::MULTIPLE_REFERENCES.bits()
         | Conformance::DATA_NOTIFICATION.bits()
+        | Conformance::ACCESS.bits()
         | Conformance::GET.bits()
         | Conformance::SET.bits()
         | Conformance::SELECTIVE_ACCESS.bits()
@@ -308,6 +310,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             Some(ApduTag::GetRequest) => self.get(body, meter),
             Some(ApduTag::SetRequest) => self.set(body, meter),
             Some(ApduTag::ActionRequest) => self.invoke(body, meter),
+            Some(ApduTag::AccessRequest) => self.access(body, meter),
             _ => {
                 self.exception(StateError::ServiceUnknown, ServiceError::ServiceNotSupported, meter);
                 Ok(())

@@ -242,7 +242,7 @@ impl Writing {
     }
 }
 
-fn write_attribute<M: ObjectModel>(
+pub(super) fn write_attribute<M: ObjectModel>(
     session: &super::session::Session,
     item: &AttributeDescriptorWithSelection<'_>,
     value: Data<'_>,
