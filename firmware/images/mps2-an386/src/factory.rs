@@ -2,7 +2,7 @@
 //! own from a provisioning sector instead.
 
 use crate::identity::{KEY_REVISION, MANUFACTURER, SERIAL, SUPPLY_GROUP, TARIFF_INDEX};
-use firmware::{AccountSetup, Keys, Personalisation};
+use firmware::{AccountSetup, Keys, Options, Personalisation};
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
 use protocol::sts::meter::{MeterKeyAttributes, MeterTokenState};
@@ -51,5 +51,6 @@ pub fn personalisation() -> Option<Personalisation> {
         utc_offset_minutes: 0,
         profile_period_s: 900,
         sample_period_ms: 1_000,
+        options: Options::default(),
     })
 }
