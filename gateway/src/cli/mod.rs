@@ -3,6 +3,7 @@
 pub mod check_config;
 pub mod explain;
 pub mod failure;
+pub mod token;
 
 use clap::{Parser, Subcommand};
 pub use failure::Failure;
@@ -23,6 +24,8 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Explain captured bytes layer by layer, with offsets and names; deciphers where keys are given.
     Explain(explain::Args),
+    /// Make, read, test and explain STS tokens.
+    Token(token::Args),
 }
 
 impl Cli {
@@ -32,6 +35,7 @@ impl Cli {
         let outcome = match self.command {
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Token(args) => token::run(&args),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -21,8 +21,9 @@ pub(super) fn hex(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// Bytes from hexadecimal digits; `None` for anything else.
-pub(super) fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+/// Bytes from hexadecimal digits, wiped when dropped; `None` for anything else.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) {
         return None;

@@ -15,7 +15,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-pub use contents::{AuditEntry, VendingKeyListing};
+pub use contents::{AuditEntry, VendingKeyListing, unhex};
 pub use explain::{Difference, Explanation};
 pub use keys::{Actor, KeyVault, VendingKeyImport};
 pub use master::{MasterKey, MasterKeySource};
@@ -99,6 +99,11 @@ pub enum VaultError {
     Broken(String),
 }
 
+/// A vault need not hold vending keys: a site may only read and switch.
+fn credit_only(meter: &StsIdentity) -> VaultError {
+    VaultError::NoKey(format!("this vault holds no vending keys that meter {} needs", meter.drn))
+}
+
 /// Holder of every key.
 pub trait Vault: Send + Sync + std::fmt::Debug {
     /// The meter's DLMS keys: a session holds them only while an association is open.
@@ -130,13 +135,17 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// As [`Vault::encode_credit`].
-    fn encode(&self, request: &TokenRequest) -> Result<TokenDigits, VaultError>;
+    fn encode(&self, request: &TokenRequest) -> Result<TokenDigits, VaultError> {
+        Err(credit_only(&request.meter))
+    }
 
     /// Makes the ordered tokens of a key change: two or three for a 64-bit key, four for a 128-bit key.
     ///
     /// # Errors
     /// No vending key for the old or the new attributes, or a change the key types do not allow.
-    fn key_change(&self, request: &KeyChangeRequest) -> Result<Vec<TokenDigits>, VaultError>;
+    fn key_change(&self, request: &KeyChangeRequest) -> Result<Vec<TokenDigits>, VaultError> {
+        Err(credit_only(&request.from))
+    }
 
     /// Says why a meter may have refused a token, by trying the keys that this vault holds: for the meter as recorded, for
     /// the `others`, then for other supply groups, revisions, tariff indexes and base dates. Each try fits by chance once in
@@ -149,10 +158,15 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
         meter: &StsIdentity,
         digits: &str,
         others: &[StsIdentity],
-    ) -> Result<Explanation, VaultError>;
+    ) -> Result<Explanation, VaultError> {
+        let _ = (digits, others);
+        Err(credit_only(meter))
+    }
 
     /// The vending keys, without secrets.
-    fn vending_keys(&self) -> Vec<VendingKeyListing>;
+    fn vending_keys(&self) -> Vec<VendingKeyListing> {
+        Vec::new()
+    }
 
     /// Encrypts what the store must not hold in clear (token digits). `context` is authenticated with it.
     ///
