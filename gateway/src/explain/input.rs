@@ -46,17 +46,24 @@ struct Line {
     bytes: Vec<u8>,
 }
 
-/// Text: lines of hex, or a log whose lines hold hex somewhere. Comments begin with `#` or `//`.
+/// Text: lines of hex, a hex dump, or a log whose lines hold hex somewhere. Comments begin with `# ` or `//`; a dash at
+/// the end of a line joins the next to it.
 fn read_text(text: &str) -> Result<Vec<Stream>, String> {
+    let text = text.replace("-\r\n", "").replace("-\n", "");
+    if let Some(bytes) = dump(&text) {
+        return Ok(vec![Stream { title: String::new(), bytes, datagrams: Vec::new() }]);
+    }
     let mut lines: Vec<Line> = Vec::new();
-    let mut expected_offset = 0;
+    let mut heading = "";
     for (number, line) in (1..).zip(text.lines()) {
-        let bytes = match dump_line(line, expected_offset) {
-            Some(bytes) => bytes,
-            None => hex_of_line(line).map_err(|why| format!("line {number}: {why}"))?,
-        };
-        if !bytes.is_empty() {
-            expected_offset += bytes.len();
+        let bytes = hex_of_line(line).map_err(|why| format!("line {number}: {why}"))?;
+        if bytes.is_empty() {
+            heading = if line.trim().is_empty() { heading } else { line };
+        } else if matches!(bytes.len(), 16 | 32) && (names_key(heading) || names_key(line)) {
+            // A key noted beside its capture is no part of it, and is not shown.
+            heading = "";
+        } else {
+            heading = "";
             lines.push(Line { number, way: way_of(line), bytes });
         }
     }
@@ -64,6 +71,27 @@ fn read_text(text: &str) -> Result<Vec<Stream>, String> {
         return Err("no hex digits in the input".into());
     }
     Ok(group(lines))
+}
+
+/// Whether a line speaks of a key.
+fn names_key(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    lower
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .any(|w| matches!(w, "key" | "guek" | "gak" | "gbek" | "ek" | "ak"))
+}
+
+/// The bytes of a hex dump: every line begins with the number of bytes before it.
+fn dump(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        // hexdump ends with the total alone.
+        if usize::from_str_radix(line.trim(), 16).is_ok_and(|total| total == bytes.len() && total > 0) {
+            break;
+        }
+        bytes.extend(dump_line(line, bytes.len())?);
+    }
+    Some(bytes).filter(|bytes| !bytes.is_empty())
 }
 
 /// Lines that follow each other and went the same way are one stream.
@@ -185,9 +213,10 @@ fn looks_like_hex(token: &str) -> bool {
 /// `7EA0`, `0x7e`, `7E:A0:0A:...`; empty words are no bytes.
 fn hex_token(token: &str) -> Option<Vec<u8>> {
     let token = token.strip_prefix("0x").or_else(|| token.strip_prefix("0X")).unwrap_or(token);
-    let separated = token.contains(':') || token.contains('-');
+    let token = token.trim_end_matches([':', '.']);
+    let separated = token.contains([':', '-', '.']);
     if separated {
-        let parts: Vec<_> = token.split([':', '-']).collect();
+        let parts: Vec<_> = token.split([':', '-', '.']).collect();
         // 12:01:22 is a time, 2019-02-10 a date.
         if parts.len() < 6 || parts.iter().any(|part| part.len() != 2) {
             return None;

@@ -10,6 +10,8 @@ mod framing;
 mod input;
 mod names;
 mod octets;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 

@@ -22,6 +22,8 @@ pub(super) enum Datum {
     Number(i128),
     Enum(u8),
     LogicalName([u8; 6]),
+    /// Names the value behind it.
+    Attribute,
     Other,
 }
 

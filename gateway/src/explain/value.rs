@@ -50,6 +50,10 @@ fn sequence(
     let mut node = c.node(start, label, format!("{kind} of {count}"));
     let mut outcome = Ok(());
     for i in 0..count {
+        let named = (i == 0 && (tag, count) == (2, 2)).then(|| bare_descriptor(c, &mut node)).flatten();
+        if named.is_some() {
+            continue;
+        }
         outcome = data_at(c, &mut node, &format!("[{i}]"), nodes, depth + 1);
         if outcome.is_err() {
             break;
@@ -59,6 +63,22 @@ fn sequence(
     describe(&mut node);
     parent.children.push(node);
     outcome
+}
+
+/// Some Central European meters push pairs of an attribute and its value where the attribute is written without tags:
+/// class, logical name, index. Nothing else begins with a null, a known class and a logical name.
+fn bare_descriptor(c: &mut Cursor<'_>, parent: &mut Node) -> Option<()> {
+    let &[0, class, a, b, x, d, e, 255, index, ..] = c.rest() else { return None };
+    if a > 1 || !(1..=30).contains(&index) || class_name(class.into()).is_none() {
+        return None;
+    }
+    let start = c.pos();
+    c.part_up_to(9);
+    let text = attribute_text(class.into(), [a, b, x, d, e, 255], index.cast_signed());
+    let mut node = c.node(start, "[0]", format!("{text} (written without tags)"));
+    node.datum = Datum::Attribute;
+    parent.children.push(node);
+    Some(())
 }
 
 /// A value of a known tag without elements: its text and what it is.
@@ -259,6 +279,10 @@ fn describe(node: &mut Node) {
         if let (Datum::Number(value), Some((scaler, unit))) = (previous.datum, scaler_unit(this)) {
             previous.value = format!("{} = {}", previous.value, scaled(value, scaler, unit));
         }
+        if previous.datum == Datum::Attribute {
+            let name = previous.value.trim_end_matches(" (written without tags)");
+            this.label = format!("{} {name}", this.label);
+        }
         if let Datum::LogicalName(code) = previous.datum
             && !matches!(this.datum, Datum::LogicalName(_))
             && scaler_unit(this).is_none()
@@ -272,7 +296,7 @@ fn describe(node: &mut Node) {
 /// A structure that names an attribute of an object: class, logical name, attribute, and perhaps a data index.
 fn object_definition(node: &Node) -> Option<String> {
     match node.children.as_slice() {
-        [class, name, attribute, ..] if matches!(node.children.len(), 3..=5) => {
+        [class, name, attribute, ..] if matches!(node.children.len(), 3..=6) => {
             match (class.datum, name.datum, attribute.datum) {
                 (Datum::Number(class), Datum::LogicalName(code), Datum::Number(attribute)) => {
                     let (class, attribute) = (u16::try_from(class).ok()?, i8::try_from(attribute).ok()?);

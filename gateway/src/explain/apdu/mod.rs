@@ -97,7 +97,16 @@ pub(super) fn explain(c: &mut Cursor<'_>, parent: &mut Node, session: &mut Sessi
     within(c, parent, session, 0);
 }
 
+/// Explains the APDU at the cursor and leaves what follows it, if an APDU may begin there.
+pub(super) fn explain_one(c: &mut Cursor<'_>, parent: &mut Node, session: &mut Session) {
+    place(c, parent, session, 0, true);
+}
+
 fn within(c: &mut Cursor<'_>, parent: &mut Node, session: &mut Session, depth: usize) {
+    place(c, parent, session, depth, false);
+}
+
+fn place(c: &mut Cursor<'_>, parent: &mut Node, session: &mut Session, depth: usize, more: bool) {
     let start = c.pos();
     let Some(tag) = c.peek() else {
         let offset = c.offset();
@@ -109,7 +118,7 @@ fn within(c: &mut Cursor<'_>, parent: &mut Node, session: &mut Session, depth: u
         node.break_at(broken.space, broken.offset, broken.why);
         // What lies behind the break belongs to this APDU and can't be read.
         c.part_up_to(usize::MAX);
-    } else if c.left() > 0 {
+    } else if c.left() > 0 && !(more && c.peek().is_some_and(is_tag)) {
         let (left, offset) = (c.left(), c.offset());
         node.break_at(c.space(), offset, format!("{left} bytes are left over behind the APDU"));
         c.part_up_to(usize::MAX);

@@ -1,6 +1,6 @@
 //! M-Bus frames (EN 13757-2 link layer) carrying DLMS (EN 13757-1 transport: CI 00..1F, two transport addresses).
 
-use super::super::octets::{Cursor, Step};
+use super::super::octets::{Cursor, Octets, Step};
 use super::super::tree::{Node, hex};
 use super::super::{Part, Session, apdu};
 
@@ -101,7 +101,7 @@ fn segment(
     sequence: u32,
     last: bool,
 ) -> Step {
-    let begun = session.parts.remove(&part);
+    let begun = session.parts.remove(&part).or_else(|| other_ends(session, node, sequence));
     if begun.is_none() && last {
         apdu::explain(c, node, session);
         return Ok(());
@@ -127,6 +127,17 @@ fn segment(
             .broken_at(start, format!("segment {sequence} came where segment {} was due", expected & 0x0F));
     }
     Ok(())
+}
+
+/// Some meters write other transport addresses in the segments that follow: the one transfer that waits for this number.
+fn other_ends(session: &mut Session, node: &mut Node, sequence: u32) -> Option<(Octets, u32)> {
+    let mut waiting = session.parts.iter().filter(|(part, _)| matches!(part, Part::Mbus(..)));
+    let (&part, &(_, expected)) = waiting.next()?;
+    if sequence == 0 || waiting.next().is_some() || expected & 0x0F != sequence {
+        return None;
+    }
+    node.value = format!("{}, other transport addresses than the segment before", node.value);
+    session.parts.remove(&part)
 }
 
 /// Explains a frame `10 C A CS 16`.

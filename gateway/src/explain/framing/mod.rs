@@ -114,12 +114,9 @@ fn garbage(c: &mut Cursor<'_>, root: &mut Node) {
     root.children.push(node);
 }
 
-/// An APDU without any framing: everything that is left.
+/// An APDU without any framing; another may follow it.
 fn bare(c: &mut Cursor<'_>, root: &mut Node, session: &mut Session) {
-    let mut part = c.clone();
-    apdu::explain(&mut part, root, session);
-    let used = c.left() - part.left();
-    skip(c, used);
+    apdu::explain_one(c, root, session);
 }
 
 /// IEC 62056-47, clause 5.3.
