@@ -10,8 +10,6 @@ mod framing;
 mod input;
 mod names;
 mod octets;
-#[cfg(test)]
-mod tests;
 mod tree;
 mod value;
 

@@ -11,12 +11,13 @@ pub(super) fn frame(c: &mut Cursor<'_>, root: &mut Node, session: &mut Session) 
     let start = c.pos();
     let mut node = c.node(start, "HDLC frame", "");
     let (mut body, problem) = extent(c);
-    if let Err(broken) = fields(&mut body, &mut node, session) {
-        node.break_at(broken.space, broken.offset, broken.why);
-    }
+    let complete = problem.is_none();
     if let Some((pos, why)) = problem {
         let offset = c.offset_of(pos);
         node.break_at(c.space(), offset, why);
+    }
+    if let Err(broken) = fields(&mut body, &mut node, session, complete) {
+        node.break_at(broken.space, broken.offset, broken.why);
     }
     node.length = c.pos() - start;
     root.children.push(node);
@@ -64,7 +65,8 @@ fn extent<'a>(c: &mut Cursor<'a>) -> (Cursor<'a>, Option<(usize, String)>) {
     (body, problem)
 }
 
-fn fields(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
+/// The fields between the flags. Of a frame that is not complete, what stands last is taken for information.
+fn fields(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session, complete: bool) -> Step {
     let start = c.pos();
     let format = c.u16("the frame format")?;
     let segmented = format & 0x0800 != 0;
@@ -81,11 +83,11 @@ fn fields(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
         let expected = fcs16(c.octets_between(start, c.pos()));
         check(c, node, "header check sequence", expected)?;
     }
-    let information = c.left().saturating_sub(2);
+    let information = if complete { c.left().saturating_sub(2) } else { c.left() };
     let mut body = c.part_up_to(information);
     let expected = fcs16(c.octets_between(start, c.pos()));
     information_field(&mut body, node, session, control, segmented, (from_upper, to_upper));
-    check(c, node, "frame check sequence", expected)
+    if complete { check(c, node, "frame check sequence", expected) } else { Ok(()) }
 }
 
 /// Two bytes, low first, that must be `expected`. A wrong sum is marked and decoding goes on.

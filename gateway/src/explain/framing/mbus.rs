@@ -29,7 +29,9 @@ fn fields(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
     if missing > 0 {
         return c.broken(format!("the length says {length} bytes, {missing} of them are missing"));
     }
-    outcome?;
+    if let Err(broken) = outcome {
+        node.break_at(broken.space, broken.offset, broken.why);
+    }
     let at = c.pos();
     let found = c.u8("the checksum")?;
     let good = if found == sum { "good" } else { "WRONG" };

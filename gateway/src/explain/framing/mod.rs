@@ -109,8 +109,11 @@ fn garbage(c: &mut Cursor<'_>, root: &mut Node) {
     skip(c, n);
     let mut node = c.node(start, "unknown", hex(bytes.get(..n).unwrap_or(bytes)));
     let offset = c.offset_of(start);
-    let what = if n == 1 { "1 byte belongs".into() } else { format!("{n} bytes belong") };
-    node.break_at(c.space(), offset, format!("{what} to no frame and begin no APDU"));
+    let why = match n {
+        1 => "1 byte belongs to no frame and begins no APDU".into(),
+        _ => format!("{n} bytes belong to no frame and begin no APDU"),
+    };
+    node.break_at(c.space(), offset, why);
     root.children.push(node);
 }
 
