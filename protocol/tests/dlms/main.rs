@@ -1,7 +1,10 @@
 //! Both association engines against each other and against the engines of `dlms-cosem-rs`, over a memory pipe with
 //! virtual time.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
+
 mod dialogue;
 mod differential;
 mod lossy;
 mod meter;
+mod strangers;

@@ -156,17 +156,21 @@ impl ObjectModel for Meter {
                 let (from, to) = match selection {
                     None => (0, self.rows),
                     Some(SelectiveAccess { selector: 2, parameters }) => {
-                        let field = |i| parameters.field(i).ok().and_then(|d| d.as_u64()).unwrap() as u32;
-                        (field(0) - 1, field(1).min(self.rows))
+                        let field = |i| {
+                            let value = parameters.field(i).ok().and_then(|d| d.as_u64());
+                            value.and_then(|n| u32::try_from(n).ok()).ok_or(DataAccessResult::TypeUnmatched)
+                        };
+                        let to = field(1)?.min(self.rows);
+                        (field(0)?.saturating_sub(1).min(to), to)
                     }
                     Some(_) => return Err(DataAccessResult::OtherReason),
                 };
                 if piece == 0 {
-                    out.write_u8(1).unwrap();
-                    out.write_length((to - from) as usize).unwrap();
+                    let head = out.write_u8(1).and_then(|()| out.write_length((to - from) as usize));
+                    head.map_err(|_| DataAccessResult::OtherReason)?;
                     return Ok(if from == to { Piece::Last } else { Piece::More });
                 }
-                row(from + piece - 1, out).unwrap();
+                row(from + piece - 1, out).map_err(|_| DataAccessResult::OtherReason)?;
                 return Ok(if from + piece == to { Piece::Last } else { Piece::More });
             }
             _ => return Err(DataAccessResult::ObjectUndefined),
@@ -181,7 +185,9 @@ impl ObjectModel for Meter {
         _selection: Option<SelectiveAccess<'_>>,
         value: Data<'_>,
     ) -> Result<(), DataAccessResult> {
-        assert_eq!(at, NOTE);
+        if at != NOTE {
+            return Err(DataAccessResult::ReadWriteDenied);
+        }
         self.note = value.as_bytes().ok_or(DataAccessResult::TypeUnmatched)?.to_vec();
         Ok(())
     }

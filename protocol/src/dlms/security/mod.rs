@@ -12,3 +12,5 @@ pub use crate::codec::security::{Key, KeyUsage, Secret, SecurityPolicy, Security
 pub use cipher::Cipher;
 pub use counter::CounterBlock;
 pub use frame::{Form, Frame, Refusal};
+
+pub use crate::codec::security::keys::nonce;
