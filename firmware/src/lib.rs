@@ -25,12 +25,13 @@ mod relay;
 mod ring;
 #[cfg(test)]
 mod stories;
+pub mod terms;
 #[cfg(test)]
 mod test_board;
 mod tokens;
 
 pub use layout::Layout;
-pub use meter::{Meter, StartError, Status};
+pub use meter::{Meter, NotOffered, StartError, Status};
 pub use modbus::{FRAME_MAX as MODBUS_FRAME_MAX, RtuServer};
 pub use objects::client;
 pub use personalisation::{AccountSetup, Keys, Options, PASSWORD_MAX, Personalisation};

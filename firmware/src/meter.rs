@@ -66,6 +66,10 @@ pub struct Status {
     pub journal_sequence: u32,
 }
 
+/// No emergency credit is on offer, or it could not be stored that it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotOffered;
+
 /// What is wrong at the moment, found out anew after each start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Conditions {
@@ -233,6 +237,7 @@ impl<B: Board> Meter<B> {
         }
         self.next_sample = now + Duration::from_millis(u64::from(self.who.sample_period_ms.max(1)));
         self.measure();
+        self.follow_calendar();
         self.capture_if_due();
         self.follow_contact();
         self.look_for_tampering();
@@ -258,7 +263,7 @@ impl<B: Board> Meter<B> {
     pub(crate) fn command_relay(&mut self, trigger: Trigger) -> Result<(), Refused> {
         let mut next = self.record.clone();
         let mut events = RelayEvents::new();
-        let hold = next.hold();
+        let hold = next.hold(self.local_s());
         next.relay.command(trigger, hold, &mut events)?;
         if self.commit(next).is_err() {
             return Err(Refused { state: self.record.relay.state, held_by: Some(RelayReason::Fault) });
@@ -290,11 +295,11 @@ impl<B: Board> Meter<B> {
         let mut next = self.record.clone();
         next.ledger.consume(used);
         let mut events = RelayEvents::new();
-        let hold = next.hold();
+        let hold = next.hold(self.local_s());
         next.relay.settle(hold, &mut events);
         let warn = !next.low_credit_warned && next.ledger.remaining() <= next.low_credit;
         next.low_credit_warned |= warn;
-        let exhausted = next.ledger.remaining() <= 0 && self.record.ledger.remaining() > 0;
+        let exhausted = next.available() <= 0 && self.record.available() > 0;
         let left = i32::try_from(next.ledger.remaining()).unwrap_or(i32::MIN);
         // Energy that was used is charged even when the record cannot be stored now: the next one holds it.
         if self.commit(next.clone()).is_err() {
@@ -307,6 +312,42 @@ impl<B: Board> Meter<B> {
             self.note(Event::CreditExhausted, left);
         }
         self.relay_changed(&events);
+    }
+
+    /// Local time in seconds since 1970, while the clock is set.
+    pub(crate) fn local_s(&mut self) -> Option<u32> {
+        let utc_s = self.board.clock().utc_s()?;
+        u32::try_from(i64::from(utc_s) + i64::from(self.who.utc_offset_minutes) * 60).ok()
+    }
+
+    /// Daily charges, and holds that come and go with the time of day.
+    fn follow_calendar(&mut self) {
+        let (Some(utc_s), Some(local_s)) = (self.board.clock().utc_s(), self.local_s()) else { return };
+        let mut relay = self.record.relay;
+        relay.settle(self.record.hold(Some(local_s)), &mut RelayEvents::new());
+        if !self.record.terms.is_due(utc_s, local_s) && relay == self.record.relay {
+            return;
+        }
+        let mut next = self.record.clone();
+        next.terms.follow_calendar(utc_s, local_s, &mut next.ledger);
+        // A charge that cannot be stored now is collected at the next tick.
+        let _ = self.settle_and_commit(next);
+    }
+
+    /// The customer takes the emergency credit that is offered.
+    ///
+    /// # Errors
+    /// [`NotOffered`]: too much credit left, or taken already.
+    pub fn take_emergency_credit(&mut self) -> Result<(), NotOffered> {
+        if !self.record.terms.offers_emergency(self.record.ledger.remaining()) {
+            return Err(NotOffered);
+        }
+        let mut next = self.record.clone();
+        next.terms.emergency.taken = true;
+        self.settle_and_commit(next).map_err(|_| NotOffered)?;
+        let preset = self.record.terms.emergency.preset;
+        self.note(Event::EmergencyCreditTaken, i32::try_from(preset).unwrap_or(i32::MAX));
+        Ok(())
     }
 
     fn follow_contact(&mut self) {
@@ -360,7 +401,7 @@ impl<B: Board> Meter<B> {
     /// As [`Meter::commit`], after the relay's logic has followed the new credit.
     pub(crate) fn settle_and_commit(&mut self, mut next: Record) -> Result<(), JournalError> {
         let mut events = RelayEvents::new();
-        let hold = next.hold();
+        let hold = next.hold(self.local_s());
         next.relay.settle(hold, &mut events);
         if next.ledger.remaining() > next.low_credit {
             next.low_credit_warned = false;

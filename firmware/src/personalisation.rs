@@ -4,6 +4,8 @@ use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
 use protocol::sts::meter::MeterTokenState;
 
+use crate::terms::Terms;
+
 /// Length of a low-level-security password, at most: a bound of ours.
 pub const PASSWORD_MAX: usize = 16;
 
@@ -57,6 +59,8 @@ pub struct Personalisation {
 pub struct Options {
     /// Modbus masters may switch the relay. Modbus knows no keys: only for lines that nobody else reaches.
     pub modbus_switches: bool,
+    /// Emergency credit, friendly hours, daily charge and debt the account begins with.
+    pub terms: Terms,
 }
 
 /// The account a meter leaves the factory with.

@@ -56,7 +56,7 @@ impl<B: Board> Meter<B> {
     /// Credit as the double-long that class 111 and 112 carry.
     pub(crate) fn available_credit(&self) -> i32 {
         // The ledger keeps credits within the range; consumption could leave it only downwards.
-        i32::try_from(self.record.ledger.remaining()).unwrap_or(i32::MIN)
+        i32::try_from(self.record.available()).unwrap_or(i32::MIN)
     }
 
     /// The first row number in `rows` whose time is `from_utc_s` or later, by bisection: rows are in the order of time.

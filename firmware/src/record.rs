@@ -10,6 +10,7 @@ use crate::ledger::{EnergyCount, Ledger};
 use crate::personalisation::Personalisation;
 use crate::relay::RelayLogic;
 use crate::ring::Span;
+use crate::terms::Terms;
 
 /// The last token entered, and what became of it (class 115, attributes 2 to 6). `Debug` shows no digits.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub struct Record {
     pub low_credit: i64,
     /// The warning was given since the credit was last above.
     pub low_credit_warned: bool,
+    /// Emergency credit, friendly hours, daily charge, debt.
+    pub terms: Terms,
     /// What the relay should do, and why.
     pub relay: RelayLogic,
     /// Decoder key and used token identifiers.
@@ -94,6 +97,7 @@ impl Record {
             account_status: AccountStatus::Active,
             low_credit: who.account.low_credit_wh,
             low_credit_warned: false,
+            terms: who.options.terms,
             relay: RelayLogic {
                 state: ControlState::Connected,
                 mode: who.control_mode,
@@ -111,15 +115,43 @@ impl Record {
         }
     }
 
-    /// What forbids a closed relay, if anything does.
+    /// What forbids a closed relay at this local time, if anything does.
     #[must_use]
-    pub const fn hold(&self) -> Option<RelayReason> {
-        if !matches!(self.account_status, AccountStatus::Active) {
+    pub fn hold(&self, local_s: Option<u32>) -> Option<RelayReason> {
+        if self.account_status != AccountStatus::Active {
             return Some(RelayReason::AccountClosed);
         }
-        match self.payment_mode {
-            PaymentMode::Prepayment if self.ledger.remaining() <= 0 => Some(RelayReason::NoCredit),
-            PaymentMode::Prepayment | PaymentMode::Credit => None,
-        }
+        let empty = self.ledger.remaining() <= self.terms.floor(local_s);
+        (self.payment_mode == PaymentMode::Prepayment && empty).then_some(RelayReason::NoCredit)
+    }
+
+    /// What the customer may use: credit left, and emergency credit once it is taken.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        let left = self.ledger.remaining();
+        if self.terms.emergency.taken { left + i64::from(self.terms.emergency.preset) } else { left }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::journal::PLACE_BYTES;
+    use crate::stories::full_record;
+
+    #[test]
+    fn the_longest_record_fits_its_place() {
+        let mut place = [0; 4 * PLACE_BYTES];
+        let length = protocol::wire::seal(u32::MAX, &full_record(), &mut place).unwrap();
+        std::println!("longest record {length} of {PLACE_BYTES} bytes");
+        assert!(length <= PLACE_BYTES, "{length}");
+    }
+
+    #[test]
+    fn a_record_shows_no_key_and_no_digit() {
+        let record = full_record();
+        let text = std::format!("{record:?}");
+        let digits = record.last_token.map(|t| t.digits).unwrap();
+        assert!(!text.contains(core::str::from_utf8(&digits).unwrap()));
+        assert!(!text.contains("digits"));
     }
 }

@@ -84,14 +84,10 @@ impl<B: Board> Meter<B> {
             return self.refuse(digits, delivery, TokenResult::Function, verdict.kind);
         };
         next.tokens.apply(&effect);
-        next.last_token = Some(LastToken {
-            digits,
-            utc_s: self.utc_s(),
-            delivery,
-            result: verdict.result,
-            kind: verdict.kind,
-            units,
-        });
+        let utc_s = self.utc_s();
+        next.terms.after_payment(units, utc_s, &mut next.ledger);
+        next.last_token =
+            Some(LastToken { digits, utc_s, delivery, result: verdict.result, kind: verdict.kind, units });
         if self.settle_and_commit(next).is_err() {
             return TokenResult::NotReady;
         }

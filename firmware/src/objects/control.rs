@@ -13,6 +13,7 @@ use protocol::cosem::values::put_date_time;
 
 use super::{full, refusal};
 use crate::meter::Meter;
+use crate::terms::DAY_S;
 
 /// Seconds that method 6 of the clock may shift (Blue Book 4.5.1.3.6).
 const SHIFT_MAX_S: i64 = 900;
@@ -48,6 +49,14 @@ impl<B: Board> Meter<B> {
         self.board.clock().set_utc_s(to_utc_s);
         let change = from.map_or(0, |from| i64::from(to_utc_s) - i64::from(from));
         self.conditions.row_status |= row_status::CLOCK_SET;
+        // Days that were not lived are not charged; a small correction over midnight leaves the day's charge due.
+        if change.abs() >= i64::from(DAY_S)
+            && let Some(local_s) = self.local_s()
+        {
+            let mut next = self.record.clone();
+            next.terms.day = local_s / DAY_S;
+            let _ = self.commit(next);
+        }
         self.note(Event::ClockSet, change.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32);
     }
 

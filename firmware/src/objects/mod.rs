@@ -1,7 +1,9 @@
 //! The meter's COSEM objects, as the server engine asks for them.
 
 mod association;
+mod charges;
 mod control;
+mod credits;
 mod data;
 mod measured;
 mod payment;
@@ -68,8 +70,8 @@ impl<B: Board> ObjectModel for Meter<B> {
             security_setup::CLASS => self.get_security_setup(at.index, out),
             disconnect::CLASS => self.get_disconnect(at.index, out),
             account::CLASS => self.get_account(at.index, out),
-            credit::CLASS => self.get_credit(at.index, out),
-            charge::CLASS => self.get_charge(at.index, out),
+            credit::CLASS => self.get_credit(at.logical_name, at.index, out),
+            charge::CLASS => self.get_charge(at.logical_name, at.index, out),
             token_gateway::CLASS => self.get_token_gateway(at.index, out),
             _ => Err(DataAccessResult::ObjectUndefined),
         }?;
@@ -95,7 +97,9 @@ impl<B: Board> ObjectModel for Meter<B> {
             (clock::CLASS, 2) => self.set_clock(value),
             (disconnect::CLASS, 4) => self.set_control_mode(value),
             (account::CLASS, 2) => self.set_payment_mode(value),
-            (account::CLASS, 16) | (credit::CLASS, 5) => self.set_low_credit(value),
+            (account::CLASS, 16) => self.set_low_credit(value),
+            (credit::CLASS, _) => self.set_credit(at.logical_name, at.index, value),
+            (charge::CLASS, _) => self.set_charge(at.logical_name, at.index, value),
             _ => Err(DataAccessResult::ReadWriteDenied),
         }
     }
@@ -120,7 +124,8 @@ impl<B: Board> ObjectModel for Meter<B> {
             (disconnect::CLASS, 1 | 2) => self.invoke_disconnect(at.index, parameter),
             (token_gateway::CLASS, 1) => self.invoke_enter(parameter),
             (clock::CLASS, 6) => self.invoke_shift_time(parameter),
-            (credit::CLASS, 1 | 2) => self.invoke_credit(at.index, parameter),
+            (credit::CLASS, _) => self.invoke_credit(at.logical_name, at.index, parameter),
+            (charge::CLASS, _) => self.invoke_charge(at.logical_name, at.index, parameter),
             (account::CLASS, 1 | 2) => self.invoke_account(at.index),
             (profile::CLASS, 1 | 2) => self.invoke_profile(at.logical_name, at.index),
             _ => Err(ActionResult::ObjectUnavailable),

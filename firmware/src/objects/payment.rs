@@ -3,11 +3,10 @@
 use hardware::board::Board;
 use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Encode, Result as Encoded, Writer};
+use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
 use protocol::cosem::account::{AccountStatus, CreditStatusBits, Currency, CurrencyUnit, ModeAndStatus};
-use protocol::cosem::charge::{ChargeTable, ChargeTableElement, ChargeType};
 use protocol::cosem::clock::date_time;
-use protocol::cosem::credit::{CreditStatus, CreditType, configuration};
 use protocol::cosem::events::Event;
 use protocol::cosem::token_gateway::{DeliveryMethod, TokenStatus, TokenStatusCode, sts_text};
 use protocol::cosem::values::{put_array, put_bits, put_date_time, put_obis, put_structure};
@@ -16,12 +15,19 @@ use protocol::sts::meter::TokenResult;
 
 use super::full;
 use crate::meter::Meter;
+use crate::terms::DAY_S;
 
-/// Bit of class 113's charge configuration, bit 0 first: the charge is collected continuously.
-const CONTINUOUS_COLLECTION: u8 = 1 << 1;
+/// The account's credits, the one used first first.
+pub(super) const CREDITS: [Obis; 2] = [obis::TOKEN_CREDIT, obis::EMERGENCY_CREDIT];
+
+/// The account's charges, and when they are collected beside normal times: bits of class 111 attribute 11 (bit 0 while
+/// disconnected, 1 in load limiting, 2 in friendly hours). Time passes and debts stand while the relay is open; nothing is
+/// consumed then.
+const CHARGES: [(Obis, u8); 3] =
+    [(obis::CONSUMPTION_CHARGE, 0b110), (obis::DAILY_CHARGE, 0b111), (obis::DEBT_CHARGE, 0b111)];
 
 /// A register of the ledger as the double-long of the class: it stops at its ends.
-fn clamp(units: i64) -> i32 {
+pub(super) fn clamp(units: i64) -> i32 {
     units.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
@@ -29,23 +35,22 @@ impl<B: Board> Meter<B> {
     pub(super) fn get_account(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
         let record = &self.record;
         let left = record.ledger.remaining();
+        let emergency_in_use = record.terms.emergency.taken && left <= 0;
         let number = |units: i64, out: &mut dyn Writer| Data::DoubleLong(clamp(units)).encode(out);
         match index {
             2 => ModeAndStatus { payment_mode: record.payment_mode, account_status: record.account_status }
                 .encode(out),
-            3 => Data::Unsigned(1).encode(out),
+            3 => Data::Unsigned(if emergency_in_use { 2 } else { 1 }).encode(out),
             4 => self.credit_status_bits().encode(out),
-            5 => number(left, out),
+            5 => number(record.available(), out),
             6 => number((-left).max(0), out),
-            7 | 8 | 17 | 19 => number(0, out),
-            9 => put_one(out, |out| put_obis(out, obis::TOKEN_CREDIT)),
-            10 => put_one(out, |out| put_obis(out, obis::CONSUMPTION_CHARGE)),
-            11 => put_one(out, |out| {
-                put_structure(out, 3)?;
-                put_obis(out, obis::TOKEN_CREDIT)?;
-                put_obis(out, obis::CONSUMPTION_CHARGE)?;
-                put_bits(out, 0, 3)
-            }),
+            7 => number(0, out),
+            19 => number(i64::from(DAY_S), out),
+            8 => number(i64::from(record.terms.debt), out),
+            9 => put_names(out, &CREDITS),
+            10 => put_names(out, &CHARGES.map(|(name, _)| name)),
+            11 => put_collections(out),
+            17 => number(i64::from(record.terms.emergency.offered_at), out),
             12 => put_one(out, |out| {
                 put_structure(out, 2)?;
                 put_obis(out, obis::TOKEN_GATEWAY)?;
@@ -54,7 +59,8 @@ impl<B: Board> Meter<B> {
             13 | 14 => put_date_time(out, DateTime::WILDCARD),
             15 => Currency { name: "Wh", scale: 0, unit: CurrencyUnit::Consumption }.encode(out),
             16 => number(record.low_credit, out),
-            18 => Data::LongUnsigned(0).encode(out),
+            18 => Data::LongUnsigned(u16::try_from(record.terms.instalment.active).unwrap_or(u16::MAX))
+                .encode(out),
             _ => return Err(DataAccessResult::ObjectUnavailable),
         }
         .map_err(full)
@@ -63,7 +69,7 @@ impl<B: Board> Meter<B> {
     fn credit_status_bits(&self) -> CreditStatusBits {
         let left = self.record.ledger.remaining();
         let mut bits = CreditStatusBits::CREDIT_REFERENCE_LIST;
-        if left > 0 {
+        if self.record.available() > 0 {
             bits |= CreditStatusBits::IN_CREDIT;
         } else {
             bits |= CreditStatusBits::OUT_OF_CREDIT;
@@ -71,41 +77,17 @@ impl<B: Board> Meter<B> {
         if left <= self.record.low_credit {
             bits |= CreditStatusBits::LOW_CREDIT;
         }
+        let terms = &self.record.terms;
+        if terms.emergency.preset > 0 {
+            bits |= CreditStatusBits::NEXT_CREDIT_ENABLED;
+        }
+        if terms.offers_emergency(left) {
+            bits |= CreditStatusBits::NEXT_CREDIT_SELECTABLE;
+        }
+        if terms.emergency.taken && left <= 0 {
+            bits |= CreditStatusBits::SELECTABLE_CREDIT_IN_USE;
+        }
         CreditStatusBits(bits)
-    }
-
-    pub(super) fn get_credit(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        let left = self.record.ledger.remaining();
-        match index {
-            2 => Data::DoubleLong(clamp(left)).encode(out),
-            3 => CreditType::Token.encode(out),
-            4 => Data::Unsigned(1).encode(out),
-            5 => Data::DoubleLong(clamp(self.record.low_credit)).encode(out),
-            6 | 9 | 10 => Data::DoubleLong(0).encode(out),
-            7 => put_bits(out, configuration::VISUAL | configuration::RECEIVES_FROM_TOKENS, 5),
-            8 => if left > 0 { CreditStatus::InUse } else { CreditStatus::Consumed }.encode(out),
-            11 => put_date_time(out, DateTime::WILDCARD),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
-    }
-
-    pub(super) fn get_charge(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        let offset = self.who.utc_offset_minutes;
-        match index {
-            2 => Data::DoubleLong(clamp(self.record.ledger.consumed())).encode(out),
-            3 => ChargeType::ConsumptionBased.encode(out),
-            4 => Data::Unsigned(1).encode(out),
-            5 | 6 => one_for_one().encode(out),
-            7 => put_date_time(out, DateTime::WILDCARD),
-            8 => Data::DoubleLongUnsigned(0).encode(out),
-            9 => put_bits(out, CONTINUOUS_COLLECTION, 2),
-            10 => put_date_time(out, date_time(self.record.utc_s, offset, 0)),
-            11 | 12 => Data::DoubleLong(0).encode(out),
-            13 => Data::LongUnsigned(0).encode(out),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
     }
 
     pub(super) fn get_token_gateway(
@@ -145,17 +127,6 @@ impl<B: Board> Meter<B> {
         }
     }
 
-    /// Management corrects the credit: method 1 adds, method 2 sets.
-    pub(super) fn invoke_credit(&mut self, index: i8, parameter: Data<'_>) -> Result<(), ActionResult> {
-        let value = i32::from_data(parameter).map_err(|_| ActionResult::TypeUnmatched)?;
-        let mut next = self.record.clone();
-        let change = if index == 1 { i64::from(value) } else { i64::from(value) - next.ledger.remaining() };
-        next.ledger.credit(change).map_err(|_| ActionResult::OtherReason)?;
-        self.settle_and_commit(next).map_err(|_| ActionResult::TemporaryFailure)?;
-        self.note(Event::CreditAdjusted, clamp(change));
-        Ok(())
-    }
-
     pub(super) fn invoke_account(&mut self, index: i8) -> Result<(), ActionResult> {
         let mut next = self.record.clone();
         next.account_status = if index == 1 { AccountStatus::Active } else { AccountStatus::Closed };
@@ -174,24 +145,28 @@ impl<B: Board> Meter<B> {
         self.note(Event::PaymentModeChanged, wanted.payment_mode as i32);
         Ok(())
     }
+}
 
-    pub(super) fn set_low_credit(&mut self, value: Data<'_>) -> Result<(), DataAccessResult> {
-        let threshold = i32::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-        let mut next = self.record.clone();
-        next.low_credit = i64::from(threshold);
-        self.configure(next)
-    }
+fn put_names(out: &mut dyn Writer, names: &[Obis]) -> Encoded<()> {
+    put_array(out, names.len())?;
+    names.iter().try_for_each(|name| put_obis(out, *name))
+}
+
+/// Every charge is taken from every credit.
+fn put_collections(out: &mut dyn Writer) -> Encoded<()> {
+    put_array(out, CREDITS.len() * CHARGES.len())?;
+    CREDITS.iter().try_for_each(|from| {
+        CHARGES.iter().try_for_each(|(charge, when)| {
+            put_structure(out, 3)?;
+            put_obis(out, *from)?;
+            put_obis(out, *charge)?;
+            put_bits(out, *when, 3)
+        })
+    })
 }
 
 /// An array with one item.
 fn put_one(out: &mut dyn Writer, item: impl FnOnce(&mut dyn Writer) -> Encoded<()>) -> Encoded<()> {
     put_array(out, 1)?;
     item(out)
-}
-
-/// The charge of an energy account: one watt-hour of credit for a watt-hour of import.
-fn one_for_one() -> ChargeTable {
-    let mut rows = [ChargeTableElement { index: 0, charge_per_unit: 0 }; ChargeTable::MAX];
-    rows[0] = ChargeTableElement { index: 1, charge_per_unit: 1 };
-    ChargeTable { commodity_scale: 0, price_scale: 0, commodity: (3, obis::IMPORT_ENERGY, 2), rows, len: 1 }
 }

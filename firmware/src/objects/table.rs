@@ -32,7 +32,7 @@ const fn measured(name: Obis) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 34] = [
+pub const OBJECTS: [Object; 37] = [
     value(obis::LOGICAL_DEVICE_NAME),
     object(clock::CLASS, 0, obis::CLOCK, 9, 6),
     value(obis::INVOCATION_COUNTER),
@@ -62,7 +62,10 @@ pub const OBJECTS: [Object; 34] = [
     value(obis::RELAY_REASON),
     object(account::CLASS, 0, obis::ACCOUNT, 19, 3),
     object(credit::CLASS, 0, obis::TOKEN_CREDIT, 11, 3),
+    object(credit::CLASS, 0, obis::EMERGENCY_CREDIT, 11, 3),
     object(charge::CLASS, 0, obis::CONSUMPTION_CHARGE, 13, 5),
+    object(charge::CLASS, 0, obis::DAILY_CHARGE, 13, 5),
+    object(charge::CLASS, 0, obis::DEBT_CHARGE, 13, 5),
     object(token_gateway::CLASS, 0, obis::TOKEN_GATEWAY, 6, 1),
     value(obis::SUPPLY_GROUP),
     value(obis::KEY_REVISION),
@@ -117,10 +120,15 @@ impl Object {
         if self.at.class_id == association::CLASS && index == 7 {
             return AttributeAccess::empty();
         }
+        let name = self.at.logical_name;
         let management = caller.client_sap == client::MANAGEMENT;
         let writes = match (self.at.class_id, index) {
             (clock::CLASS, 2) => management || caller.client_sap == client::VENDING,
-            (disconnect::CLASS, 4) | (account::CLASS, 2 | 16) | (credit::CLASS, 5) => management,
+            (disconnect::CLASS, 4) | (account::CLASS, 2 | 16) => management,
+            (credit::CLASS, 5) => management && name == obis::TOKEN_CREDIT,
+            (credit::CLASS, 9 | 10) => management && name == obis::EMERGENCY_CREDIT,
+            (charge::CLASS, 7) => management && name != obis::CONSUMPTION_CHARGE,
+            (charge::CLASS, 13) => management && name == obis::DEBT_CHARGE,
             _ => false,
         };
         if writes { AttributeAccess::READ | AttributeAccess::WRITE } else { AttributeAccess::READ }
@@ -131,11 +139,16 @@ impl Object {
         if !self.visible_to(caller) {
             return MethodAccess::empty();
         }
+        let name = self.at.logical_name;
         let management = caller.client_sap == client::MANAGEMENT;
         let vending = management || caller.client_sap == client::VENDING;
         let granted = match (self.at.class_id, index) {
             (disconnect::CLASS, 1 | 2) | (token_gateway::CLASS, 1) | (clock::CLASS, 6) => vending,
-            (credit::CLASS | account::CLASS, 1 | 2) => management,
+            (account::CLASS, 1 | 2) => management,
+            (credit::CLASS, 1 | 2) => management && name == obis::TOKEN_CREDIT,
+            (credit::CLASS, 3) => vending && name == obis::EMERGENCY_CREDIT,
+            (charge::CLASS, 1 | 2) => management && name != obis::CONSUMPTION_CHARGE,
+            (charge::CLASS, 4 | 5) => management && name == obis::DEBT_CHARGE,
             (profile::CLASS, 1 | 2) => management,
             // The engine answers the HLS reply itself.
             (association::CLASS, 1) => vending,

@@ -5,20 +5,27 @@ mod credit;
 mod modbus;
 mod power_cut;
 mod relay;
+mod terms;
 mod wire;
 
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
 use protocol::cosem::events::{Event, EventRow};
-use protocol::sts::meter::MeterTokenState;
+use protocol::cosem::token_gateway::DeliveryMethod;
+use protocol::sts::meter::{Effect, MeterTokenState, TokenResult};
 use protocol::sts::{
     AmountCode, BaseDate, DecoderKey, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType,
-    MeterPan, Rnd, SAMPLE, Service, SupplyGroup, TariffIndex, Tid, Token, TokenCipher, VendingKey, derive,
+    MeterPan, Rnd, SAMPLE, Service, SetLength, SupplyGroup, TariffIndex, Tid, Token, TokenCipher, VendingKey,
+    derive, key_change_set,
 };
 use protocol::time::Instant;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use crate::ledger::EnergyCount;
+use crate::record::{LastToken, Record};
+use crate::ring::Span;
+use crate::terms::{Emergency, FriendlyHours, PerDay};
 use crate::test_board::TestBoard;
 use crate::{AccountSetup, Keys, Layout, Meter, Options, Personalisation};
 
@@ -46,15 +53,22 @@ fn decoder_key(serial: u32) -> (MeterPan, DecoderKey, KeyAttributes) {
 /// Twenty digits for meter `serial` worth `units` of 0.1 kWh, issued `minute` minutes after [`TID`].
 fn token_for(serial: u32, units: u16, minute: u32) -> String {
     let (_, key, _) = decoder_key(serial);
-    let token = Token::Credit {
+    digits_of(&credit_token(units, minute), &key)
+}
+
+/// The token's twenty digits under a key.
+fn digits_of(token: &Token, key: &DecoderKey) -> String {
+    let digits = token.encode(&TokenCipher::new(key, &SAMPLE)).digits();
+    core::str::from_utf8(digits.as_bytes()).unwrap().to_string()
+}
+
+fn credit_token(units: u16, minute: u32) -> Token {
+    Token::Credit {
         service: Service::Electricity,
         amount: AmountCode::from_field(units),
         rnd: Rnd::new(5),
         tid: Tid::from_minutes(TID + minute).unwrap(),
-    };
-    core::str::from_utf8(token.encode(&TokenCipher::new(&key, &SAMPLE)).digits().as_bytes())
-        .unwrap()
-        .to_string()
+    }
 }
 
 /// As [`token_for`], for the meter of these stories.
@@ -83,7 +97,7 @@ fn personalisation() -> Personalisation {
         utc_offset_minutes: 60,
         profile_period_s: 900,
         sample_period_ms: 1_000,
-        options: Options { modbus_switches: true },
+        options: Options { modbus_switches: true, ..Options::default() },
     }
 }
 
@@ -110,4 +124,68 @@ fn events(meter: &mut Meter<TestBoard>) -> Vec<Event> {
     let rows = meter.events.rows(meter.record.events);
     let row = |n| -> Option<EventRow> { meter.events.get(&mut meter.board.storage, n) };
     rows.filter_map(row).filter_map(|row| Event::from_u8(row.code)).collect()
+}
+
+/// The key after the key change of these stories: revision 2.
+fn new_key() -> (DecoderKey, KeyAttributes) {
+    let (pan, _, old) = decoder_key(1);
+    let new = KeyAttributes { key_revision: KeyRevision::try_from(2).unwrap(), ..old };
+    let vending = VendingKey::from_bytes(&VENDING_KEY).unwrap();
+    (derive(&vending, EncryptionAlgorithm::Ea11, &pan, &new).unwrap(), new)
+}
+
+/// The four tokens of that key change.
+fn key_change() -> Vec<Token> {
+    let (key, new) = new_key();
+    key_change_set(&key, &new, 255, false, SetLength::Two).into_iter().collect()
+}
+
+/// As [`token`], under the new key.
+fn new_key_token(units: u16, minute: u32) -> String {
+    digits_of(&credit_token(units, minute), &new_key().0)
+}
+
+/// A record with every list full and every number long.
+pub fn full_record() -> Record {
+    let mut record = Record::new(&personalisation());
+    for minute in 0..60 {
+        let tid = Tid::from_minutes(Tid::MAX.minutes() - minute).unwrap();
+        record.tokens.tids.remember(tid);
+    }
+    for section in key_change().into_iter().take(3) {
+        let Token::KeySection(section) = section else { panic!("a key change is made of key sections") };
+        record.tokens.apply(&Effect::KeySection { section, at_ms: u64::MAX });
+    }
+    let long = EnergyCount::default();
+    record.import = long;
+    record.import.add(u64::MAX);
+    record.export = record.import;
+    record.ledger.consume(u64::MAX);
+    record.ledger.charge(u64::MAX);
+    record.last_token = Some(LastToken {
+        digits: *b"12345678901234567890",
+        utc_s: u32::MAX,
+        delivery: DeliveryMethod::Manual,
+        result: TokenResult::Lockout,
+        kind: Some((3, 15)),
+        units: i64::MIN,
+    });
+    let per_day = PerDay {
+        active: u32::MAX,
+        passive: u32::MAX,
+        activation_utc_s: u32::MAX,
+        last_amount: u32::MAX,
+        last_utc_s: u32::MAX,
+        total: u64::MAX,
+    };
+    record.terms.daily = per_day;
+    record.terms.instalment = per_day;
+    record.terms.debt = u32::MAX;
+    record.terms.emergency = Emergency { preset: u32::MAX, offered_at: i32::MIN, taken: true };
+    record.terms.friendly = FriendlyHours { from_minute: 1439, to_minute: 1439, days: 127, limit: u32::MAX };
+    record.profile = Span { first: u32::MAX, next: u32::MAX };
+    record.events = record.profile;
+    (record.utc_s, record.profile_period, record.profile_ordered_from) = (u32::MAX, u32::MAX, u32::MAX);
+    (record.configuration_changes, record.low_credit) = (u32::MAX, i64::MIN);
+    record
 }

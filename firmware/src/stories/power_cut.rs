@@ -1,6 +1,6 @@
 //! Power is cut before, in the middle of, and after every storage write of a story.
 
-use super::{board, personalisation, token};
+use super::{board, decoder_key, digits_of, key_change, new_key_token, personalisation, token};
 use crate::Meter;
 use crate::test_board::TestBoard;
 use protocol::cosem::disconnect::{ControlState, Trigger};
@@ -16,6 +16,50 @@ struct Known {
     accepted: Vec<usize>,
     /// The highest energy register anybody could have read.
     import_wh: u64,
+}
+
+/// Entering the four tokens of a key change, wherever the power is cut: the old key or the new one works, never none.
+#[test]
+fn a_key_change_cut_anywhere_leaves_a_whole_key() {
+    let (_, old_key, _) = decoder_key(1);
+    let set: Vec<_> = key_change().iter().map(|t| digits_of(t, &old_key)).collect();
+    let mut cuts = 0;
+    for after in 0.. {
+        let mut finished = false;
+        for torn in [0, 7, 200, 100_000] {
+            let mut meter = new_meter(board());
+            meter.board().storage.cut_after_writes(after, torn);
+            for digits in &set {
+                meter.receive_token(digits.as_bytes(), DeliveryMethod::Remote);
+            }
+            finished = !meter.board().storage.is_off();
+            let mut board = meter.into_board();
+            board.storage.power_up();
+            let mut meter = new_meter(board);
+            // Whoever resumes enters the whole set again: what is held already is no harm.
+            let revision = meter.record.tokens.attributes.key_revision.get();
+            if revision == 1 {
+                assert_eq!(
+                    meter.receive_token(token(5, 1).as_bytes(), DeliveryMethod::Remote),
+                    TokenResult::Accept
+                );
+                for digits in &set {
+                    meter.receive_token(digits.as_bytes(), DeliveryMethod::Remote);
+                }
+            }
+            assert_eq!(meter.record.tokens.attributes.key_revision.get(), 2, "cut after {after}, {torn}");
+            assert_eq!(meter.receive_token(token(5, 2).as_bytes(), DeliveryMethod::Remote), TokenResult::Crc);
+            let credit = meter.status().credit_wh;
+            let new = new_key_token(5, 3);
+            assert_eq!(meter.receive_token(new.as_bytes(), DeliveryMethod::Remote), TokenResult::Accept);
+            assert_eq!(meter.status().credit_wh, credit + 500);
+            cuts += 1;
+        }
+        if finished {
+            break;
+        }
+    }
+    std::println!("{cuts} cuts in a key change");
 }
 
 const TOKENS: [u16; 3] = [20, 35, 50];

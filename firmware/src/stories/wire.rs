@@ -380,3 +380,35 @@ fn garbage_at_the_port_neither_stops_nor_changes_the_meter() {
     let bytes = again.get(name).unwrap();
     assert_eq!(Data::from_bytes_in(&bytes).unwrap(), Data::OctetString(b"MGW0000000000001"));
 }
+
+#[test]
+fn management_sets_the_daily_charge_and_a_debt_and_nobody_else_does() {
+    use protocol::cosem::charge;
+    let mut meter = start(board());
+    // Array of one row {index, 250 units}.
+    let row = [1, 1, 2, 2, 9, 1, 1, 16, 0, 250];
+    let amount = Data::from_bytes_in(&row).unwrap();
+    let update = charge::UPDATE_UNIT_CHARGE.of(obis::DAILY_CHARGE);
+    assert_eq!(act(&mut meter, VENDING, update, amount), Err(ActionResult::ReadWriteDenied));
+    assert_eq!(act(&mut meter, MANAGEMENT, update, amount), Ok(false));
+    let activate = charge::ACTIVATE_PASSIVE_UNIT_CHARGE.of(obis::DAILY_CHARGE);
+    assert_eq!(act(&mut meter, MANAGEMENT, activate, Data::Integer(0)), Ok(false));
+    let at = Attribute {
+        class_id: charge::CLASS,
+        logical_name: obis::DAILY_CHARGE,
+        index: charge::UNIT_CHARGE_ACTIVE,
+    };
+    let bytes = get(&mut meter, READER, at, None).unwrap();
+    let table = charge::ChargeTable::from_data(Data::from_bytes_in(&bytes).unwrap()).unwrap();
+    assert_eq!((table.rows[0].charge_per_unit, table.price_scale), (250, 0));
+
+    let owe = charge::SET_TOTAL_AMOUNT_REMAINING.of(obis::DEBT_CHARGE);
+    assert_eq!(act(&mut meter, MANAGEMENT, owe, Data::DoubleLong(-1)), Err(ActionResult::OtherReason));
+    assert_eq!(act(&mut meter, MANAGEMENT, owe, Data::DoubleLong(5_000)), Ok(false));
+    let bytes = get(&mut meter, READER, account::AGGREGATED_DEBT.of(obis::ACCOUNT), None).unwrap();
+    assert_eq!(account::AGGREGATED_DEBT.decode_bytes(&bytes).unwrap(), 5_000);
+    let changes = Attribute { class_id: 1, logical_name: obis::CONFIGURATION_CHANGES, index: 2 };
+    let bytes = get(&mut meter, READER, changes, None).unwrap();
+    assert_eq!(u32::from_data(Data::from_bytes_in(&bytes).unwrap()).unwrap(), 3);
+    assert!(events(&mut meter).contains(&Event::ParametersChanged));
+}
