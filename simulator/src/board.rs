@@ -5,7 +5,7 @@ use crate::load::Household;
 use crate::random::Sequence;
 use hardware::board::{Board, Clock, Health, Metering, Relay, Sample, Storage};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 const NOMINAL_MV: u64 = 230_000;
 const NOMINAL_MHZ: u32 = 50_000;
@@ -115,6 +115,29 @@ pub enum Mechanics {
     Welded,
 }
 
+/// What all meters of a street take together.
+#[derive(Debug, Default)]
+pub struct StreetLoad {
+    /// Energy since the origin, in milliwatt-seconds.
+    pub energy_mws: AtomicU64,
+    /// Power now, in watts.
+    pub power_w: AtomicI64,
+}
+
+/// What flows through a meter.
+#[derive(Debug, Clone, Copy)]
+pub enum Flow {
+    /// What one household takes.
+    Household(Household),
+    /// What the whole street takes and its lines lose.
+    Feeder {
+        /// Technical losses in permille of what the meters measure.
+        loss_permille: u32,
+        /// Energy of the street that was measured already.
+        measured_mws: u64,
+    },
+}
+
 /// One meter's hardware.
 #[derive(Debug)]
 pub struct VirtualBoard {
@@ -123,7 +146,7 @@ pub struct VirtualBoard {
     past_ms: Option<u64>,
     clock_offset_s: i64,
     clock_valid: bool,
-    household: Household,
+    flow: Flow,
     contact_closed: bool,
     /// What the mechanics do with the next pulse.
     pub mechanics: Mechanics,
@@ -134,26 +157,19 @@ pub struct VirtualBoard {
     sampled_ms: u64,
     nvm: Nvm,
     random: Sequence,
-    street_mws: Arc<AtomicU64>,
+    street: Arc<StreetLoad>,
 }
 
 impl VirtualBoard {
-    /// A board with power since the clock's origin. What flows through its meter is added to `street_mws` as well
-    /// (milliwatt-seconds). Its time stands at the origin until [`VirtualBoard::live_to`] carries it on.
+    /// A board with power since the clock's origin. What a household takes is added to `street`. Its time stands at the origin until [`VirtualBoard::live_to`] carries it on.
     #[must_use]
-    pub fn new(
-        clock: SimClock,
-        household: Household,
-        nvm: Nvm,
-        seed: u64,
-        street_mws: Arc<AtomicU64>,
-    ) -> Self {
+    pub fn new(clock: SimClock, flow: Flow, nvm: Nvm, seed: u64, street: Arc<StreetLoad>) -> Self {
         Self {
             clock,
             past_ms: Some(0),
             clock_offset_s: 0,
             clock_valid: true,
-            household,
+            flow,
             contact_closed: true,
             mechanics: Mechanics::Sound,
             cover_open: false,
@@ -161,7 +177,7 @@ impl VirtualBoard {
             sampled_ms: 0,
             nvm,
             random: Sequence::new(seed),
-            street_mws,
+            street,
         }
     }
 
@@ -192,15 +208,43 @@ impl VirtualBoard {
         self.contact_closed
     }
 
-    /// The household behind the meter.
+    /// The household behind the meter, if it is a household's.
     #[must_use]
-    pub fn household(&self) -> &Household {
-        &self.household
+    pub fn household(&self) -> Option<&Household> {
+        match &self.flow {
+            Flow::Household(household) => Some(household),
+            Flow::Feeder { .. } => None,
+        }
     }
 
     /// The same, to change it.
-    pub fn household_mut(&mut self) -> &mut Household {
-        &mut self.household
+    pub fn household_mut(&mut self) -> Option<&mut Household> {
+        match &mut self.flow {
+            Flow::Household(household) => Some(household),
+            Flow::Feeder { .. } => None,
+        }
+    }
+
+    /// Power at the moment, in milliwatts, and energy since the last time, in milliwatt-seconds.
+    fn measure(&mut self) -> (u64, u64) {
+        let origin_ms = self.clock.origin_utc_ms();
+        let to_ms = self.elapsed_ms();
+        let from_ms = std::mem::replace(&mut self.sampled_ms, to_ms);
+        match &mut self.flow {
+            Flow::Household(_) if !self.contact_closed => (0, 0),
+            Flow::Household(household) => {
+                let energy_mws = household.energy_mws(origin_ms + from_ms, origin_ms + to_ms);
+                self.street.energy_mws.fetch_add(energy_mws, Ordering::Relaxed);
+                (u64::from(household.power_mw(origin_ms + to_ms)), energy_mws)
+            }
+            Flow::Feeder { loss_permille, measured_mws } => {
+                let with_loss = |of: u64| of.saturating_add(of / 1000 * u64::from(*loss_permille));
+                let total_mws = self.street.energy_mws.load(Ordering::Relaxed);
+                let before_mws = std::mem::replace(measured_mws, total_mws);
+                let power_w = u64::try_from(self.street.power_w.load(Ordering::Relaxed)).unwrap_or(0);
+                (with_loss(power_w * 1000), with_loss(total_mws).saturating_sub(with_loss(before_mws)))
+            }
+        }
     }
 
     /// The memory.
@@ -218,27 +262,21 @@ impl Metering for VirtualBoard {
     type Error = std::convert::Infallible;
 
     fn sample(&mut self) -> Result<Sample, Self::Error> {
-        let now_ms = self.elapsed_ms();
-        let from_ms = std::mem::replace(&mut self.sampled_ms, now_ms);
-        let origin_ms = self.clock.origin_utc_ms();
-        let mut sample = Sample { frequency_mhz: NOMINAL_MHZ, ..Sample::default() };
-        let power_mw =
-            if self.contact_closed { self.household.power_mw(origin_ms.saturating_add(now_ms)) } else { 0 };
+        let (power_mw, import_mws) = self.measure();
         // A loaded line sags: one volt for every 500 W, at most 23 V.
-        let sag_mv = (u64::from(power_mw) / 500).min(23_000);
-        let voltage_mv = NOMINAL_MV - sag_mv;
-        sample.voltage_mv = u32::try_from(voltage_mv).unwrap_or(0);
-        sample.active_power_mw = i32::try_from(power_mw).unwrap_or(i32::MAX);
-        sample.reactive_power_mvar = sample.active_power_mw / 10;
-        sample.current_ma = u32::try_from(u64::from(power_mw) * 1000 / voltage_mv).unwrap_or(u32::MAX);
-        sample.neutral_current_ma = sample.current_ma;
-        if self.contact_closed {
-            sample.import_mws = self
-                .household
-                .energy_mws(origin_ms.saturating_add(from_ms), origin_ms.saturating_add(now_ms));
-            self.street_mws.fetch_add(sample.import_mws, Ordering::Relaxed);
-        }
-        Ok(sample)
+        let voltage_mv = NOMINAL_MV - (power_mw / 500).min(23_000);
+        let active_power_mw = i32::try_from(power_mw).unwrap_or(i32::MAX);
+        let current_ma = u32::try_from(power_mw * 1000 / voltage_mv).unwrap_or(u32::MAX);
+        Ok(Sample {
+            voltage_mv: u32::try_from(voltage_mv).unwrap_or(0),
+            current_ma,
+            neutral_current_ma: current_ma,
+            active_power_mw,
+            reactive_power_mvar: active_power_mw / 10,
+            frequency_mhz: NOMINAL_MHZ,
+            import_mws,
+            export_mws: 0,
+        })
     }
 }
 
@@ -324,7 +362,13 @@ mod tests {
 
     fn board() -> VirtualBoard {
         let clock = SimClock::starting_at(1_767_636_000, 3600);
-        let mut board = VirtualBoard::new(clock, Household::of(1, 1), Nvm::blank(1024), 1, Arc::default());
+        let mut board = VirtualBoard::new(
+            clock,
+            Flow::Household(Household::of(1, 1)),
+            Nvm::blank(1024),
+            1,
+            Arc::default(),
+        );
         board.live_to(None);
         board
     }

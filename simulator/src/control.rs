@@ -15,6 +15,7 @@
 //! Every answer has `"ok"`; when it is false, `"error"` says why.
 
 use crate::faults::Fault;
+use crate::meter::Truth;
 use crate::street::Street;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -123,11 +124,10 @@ fn carry_out(street: &Street, request: Request) -> Option<Value> {
             "modbus_line": street.modbus_line_path(),
             "modbus_tcp": street.modbus_tcp().map(|at| at.to_string()),
         }),
-        Request::State { meter } => state(street, meter)?,
+        Request::State { meter } => describe(&street.truth(meter)?),
         Request::Feeder => {
             street.tick();
-            let (import_wh, power_w) = street.feeder().with(|feeder| (feeder.import_wh(), feeder.power_w()));
-            json!({ "ok": true, "import_wh": import_wh, "power_w": power_w })
+            describe(&street.feeder().truth())
         }
         Request::Keypad { meter, token } => {
             match street.meter(meter)?.at_panel(|firmware| firmware.type_token(&token)) {
@@ -152,47 +152,26 @@ fn carry_out(street: &Street, request: Request) -> Option<Value> {
             }
         }
         Request::Load { meter, watts } => {
-            set_load(street, meter, watts)?;
+            street.meter(meter)?.set_extra_load_w(watts);
             json!({ "ok": true })
         }
         Request::Inject { meter, fault } if street.inject(meter, fault) => json!({ "ok": true }),
-        Request::Inject { .. } => refused("no such meter, or it cannot have that fault"),
+        Request::Inject { .. } => refused("no such meter"),
     })
 }
 
-fn set_load(street: &Street, index: u32, watts: u32) -> Option<()> {
-    if let Some(meter) = street.meter(index) {
-        meter.set_extra_load_w(watts);
-        return Some(());
-    }
-    street
-        .modbus_meter(index)?
-        .with(|meter| meter.board_mut().map(|board| board.household_mut().set_extra_w(watts)))
-}
-
-fn state(street: &Street, index: u32) -> Option<Value> {
-    if let Some(truth) = street.truth(index) {
-        let status = truth.status;
-        return Some(json!({
-            "ok": true,
-            "powered": truth.powered,
-            "contact_closed": truth.contact_closed,
-            "lives": truth.lives,
-            "credited_wh": truth.credited_wh,
-            "credit_wh": status.map(|s| s.credit_wh),
-            "import_wh": status.map(|s| s.import_wh),
-            "power_w": status.map(|s| s.sample.active_power_mw / 1000),
-            "control_state": status.map(|s| s.control_state as u8),
-            "reason": status.map(|s| format!("{:?}", s.reason)),
-        }));
-    }
-    street.modbus_meter(index)?.with(|meter| {
-        meter.tick();
-        Some(json!({
-            "ok": true,
-            "contact_closed": meter.contact_closed(),
-            "import_wh": meter.import_wh(),
-            "power_w": meter.power_w(),
-        }))
+fn describe(truth: &Truth) -> Value {
+    let status = truth.status;
+    json!({
+        "ok": true,
+        "powered": truth.powered,
+        "contact_closed": truth.contact_closed,
+        "lives": truth.lives,
+        "credited_wh": truth.credited_wh,
+        "credit_wh": status.map(|s| s.credit_wh),
+        "import_wh": status.map(|s| s.import_wh),
+        "power_w": status.map(|s| s.sample.active_power_mw / 1000),
+        "control_state": status.map(|s| s.control_state as u8),
+        "reason": status.map(|s| format!("{:?}", s.reason)),
     })
 }

@@ -153,6 +153,25 @@ pub fn initial_credit_wh(street_seed: u64, index: u32) -> i64 {
     i64::try_from(between(street_seed ^ 0x4352_4544, u64::from(index), 5, 60)).unwrap_or(0) * 100
 }
 
+/// The number in the serial number of a feeder's check meter.
+pub const FEEDER: u32 = 99_000_001;
+
+/// What the factory gives a meter that is read and switched over Modbus and holds no balance of its own.
+///
+/// # Errors
+/// See [`personalisation`].
+pub fn modbus_personalisation(
+    index: u32,
+    keys: &StreetKeys,
+    switches: bool,
+) -> anyhow::Result<Personalisation> {
+    let mut who = personalisation(index, keys)?;
+    who.account.payment_mode = PaymentMode::Credit;
+    who.control_mode = ControlMode::CLOSE_REMOTELY;
+    who.options.modbus_switches = switches;
+    Ok(who)
+}
+
 /// What the factory gives meter `index`; credit comes later.
 ///
 /// # Errors

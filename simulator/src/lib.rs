@@ -9,7 +9,6 @@ pub mod identity;
 pub mod line;
 pub mod load;
 pub mod meter;
-pub mod modbus_meter;
 pub mod modbus_server;
 pub mod paced;
 pub mod random;

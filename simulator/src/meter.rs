@@ -3,6 +3,7 @@
 use crate::board::VirtualBoard;
 use crate::clock::SimClock;
 use crate::faults::{Damage, Effect, Fault, Waiting};
+use crate::load::Household;
 use firmware::ledger::MWS_PER_WH;
 use firmware::{Meter, Personalisation, Status};
 use protocol::time::Instant;
@@ -74,7 +75,8 @@ impl SimMeter {
     ) -> Result<Self, firmware::StartError> {
         let period_ms = u64::from(who.profile_period_s) * 1000;
         let steps = || past_steps(clock.origin_utc_ms(), clock.past_ms(), period_ms);
-        let used_wh = board.household().energy_over(clock.origin_utc_ms(), steps()) / MWS_PER_WH;
+        let used = |household: &Household| household.energy_over(clock.origin_utc_ms(), steps()) / MWS_PER_WH;
+        let used_wh = board.household().map_or(0, used);
         who.account.initial_credit_wh = credit_wh.saturating_add_unsigned(used_wh);
         let mut meter = Meter::new(board, who, Instant::ZERO)?;
         for at_ms in steps() {
@@ -142,6 +144,17 @@ impl SimMeter {
         Heard::Carried(inner.waiting.take(effect))
     }
 
+    /// Answers a Modbus request: a PDU, function code first. `None` from a meter that says nothing.
+    #[must_use]
+    pub fn modbus(&self, request: &[u8]) -> Option<(Vec<u8>, Option<Damage>)> {
+        let mut answer = [0; firmware::MODBUS_FRAME_MAX];
+        let mut length = 0;
+        match self.carry_out(self.life(), |meter| length = meter.modbus_pdu(request, &mut answer)) {
+            Heard::Carried(damage) => Some((answer[..length].to_vec(), damage)),
+            Heard::Nothing => None,
+        }
+    }
+
     /// Does something at the meter's front panel: typing a token, pressing the button. `None` when it has no power.
     pub fn at_panel<T>(&self, person: impl FnOnce(&mut Firmware) -> T) -> Option<T> {
         let now = sim_now(&self.clock);
@@ -176,7 +189,11 @@ impl SimMeter {
 
     /// Changes the household's constant load, in watts.
     pub fn set_extra_load_w(&self, watts: u32) {
-        self.lock().with_board(|board| board.household_mut().set_extra_w(watts));
+        self.lock().with_board(|board| {
+            if let Some(household) = board.household_mut() {
+                household.set_extra_w(watts);
+            }
+        });
     }
 
     /// How it really stands with the meter.

@@ -1,9 +1,10 @@
-//! Modbus TCP and RTU around [`ModbusMeter`]: addresses, transaction numbers, checksums, and faults.
+//! Modbus TCP and RTU around the firmware: addresses, transaction numbers, checksums, and faults.
 
-use crate::faults::{Damage, Effect, Fault, Waiting};
-use crate::modbus_meter::ModbusMeter;
+use crate::faults::Damage;
+use crate::meter::SimMeter;
+use protocol::wire::crc16;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, sleep, timeout};
@@ -17,68 +18,8 @@ const MBAP: usize = 7;
 /// A TCP client that says nothing for so long is disconnected.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A Modbus meter and what befalls its answers.
-#[derive(Debug)]
-pub struct SimModbus {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    meter: ModbusMeter,
-    waiting: Waiting,
-    silent: bool,
-}
-
 /// A meter at its unit address.
-pub type Station = (u8, Arc<SimModbus>);
-
-impl SimModbus {
-    /// A meter without faults.
-    #[must_use]
-    pub fn new(meter: ModbusMeter) -> Self {
-        Self { inner: Mutex::new(Inner { meter, waiting: Waiting::default(), silent: false }) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks at the meter, or does something to it.
-    pub fn with<T>(&self, look: impl FnOnce(&mut ModbusMeter) -> T) -> T {
-        look(&mut self.lock().meter)
-    }
-
-    /// Makes something go wrong, or right again. False for a fault that such a meter can't have.
-    pub fn inject(&self, fault: Fault) -> bool {
-        let mut inner = self.lock();
-        match fault {
-            Fault::Answer { damage, on, count } => inner.waiting.add(damage, on, count),
-            Fault::Silence { on } => inner.silent = on,
-            Fault::Power { on } => inner.silent = !on,
-            Fault::Relay { mechanics } => match inner.meter.board_mut() {
-                Some(board) => board.mechanics = mechanics,
-                None => return false,
-            },
-            _ => return false,
-        }
-        true
-    }
-
-    /// The answer to a request, and what happens to it; `None` from a meter that says nothing.
-    fn answer(&self, pdu: &[u8]) -> Option<(Vec<u8>, Option<Damage>)> {
-        let mut inner = self.lock();
-        if inner.silent {
-            return None;
-        }
-        inner.meter.tick();
-        let before = inner.meter.contact_closed();
-        let answer = inner.meter.answer(pdu);
-        let relay_moved = before != inner.meter.contact_closed();
-        let damage = inner.waiting.take(Effect { token_accepted: false, relay_moved });
-        Some((answer, damage))
-    }
-}
+pub type Station = (u8, Arc<SimMeter>);
 
 /// What goes on the wire of a frame that something may have befallen.
 async fn damaged(mut frame: Vec<u8>, damage: Option<Damage>) -> Vec<u8> {
@@ -94,14 +35,6 @@ async fn damaged(mut frame: Vec<u8>, damage: Option<Damage>) -> Vec<u8> {
         Some(Damage::Duplicated) => frame.extend_from_within(..),
     }
     frame
-}
-
-/// CRC of the serial line (MODBUS over Serial Line V1.02, 6.2.2), low byte first on the wire.
-#[must_use]
-pub fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xFFFF, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 })
-    })
 }
 
 /// Serves the stations of one serial line. A frame ends with a silence.
@@ -147,7 +80,7 @@ fn rtu_answer(frame: &[u8], stations: &[Station]) -> Option<(Vec<u8>, Option<Dam
     }
     let (unit, pdu) = body.split_first()?;
     let (_, meter) = stations.iter().find(|(address, _)| address == unit)?;
-    let (answer, damage) = meter.answer(pdu)?;
+    let (answer, damage) = meter.modbus(pdu)?;
     let mut out = vec![*unit];
     out.extend(answer);
     out.extend(crc16(&out).to_le_bytes());
@@ -188,7 +121,7 @@ async fn converse(mut stream: TcpStream, stations: &[Station]) -> io::Result<()>
         let mut pdu = vec![0; length - 1];
         timeout(IDLE_TIMEOUT, stream.read_exact(&mut pdu)).await??;
         let answered = match stations.iter().find(|(address, _)| *address == unit) {
-            Some((_, meter)) => meter.answer(&pdu),
+            Some((_, meter)) => meter.modbus(&pdu),
             // Gateway target device failed to respond.
             None => Some((vec![pdu[0] | 0x80, 0x0B], None)),
         };
@@ -203,22 +136,38 @@ async fn converse(mut stream: TcpStream, stations: &[Station]) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::On;
+    use crate::board::{Flow, Nvm, VirtualBoard};
+    use crate::clock::SimClock;
+    use crate::faults::{Fault, On};
+    use crate::identity::{self, StreetKeys};
+    use crate::load::Household;
 
-    fn feeder() -> Station {
-        (1, Arc::new(SimModbus::new(ModbusMeter::of_feeder("F1".into()))))
+    /// Serial number 01000000016 behind unit 1.
+    fn station() -> Station {
+        let who = identity::modbus_personalisation(1, &StreetKeys::default(), true).unwrap();
+        let nvm = Nvm::blank(firmware::Layout::bytes_for(1));
+        let clock = SimClock::starting_at(1_767_636_000, 1);
+        let board = VirtualBoard::new(clock, Flow::Household(Household::of(1, 1)), nvm, 1, Arc::default());
+        (1, Arc::new(SimMeter::start(1, clock, board, who, 0).unwrap()))
     }
 
     #[test]
-    fn the_published_checksum_comes_out() {
-        // MODBUS over Serial Line V1.02, 6.2.2: address 2, function 7.
-        assert_eq!(crc16(&[0x02, 0x07]).to_le_bytes(), [0x41, 0x12]);
+    fn the_coil_opens_the_relay_and_the_input_senses_it() {
+        let (_, meter) = station();
+        let ask = |pdu: &[u8]| meter.modbus(pdu).unwrap().0;
+        assert_eq!(ask(&[2, 0, 0, 0, 1]), [2, 1, 1]);
+        assert_eq!(ask(&[5, 0, 0, 0, 0]), [5, 0, 0, 0, 0]);
+        assert_eq!(ask(&[2, 0, 0, 0, 1]), [2, 1, 0]);
+        assert_eq!(ask(&[1, 0, 0, 0, 1]), [1, 1, 0]);
+        assert_eq!(ask(&[5, 0, 0, 0xFF, 0]), [5, 0, 0, 0xFF, 0]);
+        assert_eq!(ask(&[2, 0, 0, 0, 1]), [2, 1, 1]);
+        assert_eq!(ask(&[4, 0, 0, 0, 2]), [4, 4, b'0', b'1', b'0', b'0']);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_frame_ends_with_a_silence_and_half_a_frame_is_forgotten() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let stations = [feeder()];
+        let stations = [station()];
         let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
         let client = async {
             far.write_all(&request[..3]).await.unwrap();
@@ -226,7 +175,7 @@ mod tests {
             far.write_all(&request).await.unwrap();
             let mut answer = [0; 7];
             far.read_exact(&mut answer).await.unwrap();
-            assert_eq!(answer[..5], [1, 4, 2, b'F', b'1']);
+            assert_eq!(answer[..5], [1, 4, 2, b'0', b'1']);
             assert_eq!(crc16(&answer[..5]).to_le_bytes(), answer[5..]);
         };
         tokio::select! {
@@ -237,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn other_stations_frames_and_wrong_checksums_get_no_answer() {
-        let stations = [feeder()];
+        let stations = [station()];
         assert!(rtu_answer(&[1, 4, 0, 0, 0, 1, 0x31, 0xCB], &stations).is_none());
         let mut other = vec![2, 4, 0, 0, 0, 1];
         other.extend(crc16(&other).to_le_bytes());
@@ -248,9 +197,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lost_answer_is_lost_once() {
-        let stations = [feeder()];
+        let stations = [station()];
         let fault = Fault::Answer { damage: Damage::Lost, on: On::Any, count: 1 };
-        assert!(stations[0].1.inject(fault));
+        stations[0].1.inject(fault);
         let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
         let (frame, damage) = rtu_answer(&request, &stations).unwrap();
         assert!(damaged(frame, damage).await.is_empty());

@@ -1,23 +1,26 @@
 //! A street: meters on TCP, on serial lines and on Modbus, the feeder that supplies them, and the time that passes there.
 
-use crate::board::{Nvm, VirtualBoard};
+use crate::board::{Flow, Nvm, StreetLoad, VirtualBoard};
 use crate::clock::SimClock;
 use crate::faults::Fault;
-use crate::identity::{METERS_MAX, PROFILE_PERIOD_S, StreetKeys, drn, initial_credit_wh, personalisation};
+use crate::identity::{
+    FEEDER, METERS_MAX, PROFILE_PERIOD_S, StreetKeys, initial_credit_wh, modbus_personalisation,
+    personalisation,
+};
 use crate::line::{BAUD, Line};
 use crate::load::Household;
 use crate::meter::{SimMeter, Truth};
-use crate::modbus_meter::ModbusMeter;
-use crate::modbus_server::{self, SimModbus, Station};
+use crate::modbus_server::{self, Station};
 use crate::random::hash;
 use crate::roll::{Entry, Model, Place};
 use crate::session::{Framing, Session};
 use crate::tcp::{self, Reachable, now};
 use anyhow::{Context, ensure};
+use firmware::Personalisation;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -145,10 +148,9 @@ impl StreetConfig {
 pub struct Street {
     config: StreetConfig,
     roll: Vec<Entry>,
-    dlms: Arc<[Arc<SimMeter>]>,
-    modbus: Arc<[Arc<SimModbus>]>,
-    feeder: Arc<SimModbus>,
-    street_mws: Arc<AtomicU64>,
+    meters: Arc<[Arc<SimMeter>]>,
+    feeder: Arc<SimMeter>,
+    load: Arc<StreetLoad>,
     port: u16,
     modbus_tcp: Option<SocketAddr>,
     line_path: Option<String>,
@@ -166,30 +168,26 @@ impl Street {
         let past_ms = u64::from(config.past_rows) * u64::from(PROFILE_PERIOD_S) * 1000;
         config.clock = config.clock.with_past(past_ms);
         let roll = config.roll()?;
-        let street_mws = Arc::new(AtomicU64::new(0));
-        let dlms = (1..=config.meters + config.line_meters)
-            .map(|index| dlms_meter(&config, index, &street_mws).map(Arc::new))
+        let load = Arc::new(StreetLoad::default());
+        let meters = roll
+            .iter()
+            .map(|entry| household_meter(&config, entry, &load).map(Arc::new))
             .collect::<anyhow::Result<Arc<[_]>>>()?;
-        let first = config.meters + config.line_meters + 1;
-        let modbus = (first..first + config.modbus_meters)
-            .map(|index| modbus_meter(&config, index, &street_mws).map(Arc::new))
-            .collect::<anyhow::Result<Arc<[_]>>>()?;
-        let feeder = Arc::new(SimModbus::new(ModbusMeter::of_feeder(format!("FEEDER-{}", config.seed))));
+        let feeder = Arc::new(feeder_meter(&config, &load)?);
         let mut street = Self {
             port: config.port,
             config,
             roll,
-            dlms,
-            modbus,
+            meters,
             feeder,
-            street_mws,
+            load,
             modbus_tcp: None,
             line_path: None,
             modbus_line_path: None,
             stop: Arc::default(),
             tasks: JoinSet::new(),
         };
-        street.measure_feeder(0);
+        street.tick();
         street.serve_tcp().await?;
         street.serve_lines()?;
         street.serve_feeder().await?;
@@ -209,7 +207,7 @@ impl Street {
             entry.set_port(self.port);
         }
         let reachable: Reachable = (1..=self.config.meters)
-            .zip(self.dlms.iter())
+            .zip(self.meters.iter())
             .map(|(index, meter)| (Arc::clone(meter), self.config.framing(index)))
             .collect();
         self.tasks.spawn(tcp::serve(listener, reachable, self.config.clock));
@@ -224,7 +222,7 @@ impl Street {
                 None => Line::open(self.config.baud)?,
             };
             self.line_path = Some(line.path().to_owned());
-            let on_line = self.dlms.iter().skip(self.config.meters as usize);
+            let on_line = &self.meters[self.config.meters as usize..][..self.config.line_meters as usize];
             let stations = (FIRST_PHYSICAL..)
                 .zip(on_line)
                 .map(|(physical, meter)| Session::on_line(Arc::clone(meter), physical, now(&clock)))
@@ -234,7 +232,8 @@ impl Street {
         if self.config.modbus_meters > 0 {
             let line = Line::open(self.config.baud)?;
             self.modbus_line_path = Some(line.path().to_owned());
-            let stations: Vec<Station> = (1..).zip(self.modbus.iter().map(Arc::clone)).collect();
+            let on_line = &self.meters[(self.config.meters + self.config.line_meters) as usize..];
+            let stations: Vec<Station> = (1..).zip(on_line.iter().map(Arc::clone)).collect();
             self.tasks.spawn(async move { report("Modbus line", line.serve_modbus(stations).await) });
         }
         Ok(())
@@ -252,27 +251,20 @@ impl Street {
 
     /// One thread carries the time of all meters forward.
     fn keep_time(&mut self) {
-        let (stop, dlms, modbus) = (Arc::clone(&self.stop), Arc::clone(&self.dlms), Arc::clone(&self.modbus));
-        let (feeder, street_mws) = (Arc::clone(&self.feeder), Arc::clone(&self.street_mws));
-        let loss_permille = self.config.loss_permille;
+        let (stop, meters) = (Arc::clone(&self.stop), Arc::clone(&self.meters));
+        let (feeder, load) = (Arc::clone(&self.feeder), Arc::clone(&self.load));
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let before = std::time::Instant::now();
-                let power_w = tick_all(&dlms, &modbus);
-                set_feeder(&feeder, street_mws.load(Ordering::Relaxed), power_w, loss_permille);
+                tick_all(&meters, &feeder, &load);
                 std::thread::sleep(TICK.saturating_sub(before.elapsed()));
             }
         });
     }
 
-    fn measure_feeder(&self, power_w: i64) {
-        let total = self.street_mws.load(Ordering::Relaxed);
-        set_feeder(&self.feeder, total, power_w, self.config.loss_permille);
-    }
-
     /// Carries the time of every meter, and the feeder's, forward to now.
     pub fn tick(&self) {
-        self.measure_feeder(tick_all(&self.dlms, &self.modbus));
+        tick_all(&self.meters, &self.feeder, &self.load);
     }
 
     /// The meters: what a gateway has to know to reach them.
@@ -311,22 +303,15 @@ impl Street {
         self.modbus_line_path.as_deref()
     }
 
-    /// DLMS meter `index`, from 1; meters on TCP come first, those on the line after them.
+    /// Meter `index`, from 1: meters on TCP first, then those on the line, then those on the Modbus line.
     #[must_use]
     pub fn meter(&self, index: u32) -> Option<&Arc<SimMeter>> {
-        self.dlms.get(usize::try_from(index.checked_sub(1)?).ok()?)
-    }
-
-    /// Modbus meter `index`, in the numbering of the whole street.
-    #[must_use]
-    pub fn modbus_meter(&self, index: u32) -> Option<&Arc<SimModbus>> {
-        let first = self.config.meters + self.config.line_meters + 1;
-        self.modbus.get(usize::try_from(index.checked_sub(first)?).ok()?)
+        self.meters.get(usize::try_from(index.checked_sub(1)?).ok()?)
     }
 
     /// The feeder's check meter.
     #[must_use]
-    pub fn feeder(&self) -> &Arc<SimModbus> {
+    pub fn feeder(&self) -> &Arc<SimMeter> {
         &self.feeder
     }
 
@@ -336,25 +321,21 @@ impl Street {
         self.roll.iter().find(|entry| entry.serial == serial).map(|entry| entry.index)
     }
 
-    /// Makes something go wrong at meter `index`, or right again. False when there is no such meter or it can't have that.
+    /// Makes something go wrong at meter `index`, or right again. False when there is no such meter.
     pub fn inject(&self, index: u32, fault: Fault) -> bool {
-        if let Some(meter) = self.meter(index) {
-            meter.inject(fault);
-            return true;
-        }
-        self.modbus_meter(index).is_some_and(|meter| meter.inject(fault))
+        self.meter(index).map(|meter| meter.inject(fault)).is_some()
     }
 
-    /// How it really stands with DLMS meter `index`.
+    /// How it really stands with meter `index`.
     #[must_use]
     pub fn truth(&self, index: u32) -> Option<Truth> {
         self.meter(index).map(|meter| meter.truth())
     }
 
-    /// Host memory all DLMS meters take, in bytes, sessions not counted.
+    /// Host memory all meters take, in bytes, sessions not counted.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.dlms.iter().map(|meter| meter.held_bytes()).sum()
+        self.meters.iter().map(|meter| meter.held_bytes()).sum()
     }
 }
 
@@ -364,51 +345,42 @@ impl Drop for Street {
     }
 }
 
-fn dlms_meter(config: &StreetConfig, index: u32, street_mws: &Arc<AtomicU64>) -> anyhow::Result<SimMeter> {
-    let who = personalisation(index, &config.keys)?;
+/// A household's meter as the roll has it.
+fn household_meter(config: &StreetConfig, entry: &Entry, load: &Arc<StreetLoad>) -> anyhow::Result<SimMeter> {
+    let who = match entry.model {
+        Model::Dlms => personalisation(entry.index, &config.keys)?,
+        Model::Modbus => modbus_personalisation(entry.index, &config.keys, true)?,
+    };
+    let flow = Flow::Household(Household::of(config.seed, entry.index));
+    start(config, entry.index, who, flow, load, entry.balance_wh.unwrap_or(0))
+}
+
+/// The feeder's check meter: it measures what the others do, and what is lost on the way.
+fn feeder_meter(config: &StreetConfig, load: &Arc<StreetLoad>) -> anyhow::Result<SimMeter> {
+    let who = modbus_personalisation(FEEDER, &config.keys, false)?;
+    let flow = Flow::Feeder { loss_permille: config.loss_permille, measured_mws: 0 };
+    start(config, FEEDER, who, flow, load, 0)
+}
+
+fn start(
+    config: &StreetConfig,
+    index: u32,
+    who: Personalisation,
+    flow: Flow,
+    load: &Arc<StreetLoad>,
+    credit_wh: i64,
+) -> anyhow::Result<SimMeter> {
     let nvm = Nvm::blank(firmware::Layout::bytes_for(config.profile_rows));
-    let board = board(config, index, nvm, street_mws);
-    SimMeter::start(index, config.clock, board, who, config.credit_wh(index))
-        .with_context(|| format!("meter {index}"))
-}
-
-fn modbus_meter(config: &StreetConfig, index: u32, street_mws: &Arc<AtomicU64>) -> anyhow::Result<SimModbus> {
-    let mut board = board(config, index, Nvm::blank(0), street_mws);
-    board.live_to(Some(config.clock.past_ms()));
-    let mut meter = ModbusMeter::of_household(drn(index)?.as_str().to_owned(), board);
-    meter.tick();
-    if let Some(board) = meter.board_mut() {
-        board.live_to(None);
-    }
-    Ok(SimModbus::new(meter))
-}
-
-fn board(config: &StreetConfig, index: u32, nvm: Nvm, street_mws: &Arc<AtomicU64>) -> VirtualBoard {
-    let household = Household::of(config.seed, index);
     let seed = hash(config.seed, 0x5245_4144 ^ u64::from(index) << 32);
-    VirtualBoard::new(config.clock, household, nvm, seed, Arc::clone(street_mws))
+    let board = VirtualBoard::new(config.clock, flow, nvm, seed, Arc::clone(load));
+    SimMeter::start(index, config.clock, board, who, credit_wh).with_context(|| format!("meter {index}"))
 }
 
-/// Carries every meter's time forward; gives their power in watts.
-fn tick_all(dlms: &[Arc<SimMeter>], modbus: &[Arc<SimModbus>]) -> i64 {
-    let mut power_w = 0;
-    for meter in dlms {
-        power_w += meter.tick();
-    }
-    for meter in modbus {
-        power_w += meter.with(|meter| {
-            meter.tick();
-            meter.power_w()
-        });
-    }
-    power_w
-}
-
-fn set_feeder(feeder: &SimModbus, street_mws: u64, power_w: i64, loss_permille: u32) {
-    let loss = u64::from(loss_permille);
-    let total_mws = street_mws.saturating_add(street_mws / 1000 * loss);
-    let total_w = power_w.saturating_add(power_w / 1000 * i64::from(loss_permille));
-    feeder.with(|meter| meter.set_feeder(total_mws, i32::try_from(total_w).unwrap_or(i32::MAX)));
+/// Carries every meter's time forward, the feeder's last: it measures what the others took.
+fn tick_all(meters: &[Arc<SimMeter>], feeder: &SimMeter, load: &StreetLoad) {
+    let power_w = meters.iter().map(|meter| meter.tick()).sum();
+    load.power_w.store(power_w, Ordering::Relaxed);
+    feeder.tick();
 }
 
 fn report(what: &str, end: std::io::Result<()>) {
