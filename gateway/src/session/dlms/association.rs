@@ -405,7 +405,10 @@ impl Association {
                 Ok(true)
             }
             Event::Done | Event::Released => Ok(true),
-            Event::Results(_) => Err(Trouble::Protocol(format!("{what} was answered by a list"))),
+            // Nothing here asks for these.
+            Event::Results(_) | Event::Access { .. } => {
+                Err(Trouble::Protocol(format!("{what} was answered by a list")))
+            }
             Event::Failed(failure) => {
                 Err(failed(failure.error, failure.outcome, what, self.channel.patience()))
             }
