@@ -31,7 +31,6 @@ pub const fn is_alarm(event: Event) -> bool {
             | Event::LowCredit
             | Event::RelayFailure
             | Event::RelayWelded
-            | Event::LockedOut
             | Event::CoverOpened
             | Event::MagnetOn
             | Event::MeasurementError

@@ -20,7 +20,6 @@ mod objects;
 mod personalisation;
 mod port;
 mod profile;
-pub mod protection;
 pub mod record;
 mod relay;
 mod ring;

@@ -1,6 +1,12 @@
 -- Times are milliseconds since 1970-01-01 UTC, energy is in watt-hours, money in minor units: integers all.
 -- Plain column types and constraints only, so that the same file runs on PostgreSQL where AUTOINCREMENT is spelled identity.
 
+-- The gateway's own system title. It lives and dies with the invocation counters below: both are part of every
+-- initialisation vector, so a lost store must not begin again under the old name.
+CREATE TABLE gateway (
+    system_title    BLOB    NOT NULL
+);
+
 CREATE TABLE meter (
     serial          TEXT    PRIMARY KEY,
     line            TEXT    NOT NULL,

@@ -1,4 +1,4 @@
-//! What the gateway's own tests share: a store, meters, a vault with open keys, a line that a test answers for.
+//! What the gateway's own tests share: a store, meters, a vault with published keys, a line that a test answers for.
 
 use crate::clock::Clock;
 use crate::commands::engine::Engine;
@@ -11,43 +11,33 @@ use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::payment::NewPayment;
 use crate::store::tests::{Fresh, add, fresh, meter};
 use crate::units::MinorUnits;
-use crate::vault::{CreditRequest, DlmsKeys, StsIdentity, Vault, VaultError};
+use crate::vault::ceremony::KeyBytes;
+use crate::vault::{Actor, MasterKey, SoftVault, StsIdentity, Vault, VendingKeyImport};
 use crate::vending::Vending;
 use jiff::Timestamp;
+use protocol::sts::KeyType;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Seals by turning bytes over and makes tokens that show their id and amount, so that tests can read them.
-#[derive(Debug)]
-pub(crate) struct OpenVault;
+/// The vending key of the published vectors: it protects nothing.
+const VENDING_KEY: &str = "abababababababab949494949494949401234567";
 
-impl Vault for OpenVault {
-    fn dlms_keys(&self, serial: &Serial) -> Result<DlmsKeys, VaultError> {
-        Err(VaultError::NoKey(serial.0.clone()))
-    }
-    fn set_dlms_keys(&self, _: &Serial, _: &DlmsKeys) -> Result<(), VaultError> {
-        Ok(())
-    }
-    fn can_vend(&self, meter: &StsIdentity) -> Result<(), VaultError> {
-        if meter.sgc == 123_457 {
-            Ok(())
-        } else {
-            Err(VaultError::NoKey(format!("supply group {}", meter.sgc)))
-        }
-    }
-    fn encode_credit(&self, request: &CreditRequest) -> Result<TokenDigits, VaultError> {
-        self.can_vend(&request.meter)?;
-        let digits = format!("{:010}{:010}", request.tid, request.tenths_kwh);
-        TokenDigits::new(&digits).ok_or_else(|| VaultError::Request(digits))
-    }
-    fn seal(&self, _: &str, clear: &[u8]) -> Result<Vec<u8>, VaultError> {
-        Ok(clear.iter().map(|byte| !byte).collect())
-    }
-    fn open(&self, _: &str, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-        self.seal("", sealed)
-    }
+/// A vault with that key for supply group 123457.
+pub(crate) fn open_vault(dir: &std::path::Path) -> Arc<dyn Vault> {
+    let vault = SoftVault::open_file(&dir.join("vault.sealed"), &MasterKey::from_bytes([7; 32])).unwrap();
+    let import = VendingKeyImport {
+        sgc: 123_457,
+        krn: 1,
+        key_type: KeyType::Dutk,
+        ken: 255,
+        expires_at: None,
+        key: KeyBytes::from_hex(VENDING_KEY).unwrap(),
+    };
+    let actor = Actor { name: "test".into(), at: Timestamp::UNIX_EPOCH };
+    vault.import_vending_key(&import, &actor).unwrap();
+    Arc::new(vault)
 }
 
 /// Every meter is on the line the test answers for.
@@ -60,7 +50,7 @@ impl Lines for OneLine {
     }
 }
 
-pub(crate) const DRN: &str = "01000000017";
+pub(crate) const DRN: &str = "01000000016";
 pub(crate) const MODBUS: &str = "MB-1";
 
 pub(crate) fn sts(drn: &str) -> StsIdentity {
@@ -81,6 +71,7 @@ pub(crate) fn sts(drn: &str) -> StsIdentity {
 pub(crate) struct Bench {
     pub fresh: Fresh,
     pub vending: Vending,
+    pub vault: Arc<dyn Vault>,
     pub line: mpsc::Receiver<Job>,
     router: Router,
     running: Option<(JoinHandle<()>, watch::Sender<bool>)>,
@@ -97,8 +88,9 @@ impl Bench {
         let (sender, line) = mpsc::channel(16);
         let router = Router::new(Arc::new(OneLine(sender)));
         let price = Price::new("EUR", 2, "30").unwrap();
-        let vending = Vending::new(fresh.store.clone(), Arc::new(OpenVault), Clock::real(), price);
-        let mut bench = Self { fresh, vending, line, router, running: None };
+        let vault = open_vault(&fresh.dir);
+        let vending = Vending::new(fresh.store.clone(), vault.clone(), Clock::real(), price);
+        let mut bench = Self { fresh, vending, vault, line, router, running: None };
         bench.start();
         bench
     }

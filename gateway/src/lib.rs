@@ -1,8 +1,25 @@
 //! The concentrator gateway.
 //!
 //! Layers, each importing only what is below it: `api`, `web` → decisions (`vending`, `commands`) → `store` (the only SQL) and
-//! `session` → `driver`. Keys live behind `vault`.
+//! `session` → `driver`. Keys live behind `vault`. [`service`] puts the parts together.
+//!
+//! # Tasks
+//! Every task of a running gateway, what it owns, what it waits on, and whom it tells:
+//!
+//! | task | owns | waits on | tells |
+//! |---|---|---|---|
+//! | store writer (`store::writer`) | the one writing connection | queued writes | each caller, after the commit; `Store::commits` |
+//! | command engine (`commands::engine`) | commands that are not finished | commits, answers, due times, stop | lines (jobs); the reader (meters commissioned) |
+//! | answer of a job (one per job on a line) | its two one-shot channels | first byte, report | the engine |
+//! | reader (`commands::reader`) | the read schedule | a tick, meters commissioned, reads ended, stop | lines (jobs) |
+//! | end of a read (one per read on a line) | its one-shot channel | report | the store; the reader |
+//! | line (`session`, one per configured line) | its byte pipe and the protocol clients on it | jobs, bytes, deadlines | whoever gave the job |
+//! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |
+//!
+//! A stop (SIGTERM, SIGINT) goes to engine, reader and HTTP; the engine lets what is on the wire finish, and what does not is
+//! asked about after the next start.
 
+pub mod api;
 #[cfg(test)]
 mod bench;
 pub mod cli;
@@ -13,8 +30,10 @@ pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod explain;
+pub mod service;
 pub mod session;
 pub mod store;
 pub mod units;
 pub mod vault;
 pub mod vending;
+pub mod web;

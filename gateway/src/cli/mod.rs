@@ -1,9 +1,15 @@
 //! The command line: one file per subcommand. Each has an `Args` and a `run(Args) -> Result<(), Failure>`.
 
 pub mod check_config;
+pub mod client;
+pub mod command;
 pub mod explain;
 pub mod failure;
+pub mod meter;
+pub mod page_link;
+pub mod run;
 pub mod token;
+pub mod top_up;
 
 use clap::{Parser, Subcommand};
 pub use failure::Failure;
@@ -20,12 +26,26 @@ pub struct Cli {
 // One variant per file below; keep the file's name and the subcommand's name the same.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service until SIGTERM or SIGINT.
+    Run(run::Args),
     /// Check a configuration file and say what it describes.
     CheckConfig(check_config::Args),
     /// Explain captured bytes layer by layer, with offsets and names; deciphers where keys are given.
     Explain(explain::Args),
     /// Make, read, test and explain STS tokens.
     Token(token::Args),
+    /// Add, import, list and show meters.
+    Meter(meter::Args),
+    /// Send a signed payment and follow its token to the meter.
+    TopUp(top_up::Args),
+    /// Cut a meter's supply, with a reason, and see it done.
+    Disconnect(command::Disconnect),
+    /// Restore a meter's supply and see it done.
+    Reconnect(command::Plain),
+    /// Read a meter now.
+    Read(command::Plain),
+    /// Make a link that opens the page once.
+    PageLink(page_link::Args),
 }
 
 impl Cli {
@@ -33,9 +53,16 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
+            Command::Run(args) => run::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Token(args) => token::run(&args),
+            Command::Meter(args) => meter::run(&args),
+            Command::TopUp(args) => top_up::run(&args),
+            Command::Disconnect(args) => command::disconnect(&args),
+            Command::Reconnect(args) => command::plain("reconnect", &args),
+            Command::Read(args) => command::plain("read", &args),
+            Command::PageLink(args) => page_link::run(&args),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

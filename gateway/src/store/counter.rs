@@ -21,7 +21,37 @@ impl Counters for Store {
     }
 }
 
+/// First three bytes of the gateway's system title: a manufacturer's letters (Green Book, system title). Ours are not
+/// registered with the FLAG association.
+const TITLE_LETTERS: [u8; 3] = *b"MGG";
+
 impl Store {
+    /// The gateway's system title, made with five random bytes the first time.
+    ///
+    /// # Errors
+    /// Store failures; when no random numbers are to be had.
+    pub async fn system_title(&self) -> Result<[u8; 8], StoreError> {
+        self.write(|conn| {
+            Box::pin(async move {
+                let known: Option<Vec<u8>> =
+                    sqlx::query_scalar("SELECT system_title FROM gateway").fetch_optional(&mut *conn).await?;
+                if let Some(known) = known {
+                    return known.try_into().map_err(|_| StoreError::Corrupt("the system title".to_owned()));
+                }
+                let mut title = [0u8; 8];
+                getrandom::fill(&mut title)
+                    .map_err(|error| StoreError::Sql(format!("no random numbers: {error}")))?;
+                title[..3].copy_from_slice(&TITLE_LETTERS);
+                sqlx::query("INSERT INTO gateway (system_title) VALUES (?1)")
+                    .bind(title.to_vec())
+                    .execute(conn)
+                    .await?;
+                Ok(title)
+            })
+        })
+        .await
+    }
+
     /// Reserves successive counters, none ever reserved before and none below `at_least`.
     async fn reserve_counters(
         &self,

@@ -15,6 +15,7 @@ mod text;
 mod writer;
 
 pub use error::StoreError;
+pub(crate) use text::words;
 pub use writer::Writing;
 
 use jiff::Timestamp;

@@ -1,5 +1,6 @@
 //! What was read from meters: the latest per meter, and the history.
 
+use super::meter::Role;
 use super::text::words;
 use super::{Store, StoreError, event, ms, time, time_opt};
 use crate::session::work::{Facts, Serial};
@@ -234,9 +235,14 @@ impl Store {
     ///
     /// # Errors
     /// Store failures.
-    pub async fn spans(&self, area: &str, from: Timestamp, to: Timestamp) -> Result<Vec<Span>, StoreError> {
+    pub async fn spans(
+        &self,
+        area: &str,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(Role, Span)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT m.serial,
+            "SELECT m.serial, m.role,
                 (SELECT at FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.at BETWEEN ?2 AND ?3
                  ORDER BY at LIMIT 1) AS first_at,
                 (SELECT import_wh FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.at BETWEEN ?2 AND ?3
@@ -258,11 +264,12 @@ impl Store {
                     let wh: Option<i64> = row.try_get(wh)?;
                     Ok(time_opt(row.try_get(at)?)?.zip(wh.map(WattHours)))
                 };
-                Ok(Span {
+                let span = Span {
                     serial: Serial(row.try_get("serial")?),
                     first: pair("first_at", "first_wh")?,
                     last: pair("last_at", "last_wh")?,
-                })
+                };
+                Ok((Role::from_store(row.try_get("role")?)?, span))
             })
             .collect()
     }

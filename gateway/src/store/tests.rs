@@ -69,16 +69,16 @@ pub(crate) fn command(serial: &str, kind: CommandKind) -> NewCommand {
 #[tokio::test]
 async fn a_meter_is_found_as_it_was_entered_and_its_place_is_its_own() {
     let fresh = fresh().await;
-    add(&fresh.store, meter("01000000017", "127.1.0.1:4059")).await.unwrap();
-    let (found, state) = fresh.store.meter("01000000017").await.unwrap().unwrap();
-    assert_eq!(found, meter("01000000017", "127.1.0.1:4059"));
+    add(&fresh.store, meter("01000000016", "127.1.0.1:4059")).await.unwrap();
+    let (found, state) = fresh.store.meter("01000000016").await.unwrap().unwrap();
+    assert_eq!(found, meter("01000000016", "127.1.0.1:4059"));
     assert_eq!(state, meter::MeterState::default());
-    let taken = add(&fresh.store, meter("01000000017", "elsewhere")).await.unwrap_err();
-    assert_eq!(taken.to_string(), "a meter with serial 01000000017 exists already");
-    let taken = add(&fresh.store, meter("01000000025", "127.1.0.1:4059")).await.unwrap_err();
+    let taken = add(&fresh.store, meter("01000000016", "elsewhere")).await.unwrap_err();
+    assert_eq!(taken.to_string(), "a meter with serial 01000000016 exists already");
+    let taken = add(&fresh.store, meter("01000000024", "127.1.0.1:4059")).await.unwrap_err();
     assert_eq!(
         taken.to_string(),
-        "address 127.1.0.1:4059 on line street belongs to meter 01000000017 already"
+        "address 127.1.0.1:4059 on line street belongs to meter 01000000016 already"
     );
 }
 
@@ -132,7 +132,7 @@ async fn a_posting_that_does_not_balance_is_refused_and_the_ledger_cannot_be_rew
             Box::pin(async move {
                 let entries = [
                     Entry::money(Account::Channel, "shop", MinorUnits(-500)),
-                    Entry::money(Account::Change, "01000000017", MinorUnits(change)),
+                    Entry::money(Account::Change, "01000000016", MinorUnits(change)),
                 ];
                 ledger::post(conn, "test", None, at(NOON), &entries).await
             })
@@ -157,7 +157,7 @@ async fn a_posting_that_does_not_balance_is_refused_and_the_ledger_cannot_be_rew
 #[tokio::test]
 async fn counters_are_never_given_twice_even_after_a_restart() {
     let fresh = fresh().await;
-    let meter = Serial("01000000017".into());
+    let meter = Serial("01000000016".into());
     assert_eq!(fresh.store.reserve(&meter, 18, 0, 100).await.unwrap(), 0..100);
     assert_eq!(fresh.store.reserve(&meter, 1, 0, 10).await.unwrap(), 0..10);
     let again = Store::open(&fresh.dir.join("store.db")).await.unwrap();
@@ -167,10 +167,21 @@ async fn counters_are_never_given_twice_even_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_store_has_one_system_title_and_another_store_another() {
+    let (one, other) = (fresh().await, fresh().await);
+    let title = one.store.system_title().await.unwrap();
+    assert_eq!(&title[..3], b"MGG");
+    assert_eq!(one.store.system_title().await.unwrap(), title);
+    let again = Store::open(&one.dir.join("store.db")).await.unwrap();
+    assert_eq!(again.system_title().await.unwrap(), title);
+    assert_ne!(other.store.system_title().await.unwrap(), title);
+}
+
+#[tokio::test]
 async fn a_value_that_was_not_read_leaves_the_last_one_standing_with_its_own_time() {
     let fresh = fresh().await;
-    add(&fresh.store, meter("01000000017", "a")).await.unwrap();
-    let serial = Serial("01000000017".into());
+    add(&fresh.store, meter("01000000016", "a")).await.unwrap();
+    let serial = Serial("01000000016".into());
     let open = RelayState { output_closed: false, control_state: Some(0) };
     let all = Facts {
         import_wh: Some(1_000),
@@ -202,12 +213,12 @@ async fn a_value_that_was_not_read_leaves_the_last_one_standing_with_its_own_tim
 #[tokio::test]
 async fn a_command_keeps_every_step_with_its_evidence() {
     let fresh = fresh().await;
-    add(&fresh.store, meter("01000000017", "a")).await.unwrap();
+    add(&fresh.store, meter("01000000016", "a")).await.unwrap();
     let id = fresh
         .store
         .write::<_, StoreError, _>(|conn| {
             Box::pin(async move {
-                let request = command("01000000017", CommandKind::Read);
+                let request = command("01000000016", CommandKind::Read);
                 let id = command::insert(conn, &request, at(NOON)).await?;
                 let command = Command {
                     id,

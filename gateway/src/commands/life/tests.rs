@@ -7,7 +7,7 @@ fn attempt(kind: CommandKind, step: Step) -> Attempt<'static> {
         state: CommandState::Sending,
         step,
         tries: 0,
-        serial: "01000000017",
+        serial: "01000000016",
         expects_prepaid: true,
     }
 }
@@ -137,16 +137,16 @@ fn an_accepted_relay_command_stays_accepted_while_its_effect_is_looked_for() {
 fn commissioning_needs_the_right_meter_in_prepayment_mode() {
     let act = attempt(CommandKind::Commission, Step::Act);
     let facts = |serial: &str, prepaid| Facts { serial: Some(serial.into()), prepaid, ..Facts::default() };
-    let good = settle(&act, &report(Ending::Done, facts("01000000017", Some(true))));
+    let good = settle(&act, &report(Ending::Done, facts("01000000016", Some(true))));
     assert_eq!(states(&good), [CommandState::Verified]);
-    let other = settle(&act, &report(Ending::Done, facts("01000000025", Some(true))));
-    assert_eq!(other.states[0].1, "the meter at this address is 01000000025, not 01000000017");
+    let other = settle(&act, &report(Ending::Done, facts("01000000024", Some(true))));
+    assert_eq!(other.states[0].1, "the meter at this address is 01000000024, not 01000000016");
     for mode in [Some(false), None] {
-        let verdict = settle(&act, &report(Ending::Done, facts("01000000017", mode)));
+        let verdict = settle(&act, &report(Ending::Done, facts("01000000016", mode)));
         assert_eq!(states(&verdict), [CommandState::Rejected]);
     }
     let postpaid = Attempt { expects_prepaid: false, ..act };
-    let verdict = settle(&postpaid, &report(Ending::Done, facts("01000000017", None)));
+    let verdict = settle(&postpaid, &report(Ending::Done, facts("01000000016", None)));
     assert_eq!(states(&verdict), [CommandState::Verified]);
 }
 

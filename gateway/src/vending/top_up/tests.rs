@@ -67,19 +67,16 @@ async fn change_is_carried_to_the_next_payment_and_nothing_is_lost() {
 #[tokio::test]
 async fn what_cannot_be_vended_is_refused_before_any_money_is_booked() {
     let bench = Bench::new().await;
-    let keyless = Meter {
-        sts: Some(StsIdentity { sgc: 999_999, ..sts("01000000025") }),
-        ..meter_row("01000000025", "b")
-    };
-    let expired =
-        Meter { sts: Some(StsIdentity { ken: 0, ..sts("01000000033") }), ..meter_row("01000000033", "c") };
+    let keyless =
+        Meter { sts: Some(StsIdentity { sgc: 999_999, ..sts(DRN) }), ..meter_row("01000000024", "b") };
+    let expired = Meter { sts: Some(StsIdentity { ken: 0, ..sts(DRN) }), ..meter_row("01000000032", "c") };
     let feeder = Meter { balance: BalanceHolder::None, ..meter_row("FEEDER", "d") };
     for meter in [keyless, expired, feeder] {
         add(bench.store(), meter).await.unwrap();
     }
     for (serial, amount, message) in [
         ("01000000099", 500, "there is no meter 01000000099"),
-        ("01000000025", 500, "no key: supply group 999999"),
+        ("01000000024", 500, "no key: no vending key for supply group 999999, key revision 1, type DUTK"),
         ("FEEDER", 500, "meter FEEDER is not a prepaid meter"),
         (DRN, 0, "the amount must be above zero"),
         (
@@ -91,7 +88,7 @@ async fn what_cannot_be_vended_is_refused_before_any_money_is_booked() {
         let refused = bench.vending.top_up(payment(serial, "k", amount)).await.unwrap_err();
         assert_eq!(refused.to_string(), message);
     }
-    let expired = bench.vending.top_up(payment("01000000033", "k", 500)).await.unwrap_err();
+    let expired = bench.vending.top_up(payment("01000000032", "k", 500)).await.unwrap_err();
     assert!(matches!(expired, TopUpError::Tid(TidError::KeyExpired { ken: 0, .. })), "{expired}");
     assert!(bench.store().payments(None, 10).await.unwrap().is_empty());
     assert_eq!(bench.store().money_balance().await.unwrap().received, MinorUnits(0));
@@ -103,13 +100,11 @@ async fn what_cannot_be_vended_is_refused_before_any_money_is_booked() {
 async fn a_payment_booked_before_a_crash_gets_its_token_at_the_next_start() {
     let bench = Bench::new().await;
     let request = payment(DRN, "k1", 1000);
-    let price = bench.vending.price.clone();
+    let (price, vault) = (bench.vending.price.clone(), bench.vault.clone());
     let (booked, _) = bench
         .store()
         .write(move |conn| {
-            Box::pin(
-                async move { book(conn, &request, Timestamp::now(), &price, &crate::bench::OpenVault).await },
-            )
+            Box::pin(async move { book(conn, &request, Timestamp::now(), &price, vault.as_ref()).await })
         })
         .await
         .unwrap();

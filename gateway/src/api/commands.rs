@@ -1,0 +1,259 @@
+//! Commands: recorded here, carried out by the engine, shown step by step.
+
+use super::access::{Caller, Scope};
+use super::correlation::Correlation;
+use super::problem::{Params, Problem, json};
+use super::{App, problem};
+use crate::session::work::Serial;
+use crate::store::command::{
+    self, Command, CommandEvent, CommandKind, CommandState, DisconnectReason, NewCommand,
+};
+use crate::store::meter::{BalanceHolder, Meter, Role};
+use crate::store::{StoreError, event};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// The longest free text, in bytes.
+const TEXT_MAX: usize = 500;
+
+/// A command to be recorded.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRequest {
+    /// To which meter.
+    serial: String,
+    /// `disconnect`, `reconnect`, `read` or `commission`.
+    kind: String,
+    /// Needed for a disconnect: `planned`, `fault`, `peak_avoidance`, `breach_of_contract` or `arrears`.
+    #[serde(default)]
+    reason: Option<String>,
+    /// In your own words.
+    #[serde(default)]
+    reason_text: Option<String>,
+}
+
+/// One step in a command's life.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StepView {
+    /// The state from here on.
+    state: CommandState,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What was sent, read back, or went wrong.
+    evidence: Vec<String>,
+}
+
+/// A command.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CommandView {
+    /// Its id.
+    id: i64,
+    /// To which meter.
+    serial: String,
+    /// What.
+    kind: CommandKind,
+    /// Where it is.
+    state: CommandState,
+    /// Whether anything more will happen.
+    finished: bool,
+    /// Why supply is cut.
+    reason: Option<DisconnectReason>,
+    /// In somebody's own words.
+    reason_text: Option<String>,
+    /// Who wants it.
+    actor: String,
+    /// From the API call down to the frame.
+    correlation: String,
+    /// The last word about it.
+    outcome: Option<String>,
+    /// When it was recorded.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// When it last moved.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    /// Not to be started after this time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    not_after: Option<Timestamp>,
+    /// Its steps; not in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<StepView>,
+}
+
+fn view(command: Command, steps: Vec<CommandEvent>) -> CommandView {
+    CommandView {
+        id: command.id,
+        serial: command.request.serial.0,
+        kind: command.request.kind,
+        state: command.state,
+        finished: command.state.is_final(),
+        reason: command.request.reason,
+        reason_text: command.request.reason_text,
+        actor: command.request.actor,
+        correlation: command.request.correlation,
+        outcome: command.outcome,
+        at: command.at,
+        updated_at: command.updated_at,
+        not_after: command.request.not_after,
+        steps: steps
+            .into_iter()
+            .map(|step| StepView { state: step.state, at: step.at, evidence: step.evidence })
+            .collect(),
+    }
+}
+
+/// Records a command. Needs scope operate. Switching supply needs a reason (disconnect) and a customer's meter.
+#[utoipa::path(post, path = "/api/v1/commands", tag = "commands", security(("bearer" = [])), request_body = CommandRequest,
+    responses((status = 202, body = CommandView), (status = "4XX", body = problem::Problem)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Correlation(correlation): Correlation,
+    body: Bytes,
+) -> Result<(StatusCode, Json<CommandView>), Problem> {
+    caller.needs(Scope::Operate)?;
+    let request: CommandRequest = json(&body)?;
+    let now = app.clock.now();
+    let new = check(&app, request, &caller, correlation, now).await?;
+    let id = app
+        .store
+        .write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move {
+                let action = new.kind.as_str();
+                event::audit(conn, now, &new.actor, action, &new.serial.0, &new.correlation).await?;
+                command::insert(conn, &new, now).await
+            })
+        })
+        .await?;
+    let (command, steps) = find(&app, id).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(command, steps))))
+}
+
+async fn check(
+    app: &App,
+    request: CommandRequest,
+    caller: &Caller,
+    correlation: String,
+    now: Timestamp,
+) -> Result<NewCommand, Problem> {
+    let kind = match CommandKind::parse(&request.kind) {
+        Some(CommandKind::DeliverToken) => {
+            return Err(Problem::refused(
+                "bad-command",
+                "a token is delivered by a top-up, not by a command",
+            ));
+        }
+        Some(kind) => kind,
+        None => {
+            let detail =
+                format!("kind {:?} is none of disconnect, reconnect, read, commission", request.kind);
+            return Err(Problem::refused("bad-command", detail));
+        }
+    };
+    let reason = reason(kind, request.reason.as_deref())?;
+    if request.reason_text.as_ref().is_some_and(|text| text.len() > TEXT_MAX) {
+        let detail = format!("reason_text is longer than {TEXT_MAX} bytes");
+        return Err(Problem::refused("bad-reason", detail));
+    }
+    let Some((meter, _)) = app.store.meter(&request.serial).await? else {
+        return Err(Problem::unknown_meter(&request.serial));
+    };
+    let switches = matches!(kind, CommandKind::Disconnect | CommandKind::Reconnect);
+    if switches && !has_switch(&meter) {
+        let detail = format!("meter {} has no supply to switch", meter.serial.0);
+        return Err(Problem::refused("no-switch", detail));
+    }
+    let expiry = SignedDuration::try_from(app.config.schedule.command_expiry).unwrap_or(SignedDuration::MAX);
+    Ok(NewCommand {
+        serial: Serial(request.serial),
+        kind,
+        reason,
+        reason_text: request.reason_text,
+        actor: caller.name.clone(),
+        correlation,
+        token_id: None,
+        // Commissioning has no hurry: the meter may not be installed yet.
+        not_after: (kind != CommandKind::Commission)
+            .then(|| now.saturating_add(expiry).unwrap_or(Timestamp::MAX)),
+    })
+}
+
+/// A feeder meter must not be asked to cut off a whole area, and a meter nobody sells through has no relay we know of.
+fn has_switch(meter: &Meter) -> bool {
+    meter.role == Role::Customer && meter.balance != BalanceHolder::None
+}
+
+fn reason(kind: CommandKind, word: Option<&str>) -> Result<Option<DisconnectReason>, Problem> {
+    const WORDS: &str = "planned, fault, peak_avoidance, breach_of_contract, arrears";
+    match (kind, word) {
+        (CommandKind::Disconnect, None | Some("")) => {
+            Err(Problem::refused("missing-reason", format!("a disconnect needs a reason: one of {WORDS}")))
+        }
+        (CommandKind::Disconnect, Some(word)) => match DisconnectReason::parse(word) {
+            // A zero balance is for the gateway to see, not for a person to claim (N21).
+            None | Some(DisconnectReason::NoCredit) => {
+                Err(Problem::refused("bad-reason", format!("reason {word:?} is none of {WORDS}")))
+            }
+            some => Ok(some),
+        },
+        (_, None | Some("")) => Ok(None),
+        (_, Some(_)) => {
+            Err(Problem::refused("bad-reason", format!("a {kind} takes no reason; say it in reason_text")))
+        }
+    }
+}
+
+async fn find(app: &App, id: i64) -> Result<(Command, Vec<CommandEvent>), Problem> {
+    app.store.command(id).await?.ok_or_else(|| Problem::not_found(format!("there is no command {id}")))
+}
+
+/// Shows a command and its steps. Needs scope read.
+#[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands", security(("bearer" = [])),
+    params(("id" = i64, Path,)),
+    responses((status = 200, body = CommandView), (status = "4XX", body = problem::Problem)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<CommandView>, Problem> {
+    caller.needs(Scope::Read)?;
+    let number = id.parse().map_err(|_| Problem::not_found(format!("there is no command {id}")))?;
+    let (command, steps) = find(&app, number).await?;
+    Ok(Json(view(command, steps)))
+}
+
+/// Which commands.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// Only of this meter.
+    #[serde(default)]
+    serial: Option<String>,
+    /// At most this many, newest first, up to 1000.
+    #[serde(default = "hundred")]
+    limit: u32,
+}
+
+fn hundred() -> u32 {
+    100
+}
+
+/// Lists commands, newest first. Needs scope read.
+#[utoipa::path(get, path = "/api/v1/commands", tag = "commands", security(("bearer" = [])), params(Which),
+    responses((status = 200, body = Vec<CommandView>), (status = "4XX", body = problem::Problem)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Params(which): Params<Which>,
+) -> Result<Json<Vec<CommandView>>, Problem> {
+    caller.needs(Scope::Read)?;
+    let limit = which.limit.min(super::meters::PAGE_MAX);
+    let commands = app.store.commands(which.serial.as_deref(), limit).await?;
+    Ok(Json(commands.into_iter().map(|command| view(command, Vec::new())).collect()))
+}

@@ -1,0 +1,102 @@
+//! The API under `/api/v1`. It never talks to a meter: it records an intent and shows its progress.
+
+pub mod access;
+pub mod accounts;
+mod amount;
+pub mod areas;
+pub mod commands;
+mod correlation;
+mod events;
+mod health;
+mod intake;
+pub mod meters;
+mod openapi;
+pub mod problem;
+pub mod readings;
+pub mod signature;
+pub mod top_ups;
+
+pub use access::{Scope, hash_of, new_secret};
+pub use openapi::document;
+pub use problem::Problem;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::session::directory::Directory;
+use crate::session::model::Models;
+use crate::store::Store;
+use crate::vault::Vault;
+use crate::vending::Vending;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The largest request body, in bytes: an import of ten thousand meters with keys fits.
+const BODY_MAX: usize = 4 << 20;
+
+/// What handlers need. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The store.
+    pub store: Store,
+    /// Vending.
+    pub vending: Vending,
+    /// The keys.
+    pub vault: Arc<dyn Vault>,
+    /// Civil time.
+    pub clock: Clock,
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// Where meters are; new ones are put here.
+    pub directory: Directory,
+    /// The models a meter may name.
+    pub models: Models,
+    /// Becomes true when the gateway stops: streams end then.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// The whole HTTP service: API and page.
+pub fn service(app: App) -> Router {
+    let open = Router::new()
+        .route("/api/v1/health", get(health::health))
+        .route("/api/v1/ready", get(health::ready))
+        .route("/api/v1/openapi.json", get(openapi::openapi));
+    let closed = Router::new()
+        .route("/api/v1/meters", get(meters::list).post(meters::create))
+        .route("/api/v1/meters/import", post(meters::import))
+        .route("/api/v1/meters/{serial}", get(meters::show))
+        .route("/api/v1/meters/{serial}/readings", get(readings::list))
+        .route("/api/v1/top-ups", get(top_ups::list).post(top_ups::create))
+        .route("/api/v1/top-ups/{id}", get(top_ups::show))
+        .route("/api/v1/commands", get(commands::list).post(commands::create))
+        .route("/api/v1/commands/{id}", get(commands::show))
+        .route("/api/v1/areas", get(areas::list))
+        .route("/api/v1/areas/{area}/energy", get(areas::energy))
+        .route("/api/v1/accounts/balance", get(accounts::balance))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/api-tokens", post(access::create_token))
+        .route("/api/v1/page-links", post(access::create_page_link))
+        .route_layer(middleware::from_fn_with_state(app.clone(), access::authenticate));
+    open.merge(closed)
+        .merge(crate::web::pages())
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(correlation::correlate))
+        .with_state(app)
+}
+
+async fn nowhere(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        axum::http::StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("{} cannot be answered with {method}", uri.path()),
+    )
+}

@@ -1,0 +1,54 @@
+//! The OpenAPI document, made from the handlers.
+
+use super::{access, accounts, areas, commands, events, health, meters, readings, top_ups};
+use axum::Json;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "meter-gateway", description = "Prepaid meters: readings, signed top-ups, verified commands."),
+    paths(
+        health::health,
+        health::ready,
+        meters::list,
+        meters::create,
+        meters::import,
+        meters::show,
+        readings::list,
+        top_ups::list,
+        top_ups::create,
+        top_ups::show,
+        commands::list,
+        commands::create,
+        commands::show,
+        areas::list,
+        areas::energy,
+        accounts::balance,
+        events::events,
+        access::create_token,
+        access::create_page_link
+    ),
+    modifiers(&Bearer)
+)]
+struct Api;
+
+/// Declares the bearer token that the paths refer to.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// The document.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Api::openapi()
+}
+
+pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(document())
+}

@@ -1,0 +1,139 @@
+//! Signed payments: the header `X-Signature: t=UNIX-SECONDS,v1=HEX` carries HMAC-SHA-256 under the channel's secret of
+//! `t "." method "." path "." idempotency-key "." body`.
+
+use super::Problem;
+use crate::config::ChannelConfig;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+/// How far a signature's time may be from ours, in seconds. Five minutes is what payment services commonly allow.
+pub const TOLERANCE_S: u64 = 300;
+
+/// What is signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// `POST`.
+    pub method: &'a str,
+    /// `/api/v1/top-ups`.
+    pub path: &'a str,
+    /// The Idempotency-Key.
+    pub key: &'a str,
+    /// The body, byte for byte.
+    pub body: &'a [u8],
+}
+
+fn mac(secret: &[u8], time: u64, signed: &Signed<'_>) -> Hmac<Sha256> {
+    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    mac.update(format!("{time}.{}.{}.{}.", signed.method, signed.path, signed.key).as_bytes());
+    mac.update(signed.body);
+    mac
+}
+
+/// Makes the header's value.
+#[must_use]
+pub fn sign(secret: &[u8], unix_s: u64, signed: &Signed<'_>) -> String {
+    let tag = mac(secret, unix_s, signed).finalize().into_bytes();
+    let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={unix_s},v1={hex}")
+}
+
+/// Checks the header's value, in constant time where it matters.
+///
+/// # Errors
+/// 401, saying what is wrong but not what would be right.
+pub fn verify(
+    channel: &ChannelConfig,
+    header: Option<&str>,
+    now_unix_s: u64,
+    signed: &Signed<'_>,
+) -> Result<(), Problem> {
+    let wrong = |kind: &str, detail: String| Err(Problem::unauthorized(kind, detail));
+    let Some(header) = header else {
+        return wrong(
+            "missing-signature",
+            "a payment needs an X-Signature header: t=UNIX-SECONDS,v1=HEX".into(),
+        );
+    };
+    let mut time = None;
+    let mut tag = None;
+    for part in header.split(',') {
+        match part.split_once('=') {
+            Some(("t", value)) => time = value.parse::<u64>().ok(),
+            Some(("v1", value)) => tag = unhex(value),
+            _ => {}
+        }
+    }
+    let (Some(time), Some(tag)) = (time, tag) else {
+        return wrong("malformed-signature", "X-Signature is not t=UNIX-SECONDS,v1=HEX".into());
+    };
+    if mac(&channel.secret, time, signed).verify_slice(&tag).is_err() {
+        let detail = format!("the signature is not one of channel {} over this request", channel.id);
+        return wrong("wrong-signature", detail);
+    }
+    let off = time.abs_diff(now_unix_s);
+    if off > TOLERANCE_S {
+        let detail = format!("the signature's time is {off} s from ours; {TOLERANCE_S} s are allowed");
+        return wrong("stale-signature", detail);
+    }
+    Ok(())
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    // 32 bytes of HMAC-SHA-256; anything else cannot be right.
+    if digits.len() != 64 {
+        return None;
+    }
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: Signed<'_> =
+        Signed { method: "POST", path: "/api/v1/top-ups", key: "k1", body: b"{\"serial\":\"1\"}" };
+
+    fn channel() -> ChannelConfig {
+        ChannelConfig { id: "shop".into(), secret: b"0123456789abcdef".to_vec() }
+    }
+
+    fn said(header: Option<&str>, now: u64, signed: &Signed<'_>) -> String {
+        verify(&channel(), header, now, signed).err().map_or_else(|| "good".into(), |problem| problem.kind)
+    }
+
+    #[test]
+    fn the_signature_is_the_one_openssl_makes() {
+        // printf '1700000000.POST./api/v1/top-ups.k1.{"serial":"1"}' | openssl dgst -sha256 -hmac 0123456789abcdef
+        assert_eq!(
+            sign(b"0123456789abcdef", 1_700_000_000, &REQUEST),
+            "t=1700000000,v1=a39398db092973cf81a6edcd583ae794d06bdb34ed2197ac8f8bfd71c0d4d057"
+        );
+    }
+
+    #[test]
+    fn a_signature_is_good_for_its_request_its_channel_and_its_time_only() {
+        let header = sign(&channel().secret, 1_000_000, &REQUEST);
+        assert_eq!(said(Some(&header), 1_000_300, &REQUEST), "good");
+        assert_eq!(said(Some(&header), 1_000_301, &REQUEST), "/problems/stale-signature");
+        assert_eq!(said(Some(&header), 999_699, &REQUEST), "/problems/stale-signature");
+        for other in [
+            Signed { method: "GET", ..REQUEST },
+            Signed { path: "/api/v1/commands", ..REQUEST },
+            Signed { key: "k2", ..REQUEST },
+            Signed { body: b"{\"serial\":\"2\"}", ..REQUEST },
+        ] {
+            assert_eq!(said(Some(&header), 1_000_000, &other), "/problems/wrong-signature");
+        }
+        let foreign = sign(b"another secret!!", 1_000_000, &REQUEST);
+        assert_eq!(said(Some(&foreign), 1_000_000, &REQUEST), "/problems/wrong-signature");
+    }
+
+    #[test]
+    fn what_is_no_signature_is_said_to_be_none() {
+        assert_eq!(said(None, 0, &REQUEST), "/problems/missing-signature");
+        for header in ["", "t=1", "v1=00", "t=x,v1=zz", "t=1,v1=abcd"] {
+            assert_eq!(said(Some(header), 0, &REQUEST), "/problems/malformed-signature", "{header}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Commands that act on a meter: recorded by the running gateway, then followed until they have ended.
+
+use super::Failure;
+use super::client::{Connection, segment};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How often a command is looked at.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Following a command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Follow {
+    /// Return when the command is recorded; do not follow it.
+    #[arg(long)]
+    no_wait: bool,
+    /// Follow it for at most this many seconds. It goes on all the same.
+    #[arg(long, default_value_t = 120)]
+    wait_s: u64,
+}
+
+/// A command as the API shows it.
+#[derive(Debug, Deserialize)]
+struct View {
+    id: i64,
+    state: String,
+    finished: bool,
+    outcome: Option<String>,
+    #[serde(default)]
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Step {
+    state: String,
+    at: String,
+    evidence: Vec<String>,
+}
+
+/// Arguments of `disconnect`.
+#[derive(Debug, clap::Args)]
+pub struct Disconnect {
+    /// Serial number of the meter.
+    serial: String,
+    /// Why: planned, fault, peak_avoidance, breach_of_contract or arrears. Without one it is refused.
+    #[arg(long)]
+    reason: Option<String>,
+    /// The reason in your own words.
+    #[arg(long)]
+    text: Option<String>,
+    #[command(flatten)]
+    follow: Follow,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Arguments of `reconnect` and `read`.
+#[derive(Debug, clap::Args)]
+pub struct Plain {
+    /// Serial number of the meter.
+    serial: String,
+    /// A note for the record.
+    #[arg(long)]
+    text: Option<String>,
+    #[command(flatten)]
+    follow: Follow,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Runs `disconnect`.
+///
+/// # Errors
+/// A refusal, or a command that was not verified.
+pub fn disconnect(args: &Disconnect) -> Result<(), Failure> {
+    let body = json!({
+        "serial": args.serial, "kind": "disconnect", "reason": args.reason, "reason_text": args.text,
+    });
+    send(&args.connection, &args.follow, &body)
+}
+
+/// Runs `reconnect` or `read`.
+///
+/// # Errors
+/// A refusal, or a command that was not verified.
+pub fn plain(kind: &str, args: &Plain) -> Result<(), Failure> {
+    let body = json!({"serial": args.serial, "kind": kind, "reason_text": args.text});
+    send(&args.connection, &args.follow, &body)
+}
+
+fn send(connection: &Connection, follow: &Follow, body: &Value) -> Result<(), Failure> {
+    let view: View =
+        connection.post("/api/v1/commands", "application/json", &[], body.to_string().as_bytes())?;
+    follow.command(connection, view.id)
+}
+
+impl Follow {
+    /// Follows a command and prints each step as it is taken.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] when the meter refused, [`Failure::Unavailable`] when it could not be reached in time.
+    pub fn command(&self, connection: &Connection, id: i64) -> Result<(), Failure> {
+        println!("command {id} recorded");
+        if self.no_wait {
+            return Ok(());
+        }
+        let deadline = Instant::now() + Duration::from_secs(self.wait_s);
+        let mut shown = 0;
+        loop {
+            let view: View = connection.get(&format!("/api/v1/commands/{}", segment(&id.to_string())))?;
+            for step in view.steps.iter().skip(shown) {
+                println!("{} {}", step.at, step.state);
+                for line in &step.evidence {
+                    println!("    {line}");
+                }
+            }
+            shown = view.steps.len();
+            if view.finished {
+                return ending(&view);
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::Unavailable(format!(
+                    "command {id} is still {} after {} s; it goes on",
+                    view.state, self.wait_s
+                )));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+fn ending(view: &View) -> Result<(), Failure> {
+    let outcome = view.outcome.clone().unwrap_or_default();
+    match view.state.as_str() {
+        "verified" => Ok(()),
+        "rejected" => Err(Failure::Refused(format!("command {} was rejected: {outcome}", view.id))),
+        state => Err(Failure::Unavailable(format!("command {} {state}: {outcome}", view.id))),
+    }
+}

@@ -1,0 +1,141 @@
+//! The running gateway: puts the parts together, starts the tasks, and stops them in order.
+
+use crate::api::{self, App};
+use crate::commands::engine::Engine;
+use crate::commands::reader::Reader;
+use crate::commands::router::Router;
+use crate::config::Config;
+use crate::session::directory::Directory;
+use crate::session::meter_keys::MeterKeys;
+use crate::session::model::Models;
+use crate::session::{self, Context};
+use crate::store::Store;
+use crate::store::access::ApiToken;
+use crate::vault::Vault;
+use crate::vending::Vending;
+use anyhow::Context as _;
+use jiff::Timestamp;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Runs the gateway until `stop` resolves or a task fails; then stops it in order.
+///
+/// # Errors
+/// What kept it from starting, or what broke.
+pub async fn run(
+    config: Config,
+    vault: Arc<dyn Vault>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let models = Models::load(config.models.as_deref())?;
+    let listener = TcpListener::bind(config.api.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.api.listen))?;
+    let store = Store::open(&config.store_path).await?;
+    let clock = config.clock.clock(Timestamp::now());
+    let directory = Directory::default();
+    for (meter, _) in store.all_meters().await? {
+        if config.line(&meter.line).is_none() {
+            tracing::warn!(meter = meter.serial.0, line = meter.line, "its line is not configured");
+        }
+        directory.put(meter.endpoint());
+    }
+    bootstrap(&store, &config.api.bootstrap_token_file).await?;
+    let vending = Vending::new(store.clone(), vault.clone(), clock, config.price.clone());
+    let made = vending.resume().await?;
+    if made > 0 {
+        tracing::info!(tokens = made, "made the tokens of payments that were booked before the last stop");
+    }
+    let keys: Arc<dyn MeterKeys> = Arc::new(vault.clone());
+    let lines = session::spawn(
+        &config.lines,
+        &Context {
+            directory: directory.clone(),
+            models: models.clone(),
+            keys,
+            counters: Arc::new(store.clone()),
+            clock,
+            system_title: store.system_title().await?,
+        },
+    );
+    let router = Router::new(Arc::new(lines));
+    let (tell_stop, stopped) = watch::channel(false);
+    let (commissioned, ready) = mpsc::unbounded_channel();
+    let engine = Engine::new(store.clone(), vending.clone(), clock, router.clone(), commissioned);
+    let reader = Reader::new(store.clone(), clock, router, config.schedule);
+    let address = listener.local_addr()?;
+    let app = App {
+        store,
+        vending,
+        vault,
+        clock,
+        config: Arc::new(config),
+        directory,
+        models,
+        stop: stopped.clone(),
+    };
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    tasks.spawn(engine_task(engine, stopped.clone()));
+    tasks.spawn(reader_task(reader, ready, stopped.clone()));
+    tasks.spawn(http_task(listener, app, stopped));
+    tracing::info!(%address, "listening");
+    tokio::select! {
+        () = stop => tracing::info!("stopping"),
+        Some(ended) = tasks.join_next() => {
+            tell_stop.send_replace(true);
+            ended??;
+            anyhow::bail!("a task ended by itself");
+        }
+    }
+    tell_stop.send_replace(true);
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn engine_task(engine: Engine, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    engine.run(stop).await.context("the command engine")
+}
+
+async fn reader_task(
+    reader: Reader,
+    ready: mpsc::UnboundedReceiver<crate::session::work::Serial>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    reader.run(ready, stop).await.context("the reader")
+}
+
+async fn http_task(listener: TcpListener, app: App, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let until = async move {
+        // An error means that nobody can tell us any more, which is a stop too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    axum::serve(listener, api::service(app)).with_graceful_shutdown(until).await.context("the API")
+}
+
+/// Makes a first administrator token when there is none. The file is written before the store knows the token: a stop in
+/// between leaves a file that the next start replaces, never a store that nobody can talk to.
+async fn bootstrap(store: &Store, path: &Path) -> anyhow::Result<()> {
+    if store.has_api_tokens().await? {
+        return Ok(());
+    }
+    let token = format!("mgw_{}", api::new_secret()?);
+    let written = (|| {
+        let _ = std::fs::remove_file(path);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        writeln!(file, "{token}")?;
+        file.sync_all()
+    })();
+    written.with_context(|| format!("cannot write the first token to {}", path.display()))?;
+    let entry = ApiToken { name: "admin".to_owned(), scopes: api::Scope::Admin.to_string() };
+    store.add_api_token(entry, api::hash_of(&token), Timestamp::now()).await?;
+    tracing::info!(file = %path.display(), "wrote the first administrator token");
+    Ok(())
+}

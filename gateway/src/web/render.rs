@@ -1,0 +1,181 @@
+//! The page's markup.
+
+use super::text::{escape, kwh, money, time};
+use crate::api::meters::{MeterView, view};
+use crate::api::{App, Problem};
+use crate::store::command::{Command, CommandKind, CommandState};
+use crate::store::meter::{BalanceHolder, Role};
+use crate::store::observation::Quality;
+use crate::units::WattHours;
+use std::collections::HashMap;
+use std::fmt::Write;
+
+const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Meter gateway</title>\
+    <link rel=\"stylesheet\" href=\"/page/page.css\">";
+
+/// The whole page.
+pub(super) fn page(summary: &str, rows: &str, last_event: i64) -> String {
+    format!(
+        "{HEAD}<script src=\"/page/page.js\" defer></script></head><body data-last-event=\"{last_event}\">\
+         <header><h1>Meter gateway</h1><p id=\"live\" role=\"status\">connecting</p></header>\
+         <section id=\"summary\" aria-label=\"Summary\">{summary}</section>\
+         <main><section aria-label=\"Meters\"><table><thead><tr><th scope=\"col\">Meter</th><th scope=\"col\">Balance</th>\
+         <th scope=\"col\">Supply</th><th scope=\"col\">Last reading</th><th scope=\"col\">Under way</th></tr></thead>\
+         <tbody id=\"meters\">{rows}</tbody></table></section>\
+         <aside aria-label=\"Happening now\"><h2>Happening now</h2><ol id=\"log\"></ol></aside></main>\
+         <footer>Times are UTC by the gateway's clock. Supply is shown as sensed at the relay's contact.</footer></body></html>"
+    )
+}
+
+/// What somebody without a session sees.
+pub(super) fn closed() -> String {
+    format!(
+        "{HEAD}</head><body><header><h1>Meter gateway</h1></header><p class=\"closed\">This page opens through a link that \
+         works once and for 15 minutes. Make one with <code>meter-gateway page-link</code>.</p></body></html>"
+    )
+}
+
+/// Counts and money.
+pub(super) async fn summary(app: &App) -> Result<String, Problem> {
+    let meters = app.store.all_meters().await?;
+    let customers = meters.iter().filter(|(meter, _)| meter.role == Role::Customer).count();
+    let sensed = |closed: bool| {
+        meters
+            .iter()
+            .filter(|(meter, state)| {
+                meter.role == Role::Customer && state.relay.is_some_and(|relay| relay.output_closed == closed)
+            })
+            .count()
+    };
+    let silent = meters.iter().filter(|(_, state)| state.problem.is_some()).count();
+    let balance = app.store.money_balance().await?;
+    let price = &app.config.price;
+    let mut cards = String::new();
+    let mut card = |label: &str, value: String, class: &str| {
+        let _ = write!(cards, "<div class=\"card {class}\"><b>{value}</b><span>{label}</span></div>");
+    };
+    card("customers", customers.to_string(), "");
+    card("supply on", sensed(true).to_string(), "on");
+    card("supply off", sensed(false).to_string(), if sensed(false) > 0 { "off" } else { "" });
+    card("not answering", silent.to_string(), if silent > 0 { "bad" } else { "" });
+    card("received", money(balance.received, price), "");
+    card("credit accepted", money(balance.accepted, price), "");
+    card("on the way", money(balance.on_the_way, price), "");
+    card("change held", money(balance.change_held, price), "");
+    card("refused, owed back", money(balance.refused, price), if balance.refused.0 > 0 { "off" } else { "" });
+    let verdict = if balance.balanced { ("yes", "on") } else { ("NO", "bad") };
+    card("accounts balance", verdict.0.to_owned(), verdict.1);
+    Ok(cards)
+}
+
+/// Every row.
+pub(super) async fn rows(app: &App) -> Result<String, Problem> {
+    let mut open: HashMap<String, Vec<Command>> = HashMap::new();
+    for command in app.store.open_commands_after(0).await? {
+        open.entry(command.request.serial.0.clone()).or_default().push(command);
+    }
+    let mut rows = String::new();
+    for (meter, state) in app.store.all_meters().await? {
+        let commands = open.remove(&meter.serial.0).unwrap_or_default();
+        rows.push_str(&cells(&view(app, meter, state).await?, &commands));
+    }
+    Ok(rows)
+}
+
+/// One row; `None` when there is no such meter.
+pub(super) async fn row(app: &App, serial: &str) -> Result<Option<String>, Problem> {
+    let Some((meter, state)) = app.store.meter(serial).await? else { return Ok(None) };
+    let commands: Vec<Command> = app
+        .store
+        .commands(Some(serial), 20)
+        .await?
+        .into_iter()
+        .filter(|command| !command.state.is_final())
+        .collect();
+    Ok(Some(cells(&view(app, meter, state).await?, &commands)))
+}
+
+fn cells(meter: &MeterView, commands: &[Command]) -> String {
+    let serial = escape(&meter.serial);
+    let feeder = if meter.role == Role::Feeder { " <i>feeder</i>" } else { "" };
+    let place = format!("{} {}", escape(&meter.line), escape(&meter.address));
+    format!(
+        "<tr id=\"meter-{serial}\"><th scope=\"row\">{serial}{feeder}<small>{place}</small></th><td>{}</td><td>{}</td>\
+         <td>{}</td><td>{}</td></tr>",
+        balance(meter),
+        supply(meter),
+        reading(meter),
+        under_way(meter, commands)
+    )
+}
+
+fn balance(meter: &MeterView) -> String {
+    let holder = match meter.balance.holder {
+        BalanceHolder::Meter => "held by the meter",
+        BalanceHolder::Gateway => "held by the gateway",
+        BalanceHolder::None => return "<span class=\"none\">not prepaid</span>".to_owned(),
+    };
+    let Some(credit) = meter.balance.credit_wh else {
+        return format!("<span class=\"none\">not read yet</span><small>{holder}</small>");
+    };
+    let class = if credit <= WattHours(0) { "off" } else { "on" };
+    let at = match (meter.balance.holder, meter.balance.at) {
+        (BalanceHolder::Meter, Some(at)) => format!("{holder}, read {}", time(at)),
+        _ => holder.to_owned(),
+    };
+    format!("<b class=\"{class}\">{}</b><small>{at}</small>", kwh(credit))
+}
+
+fn supply(meter: &MeterView) -> String {
+    let Some(relay) = &meter.relay else {
+        let word = if meter.role == Role::Feeder { "no relay" } else { "not sensed yet" };
+        return format!("<span class=\"none\">{word}</span>");
+    };
+    let (class, word) = match (relay.output_closed, relay.control_state) {
+        (true, _) => ("on", "on"),
+        (false, Some(2)) => ("armed", "off, ready for reconnection"),
+        (false, _) => ("off", "off"),
+    };
+    let reason = relay.reason.as_deref().map(|reason| format!(": {}", escape(reason))).unwrap_or_default();
+    let at = relay.at.map(|at| format!("<small>sensed {}</small>", time(at))).unwrap_or_default();
+    format!("<b class=\"dot {class}\">{word}{reason}</b>{at}")
+}
+
+fn reading(meter: &MeterView) -> String {
+    let reading = &meter.reading;
+    let class = match reading.quality {
+        Quality::Measured => "on",
+        Quality::Late | Quality::Estimated => "armed",
+        Quality::Missing => "none",
+    };
+    let quality = format!("<span class=\"{class}\">{}</span>", reading.quality);
+    let value = match (reading.import_wh, reading.power_w) {
+        (Some(import), Some(power)) => format!("{}, {power} W", kwh(import)),
+        (Some(import), None) => kwh(import),
+        _ => String::new(),
+    };
+    let at = reading.at.map(time).unwrap_or_default();
+    format!("{value}<small>{quality} {at}</small>")
+}
+
+fn under_way(meter: &MeterView, commands: &[Command]) -> String {
+    let mut lines = String::new();
+    for command in commands {
+        let kind = match command.request.kind {
+            CommandKind::DeliverToken => "top-up",
+            other => other.as_str(),
+        };
+        let class = if command.state == CommandState::Unknown { "armed" } else { "busy" };
+        let outcome = command
+            .outcome
+            .as_deref()
+            .map(|line| format!("<small>{}</small>", escape(line)))
+            .unwrap_or_default();
+        let _ = write!(lines, "<b class=\"{class}\">{kind}: {}</b>{outcome}", command.state);
+    }
+    if let Some(problem) = &meter.problem {
+        let _ = write!(lines, "<small class=\"bad\">{}</small>", escape(problem));
+    }
+    lines
+}
