@@ -5,6 +5,7 @@ use crate::time::Instant;
 
 mod any;
 pub mod hdlc;
+pub mod mode_e;
 pub mod wrapper;
 
 pub use any::AnyLink;
