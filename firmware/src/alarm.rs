@@ -31,6 +31,7 @@ pub const fn is_alarm(event: Event) -> bool {
             | Event::LowCredit
             | Event::RelayFailure
             | Event::RelayWelded
+            | Event::LockedOut
             | Event::CoverOpened
             | Event::MagnetOn
             | Event::MeasurementError

@@ -20,6 +20,7 @@ mod objects;
 mod personalisation;
 mod port;
 mod profile;
+pub mod protection;
 pub mod record;
 mod relay;
 mod ring;

@@ -16,6 +16,7 @@ use crate::journal::{Journal, JournalError, PLACE_BYTES};
 use crate::layout::{Layout, TooSmall};
 use crate::objects::View;
 use crate::personalisation::Personalisation;
+use crate::protection::{Finding, Tripped, Watch};
 use crate::record::Record;
 use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
@@ -101,6 +102,7 @@ pub struct Meter<B: Board> {
     pub(crate) keypad: KeypadLockout,
     pub(crate) conditions: Conditions,
     pub(crate) views: [View; View::SLOTS],
+    watch: Watch,
     alarms: Deque<Alarm, ALARMS_MAX>,
     next_sample: Instant,
     now: Instant,
@@ -136,6 +138,7 @@ impl<B: Board> Meter<B> {
             keypad: KeypadLockout::default(),
             conditions: Conditions::default(),
             views: [View::default(); View::SLOTS],
+            watch: Watch::default(),
             alarms: Deque::new(),
             next_sample: now,
             now,
@@ -237,6 +240,7 @@ impl<B: Board> Meter<B> {
         }
         self.next_sample = now + Duration::from_millis(u64::from(self.who.sample_period_ms.max(1)));
         self.measure();
+        self.protect();
         self.follow_calendar();
         self.capture_if_due();
         self.follow_contact();
@@ -263,6 +267,10 @@ impl<B: Board> Meter<B> {
     pub(crate) fn command_relay(&mut self, trigger: Trigger) -> Result<(), Refused> {
         let mut next = self.record.clone();
         let mut events = RelayEvents::new();
+        if matches!(trigger, Trigger::RemoteDisconnect | Trigger::RemoteReconnect) {
+            // Whoever commands from afar has looked at why it tripped.
+            next.tripped = Tripped::default();
+        }
         let hold = next.hold(self.local_s());
         next.relay.command(trigger, hold, &mut events)?;
         if self.commit(next).is_err() {
@@ -311,6 +319,49 @@ impl<B: Board> Meter<B> {
         if exhausted {
             self.note(Event::CreditExhausted, left);
         }
+        self.relay_changed(&events);
+    }
+
+    /// Opens the relay on overload, over-current or bad voltage, and releases it when that has been gone for long enough.
+    fn protect(&mut self) {
+        if self.conditions.measurement_failed {
+            return;
+        }
+        let utc_s = self.board.clock().utc_s();
+        let (limits, tripped) = (&self.record.limits, &self.record.tripped);
+        let Some(finding) = self.watch.look(self.now, utc_s, &self.sample, limits, tripped) else { return };
+        let mut next = self.record.clone();
+        let noted = match finding {
+            Finding::Trip(reason, event, value) => {
+                let at = utc_s.unwrap_or(next.utc_s);
+                next.tripped.trip(reason, next.limits.trips_max, at);
+                Some((event, value))
+            }
+            Finding::Release => {
+                next.tripped.reason = None;
+                None
+            }
+        };
+        let locked = next.tripped.reason == Some(RelayReason::LockedOut);
+        if let Some((event, value)) = noted {
+            self.note(event, value);
+        }
+        // A relay that must open opens even when that cannot be stored.
+        if self.settle_and_commit(next.clone()).is_err() {
+            self.settle_unstored(next);
+        }
+        if locked {
+            self.note(Event::LockedOut, 0);
+        }
+    }
+
+    /// Follows a new state that storage would not take: it holds until the next start.
+    fn settle_unstored(&mut self, mut next: Record) {
+        let mut events = RelayEvents::new();
+        let hold = next.hold(self.local_s());
+        next.relay.settle(hold, &mut events);
+        next.events = self.record.events;
+        self.record = next;
         self.relay_changed(&events);
     }
 

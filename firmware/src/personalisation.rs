@@ -4,6 +4,7 @@ use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
 use protocol::sts::meter::MeterTokenState;
 
+use crate::protection::Limits;
 use crate::terms::Terms;
 
 /// Length of a low-level-security password, at most: a bound of ours.
@@ -61,6 +62,8 @@ pub struct Options {
     pub modbus_switches: bool,
     /// Emergency credit, friendly hours, daily charge and debt the account begins with.
     pub terms: Terms,
+    /// Limiter, over-current and voltage protection it begins with.
+    pub limits: Limits,
 }
 
 /// The account a meter leaves the factory with.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{EnergyCount, Ledger};
 use crate::personalisation::Personalisation;
+use crate::protection::{Limits, Tripped};
 use crate::relay::RelayLogic;
 use crate::ring::Span;
 use crate::terms::Terms;
@@ -65,6 +66,10 @@ pub struct Record {
     pub low_credit_warned: bool,
     /// Emergency credit, friendly hours, daily charge, debt.
     pub terms: Terms,
+    /// Limiter, over-current and voltage protection.
+    pub limits: Limits,
+    /// What of it holds the relay open.
+    pub tripped: Tripped,
     /// What the relay should do, and why.
     pub relay: RelayLogic,
     /// Decoder key and used token identifiers.
@@ -98,6 +103,8 @@ impl Record {
             low_credit: who.account.low_credit_wh,
             low_credit_warned: false,
             terms: who.options.terms,
+            limits: who.options.limits,
+            tripped: Tripped::default(),
             relay: RelayLogic {
                 state: ControlState::Connected,
                 mode: who.control_mode,
@@ -120,6 +127,9 @@ impl Record {
     pub fn hold(&self, local_s: Option<u32>) -> Option<RelayReason> {
         if self.account_status != AccountStatus::Active {
             return Some(RelayReason::AccountClosed);
+        }
+        if self.tripped.reason.is_some() {
+            return self.tripped.reason;
         }
         let empty = self.ledger.remaining() <= self.terms.floor(local_s);
         (self.payment_mode == PaymentMode::Prepayment && empty).then_some(RelayReason::NoCredit)

@@ -74,6 +74,7 @@ impl Storage for Memory {
 pub struct TestBoard {
     pub storage: Memory,
     pub load_mw: u64,
+    pub voltage_mv: u32,
     pub closed: bool,
     /// The coil does nothing.
     pub stuck: bool,
@@ -93,6 +94,7 @@ impl TestBoard {
         Self {
             storage: Memory::new(storage_bytes),
             load_mw: 1_000_000,
+            voltage_mv: 230_000,
             closed: true,
             stuck: false,
             pending_mws: 0,
@@ -124,7 +126,7 @@ impl Metering for TestBoard {
     fn sample(&mut self) -> Result<Sample, ()> {
         let power = if self.closed || self.bypassed { self.load_mw } else { 0 };
         Ok(Sample {
-            voltage_mv: 230_000,
+            voltage_mv: self.voltage_mv,
             current_ma: (power / 230) as u32,
             active_power_mw: power as i32,
             reactive_power_mvar: 0,

@@ -11,6 +11,8 @@ use crate::ledger::CREDIT_MAX;
 use crate::meter::Meter;
 use crate::record::{LastToken, Record};
 
+/// The largest power limit a token may set: what a single-phase meter of 100 A carries at 230 V.
+const POWER_LIMIT_MAX_W: u32 = 23_000;
 /// Watt-hours in the unit of an electricity credit token: 0.1 kWh.
 const WH_PER_UNIT: i64 = 100;
 
@@ -113,7 +115,7 @@ impl<B: Board> Meter<B> {
     fn abilities(&self) -> Abilities<'static> {
         let room = CREDIT_MAX.saturating_sub(self.record.ledger.remaining()).max(0) / WH_PER_UNIT;
         let manufacturer = self.serial().manufacturer();
-        Abilities::electricity(manufacturer, u32::try_from(room).unwrap_or(u32::MAX), None)
+        Abilities::electricity(manufacturer, u32::try_from(room).unwrap_or(u32::MAX), Some(POWER_LIMIT_MAX_W))
     }
 
     /// UTC, or the last time known while the clock is not set.
@@ -142,13 +144,16 @@ fn carry_out(next: &mut Record, effect: &Effect) -> Option<(i64, Event)> {
             }
             Some((if mine { units } else { 0 }, Event::TokenAccepted))
         }
+        Effect::MaximumPowerLimit { watts, .. } => {
+            next.limits.normal_w = *watts;
+            Some((0, Event::ParametersChanged))
+        }
         Effect::NewKey(_) => Some((0, Event::TokenKeysChanged)),
         Effect::ClearTamper { .. } | Effect::Test(_) | Effect::KeySection { .. } => {
             Some((0, Event::TokenAccepted))
         }
         Effect::Credit { .. }
         | Effect::CurrencyCredit { .. }
-        | Effect::MaximumPowerLimit { .. }
         | Effect::PhaseUnbalanceLimit { .. }
         | Effect::TariffRate { .. }
         | Effect::WaterMeterFactor { .. }

@@ -8,6 +8,8 @@ pub mod cosem;
 pub mod dlms;
 pub mod link;
 pub mod modbus;
+pub mod openpaygo;
+pub mod scheme;
 pub mod sts;
 pub mod time;
 pub mod wire;

@@ -4,7 +4,7 @@ use crate::board::{Flow, Nvm, StreetLoad, VirtualBoard};
 use crate::clock::SimClock;
 use crate::faults::Fault;
 use crate::identity::{
-    FEEDER, METERS_MAX, PROFILE_PERIOD_S, StreetKeys, initial_credit_wh, modbus_personalisation,
+    FEEDER, METERS_MAX, PROFILE_PERIOD_S, StreetKeys, drn, initial_credit_wh, modbus_personalisation,
     personalisation,
 };
 use crate::line::{BAUD, Line};
@@ -150,6 +150,7 @@ pub struct Street {
     roll: Vec<Entry>,
     meters: Arc<[Arc<SimMeter>]>,
     feeder: Arc<SimMeter>,
+    feeder_serial: String,
     load: Arc<StreetLoad>,
     port: u16,
     modbus_tcp: Option<SocketAddr>,
@@ -180,6 +181,7 @@ impl Street {
             roll,
             meters,
             feeder,
+            feeder_serial: drn(FEEDER)?.as_str().to_owned(),
             load,
             modbus_tcp: None,
             line_path: None,
@@ -313,6 +315,12 @@ impl Street {
     #[must_use]
     pub fn feeder(&self) -> &Arc<SimMeter> {
         &self.feeder
+    }
+
+    /// Serial number of the feeder's check meter.
+    #[must_use]
+    pub fn feeder_serial(&self) -> String {
+        self.feeder_serial.clone()
     }
 
     /// Number of the meter with this serial number.

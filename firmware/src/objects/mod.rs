@@ -5,6 +5,7 @@ mod charges;
 mod control;
 mod credits;
 mod data;
+mod limiter;
 mod measured;
 mod payment;
 mod profiles;
@@ -17,7 +18,7 @@ use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::cosem::{
     account, association as association_class, charge, clock, credit, data as data_class, disconnect,
-    profile, register, security_setup, token_gateway,
+    limiter as limiter_class, profile, register, security_setup, token_gateway,
 };
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 
@@ -69,6 +70,7 @@ impl<B: Board> ObjectModel for Meter<B> {
             table::SAP_ASSIGNMENT_CLASS => self.get_sap_assignment(out),
             security_setup::CLASS => self.get_security_setup(at.index, out),
             disconnect::CLASS => self.get_disconnect(at.index, out),
+            limiter_class::CLASS => self.get_limiter(at.index, out),
             account::CLASS => self.get_account(at.index, out),
             credit::CLASS => self.get_credit(at.logical_name, at.index, out),
             charge::CLASS => self.get_charge(at.logical_name, at.index, out),
@@ -98,6 +100,7 @@ impl<B: Board> ObjectModel for Meter<B> {
             (disconnect::CLASS, 4) => self.set_control_mode(value),
             (account::CLASS, 2) => self.set_payment_mode(value),
             (account::CLASS, 16) => self.set_low_credit(value),
+            (limiter_class::CLASS, _) => self.set_limiter(at.index, value),
             (credit::CLASS, _) => self.set_credit(at.logical_name, at.index, value),
             (charge::CLASS, _) => self.set_charge(at.logical_name, at.index, value),
             _ => Err(DataAccessResult::ReadWriteDenied),

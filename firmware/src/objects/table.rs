@@ -3,8 +3,8 @@
 use protocol::codec::cosem::{AttributeAccess, MethodAccess, ObjectRef};
 use protocol::codec::obis::Obis;
 use protocol::cosem::{
-    account, association, charge, clock, credit, data, disconnect, obis, profile, register, security_setup,
-    token_gateway,
+    account, association, charge, clock, credit, data, disconnect, limiter, obis, profile, register,
+    security_setup, token_gateway,
 };
 use protocol::dlms::model::Caller;
 
@@ -32,7 +32,7 @@ const fn measured(name: Obis) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 37] = [
+pub const OBJECTS: [Object; 38] = [
     value(obis::LOGICAL_DEVICE_NAME),
     object(clock::CLASS, 0, obis::CLOCK, 9, 6),
     value(obis::INVOCATION_COUNTER),
@@ -60,6 +60,7 @@ pub const OBJECTS: [Object; 37] = [
     value(obis::EVENT_DETAIL),
     object(disconnect::CLASS, 0, obis::DISCONNECT, 4, 2),
     value(obis::RELAY_REASON),
+    object(limiter::CLASS, 0, obis::LIMITER, 11, 0),
     object(account::CLASS, 0, obis::ACCOUNT, 19, 3),
     object(credit::CLASS, 0, obis::TOKEN_CREDIT, 11, 3),
     object(credit::CLASS, 0, obis::EMERGENCY_CREDIT, 11, 3),
@@ -125,6 +126,7 @@ impl Object {
         let writes = match (self.at.class_id, index) {
             (clock::CLASS, 2) => management || caller.client_sap == client::VENDING,
             (disconnect::CLASS, 4) | (account::CLASS, 2 | 16) => management,
+            (limiter::CLASS, 4..=9) => management,
             (credit::CLASS, 5) => management && name == obis::TOKEN_CREDIT,
             (credit::CLASS, 9 | 10) => management && name == obis::EMERGENCY_CREDIT,
             (charge::CLASS, 7) => management && name != obis::CONSUMPTION_CHARGE,

@@ -4,12 +4,13 @@ mod accounting;
 mod credit;
 mod modbus;
 mod power_cut;
+mod protection;
 mod relay;
 mod terms;
 mod wire;
 
 use protocol::cosem::account::PaymentMode;
-use protocol::cosem::disconnect::ControlMode;
+use protocol::cosem::disconnect::{ControlMode, RelayReason};
 use protocol::cosem::events::{Event, EventRow};
 use protocol::cosem::token_gateway::DeliveryMethod;
 use protocol::sts::meter::{Effect, MeterTokenState, TokenResult};
@@ -23,6 +24,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::ledger::EnergyCount;
+use crate::protection::{Limits, Tripped};
 use crate::record::{LastToken, Record};
 use crate::ring::Span;
 use crate::terms::{Emergency, FriendlyHours, PerDay};
@@ -183,6 +185,22 @@ pub fn full_record() -> Record {
     record.terms.debt = u32::MAX;
     record.terms.emergency = Emergency { preset: u32::MAX, offered_at: i32::MIN, taken: true };
     record.terms.friendly = FriendlyHours { from_minute: 1439, to_minute: 1439, days: 127, limit: u32::MAX };
+    record.limits = Limits {
+        normal_w: u32::MAX,
+        emergency_w: u32::MAX,
+        over_s: u32::MAX,
+        under_s: u32::MAX,
+        emergency_id: u16::MAX,
+        emergency_from_utc_s: u32::MAX,
+        emergency_duration_s: u32::MAX,
+        emergency_group: u16::MAX,
+        over_current_ma: u32::MAX,
+        under_voltage_mv: u32::MAX,
+        over_voltage_mv: u32::MAX,
+        voltage_s: u32::MAX,
+        trips_max: u8::MAX,
+    };
+    record.tripped = Tripped { reason: Some(RelayReason::LockedOut), count: u8::MAX, first_utc_s: u32::MAX };
     record.profile = Span { first: u32::MAX, next: u32::MAX };
     record.events = record.profile;
     (record.utc_s, record.profile_period, record.profile_ordered_from) = (u32::MAX, u32::MAX, u32::MAX);

@@ -58,7 +58,7 @@ impl Cast {
                 .map(|serial| Actor { index, serial })
                 .ok_or_else(|| anyhow::anyhow!("there is no meter {index}"))
         };
-        let feeder = street.feeder().with(|meter| meter.serial().to_owned());
+        let feeder = street.feeder_serial();
         Ok(Self {
             spender: actor(1)?,
             lost_answer: actor(2)?,
@@ -78,7 +78,7 @@ pub fn csv(street: &Street) -> String {
     for entry in street.roll() {
         text += &row(entry);
     }
-    let feeder = street.feeder().with(|meter| meter.serial().to_owned());
+    let feeder = street.feeder_serial();
     text +=
         &format!("{feeder},feeder,{},,feeder-modbus,none,feeder,{AREA},,,\n", simulator::street::FEEDER_UNIT);
     text

@@ -294,13 +294,7 @@ impl Stage {
     /// The contact of a meter, as the simulator knows it.
     #[must_use]
     pub fn contact_closed(&self, index: u32) -> bool {
-        match self.street.truth(index) {
-            Some(truth) => truth.contact_closed,
-            None => self
-                .street
-                .modbus_meter(index)
-                .is_some_and(|meter| meter.with(|meter| meter.contact_closed())),
-        }
+        self.street.truth(index).is_some_and(|truth| truth.contact_closed)
     }
 
     /// Credit that a meter has taken by tokens, as the simulator knows it.
@@ -316,12 +310,6 @@ impl Stage {
     pub fn set_load(&self, index: u32, watts: u32) {
         if let Some(meter) = self.street.meter(index) {
             meter.set_extra_load_w(watts);
-        } else if let Some(meter) = self.street.modbus_meter(index) {
-            meter.with(|meter| {
-                if let Some(board) = meter.board_mut() {
-                    board.household_mut().set_extra_w(watts);
-                }
-            });
         }
     }
 

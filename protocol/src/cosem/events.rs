@@ -64,6 +64,7 @@ events! {
     LockedOut = 141, "Locked out after repeated trips";
     KeypadLocked = 142, "Keypad locked after wrong tokens; the detail is the seconds";
     LedgerMismatch = 143, "The two ledgers disagreed at start";
+    OverloadTrip = 145, "Tripped by the limiter; the detail is the power in watts";
     Watchdog = 144, "Restarted by the watchdog";
 }
 

@@ -20,6 +20,7 @@ pub mod meter;
 mod misty1;
 mod misty1_tables;
 mod number;
+mod scheme;
 mod tid;
 mod token;
 
@@ -34,6 +35,7 @@ pub use key::{DecoderKey, EncryptionAlgorithm, KeyError, RefusedAlgorithm, Vendi
 pub use key_section::{KeySection, KeyWord, NewKey, PartialKey, SetLength, key_change_set};
 pub use misty1::Misty1;
 pub use number::{DIGITS, NumberError, TokenDigits, TokenNumber};
+pub use scheme::{Sts, StsMeter};
 pub use tid::{BaseDate, Tid, TidRange};
 pub use token::{CreditRegister, DecodeError, Management, Rnd, Service, TestToken, Token};
 

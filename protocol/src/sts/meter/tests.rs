@@ -435,3 +435,15 @@ fn replaying_the_journal_gives_the_state_back() {
     let written = postcard::to_slice(&bench.state, &mut whole).unwrap();
     assert_eq!(postcard::from_bytes::<MeterTokenState>(written).unwrap(), bench.state);
 }
+
+#[test]
+fn the_common_scheme_issues_judges_and_applies() {
+    use crate::scheme::TokenScheme;
+    let bench = Bench::new(EncryptionAlgorithm::Ea11);
+    let mut vendor = TokenCipher::new(&bench.state.key, &SAMPLE);
+    let mut meter = StsMeter { state: bench.state, abilities: bench.abilities };
+    let Ok(digits) = Sts::issue(&mut vendor, &credit(2_000_000, 7));
+    let effect = Sts::judge(&meter, digits.as_ref(), 0).unwrap();
+    Sts::apply(&mut meter, &effect);
+    assert_eq!(Sts::judge(&meter, digits.as_ref(), 0), Err(TokenResult::Used));
+}
