@@ -3,7 +3,7 @@
 use hardware::board::Board;
 use protocol::codec::xdlms::LongInvokeId;
 use protocol::dlms::server::{self, Peer, PushError, Server};
-use protocol::link::{Event, Link};
+use protocol::link::{Event, Link, SendError};
 use protocol::time::Instant;
 
 use crate::alarm::Alarm;
@@ -75,6 +75,7 @@ impl<L: Link> Port<L> {
 
     /// Writes the next bytes to send into `out` and returns how many. `out` holds a whole frame.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        self.transmit(now);
         self.link.poll_transmit(now, out)
     }
 
@@ -145,8 +146,11 @@ impl<L: Link> Port<L> {
 
     fn transmit(&mut self, now: Instant) {
         while let Some(apdu) = self.server.poll_transmit() {
-            // The link takes one answer to one request; what it refuses the client asks for again.
-            let _ = self.link.send(now, apdu);
+            if self.link.send(now, apdu) == Err(SendError::Busy) {
+                // One of several blocks: it goes when the one before it is out.
+                self.server.not_sent();
+                return;
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`crate::link`] carry the APDUs.
 
 pub mod client;
+pub mod gbt;
 pub mod model;
 pub mod security;
 pub mod server;

@@ -311,6 +311,108 @@ fn suite_2_keys_of_256_bits_work_in_every_form() {
     }
 }
 
+/// A client that agrees to general blocks alone, and takes APDUs of 128 bytes.
+fn general_blocks(way: Way) -> Pair<1024, 1024> {
+    use protocol::codec::xdlms::Conformance;
+    let mut configured = config(way);
+    configured.max_pdu = 128;
+    configured.conformance = Conformance::GENERAL_BLOCK_TRANSFER
+        | Conformance::GENERAL_PROTECTION
+        | Conformance::GET
+        | Conformance::SET
+        | Conformance::ACTION
+        | Conformance::ACCESS
+        | Conformance::MULTIPLE_REFERENCES;
+    let mut pair = Pair::new(configured, way.client_sap);
+    pair.meter.rows = 25;
+    assert_eq!(pair.associate(), Outcome::Associated);
+    pair
+}
+
+#[test]
+fn answers_larger_than_the_client_takes_come_in_general_blocks() {
+    for way in &WAYS[1..] {
+        let mut pair = general_blocks(*way);
+        let Outcome::Value(value) = pair.get(PROFILE) else { panic!("{way:?}") };
+        assert_eq!(Data::from_bytes(&value).unwrap().as_array().unwrap().len(), 25);
+        let echo = vec![7u8; 700];
+        pair.client.action(pair.now, ECHO, Some(Data::OctetString(&echo))).unwrap();
+        let Outcome::Value(value) = pair.run() else { panic!("{way:?}") };
+        assert_eq!(octets(&value).unwrap(), echo);
+        let blocks = pair.wire.iter().filter(|w| !w.0 && w.1[0] == 0xE0).count();
+        assert!(blocks >= 10, "{blocks}");
+        assert!(pair.wire.iter().filter(|w| !w.0).all(|w| w.1.len() <= 128));
+        // What fits goes as ever.
+        pair.wire.clear();
+        assert!(matches!(pair.get(NAME), Outcome::Value(_)));
+        assert!(pair.wire.iter().all(|w| w.1[0] != 0xE0));
+    }
+}
+
+#[test]
+fn requests_larger_than_the_meter_takes_go_in_general_blocks_and_run_once() {
+    for way in &WAYS[1..] {
+        let configured = config(*way);
+        let conformance = protocol::dlms::client::IMPLEMENTED
+            .difference(protocol::codec::xdlms::Conformance::BLOCK_TRANSFER_WITH_SET_OR_WRITE);
+        let mut pair: Pair<1024, 256> =
+            Pair::new(client::Config { conformance, ..configured }, way.client_sap);
+        assert_eq!(pair.associate(), Outcome::Associated);
+        // The meter deciphers into 256 bytes: what a request may have, however it comes.
+        let note = vec![3u8; 230];
+        pair.client.set(pair.now, NOTE, None, Data::OctetString(&note)).unwrap();
+        assert_eq!(pair.run(), Outcome::Done, "{way:?}");
+        assert_eq!(pair.meter.note, note);
+        let in_blocks = pair.wire.iter().any(|w| w.0 && w.1[0] == 0xE0);
+        assert_eq!(in_blocks, way.client_sap == VENDING, "{way:?}");
+    }
+}
+
+#[test]
+fn a_lost_general_block_is_asked_for_again_wherever_it_was() {
+    let blocks = {
+        let mut pair = general_blocks(WAYS[3]);
+        pair.wire.clear();
+        pair.get(PROFILE);
+        pair.wire.len()
+    };
+    for lost in 1..blocks {
+        let mut pair = general_blocks(WAYS[3]);
+        pair.client.get(pair.now, PROFILE, None).unwrap();
+        let mut count = 0;
+        let value = 'transfer: loop {
+            let mut idle = true;
+            while let Some(request) = pair.client.poll_transmit().map(<[u8]>::to_vec) {
+                idle = false;
+                count += 1;
+                if count - 1 != lost {
+                    pair.server.handle_bytes(pair.now, pair.peer, &request, &mut pair.meter);
+                }
+            }
+            while let Some(answer) = pair.server.poll_transmit().map(<[u8]>::to_vec) {
+                idle = false;
+                count += 1;
+                if count - 1 == lost {
+                    continue;
+                }
+                pair.client.handle_bytes(pair.now, &answer);
+                match pair.client.poll_event() {
+                    Some(client::Event::Value { bytes, last: true }) => break 'transfer bytes.to_vec(),
+                    Some(other) => panic!("{lost}: {other:?}"),
+                    None => {}
+                }
+            }
+            if idle {
+                pair.now = pair.client.poll_timeout().unwrap();
+                pair.client.handle_timeout(pair.now);
+                assert!(pair.client.is_busy(), "{lost}");
+            }
+        };
+        assert_eq!(Data::from_bytes(&value).unwrap().as_array().unwrap().len(), 25);
+        assert!(pair.now < protocol::time::Instant::from_millis(14_000), "{lost}: one reminder is enough");
+    }
+}
+
 #[test]
 fn the_association_object_tells_about_itself() {
     use protocol::dlms::model::Attribute;

@@ -333,7 +333,7 @@ impl<const C: usize, const S: usize> Pair<C, S> {
             };
             self.server.handle_bytes(self.now, self.peer, &request, &mut self.meter);
             self.wire.push((true, request));
-            if let Some(answer) = self.server.poll_transmit().map(<[u8]>::to_vec) {
+            while let Some(answer) = self.server.poll_transmit().map(<[u8]>::to_vec) {
                 self.client.handle_bytes(self.now, &answer);
                 self.wire.push((false, answer));
             }

@@ -6,9 +6,11 @@ use crate::codec::acse::AuthMechanism;
 use crate::codec::xdlms::Conformance;
 use crate::dlms::security::{Form, Key, Secret, SecurityPolicy, SystemTitle};
 
-/// Services this client can use.
+/// Services this client can use. General block transfer is not proposed by default: a meter that has both takes the blocks of
+/// each service, which stream.
 pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
     Conformance::GENERAL_PROTECTION.bits()
+        | Conformance::GENERAL_BLOCK_TRANSFER.bits()
         | Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ.bits()
         | Conformance::BLOCK_TRANSFER_WITH_SET_OR_WRITE.bits()
         | Conformance::BLOCK_TRANSFER_WITH_ACTION.bits()
@@ -71,7 +73,7 @@ impl Default for Config {
             authentication_key: None,
             dedicated_key: None,
             peer_counter: None,
-            conformance: IMPLEMENTED,
+            conformance: IMPLEMENTED.difference(Conformance::GENERAL_BLOCK_TRANSFER),
             max_pdu: u16::MAX,
             response_timeout: Duration::from_secs(10),
             blocks_max: 65_536,

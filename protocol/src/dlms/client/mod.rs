@@ -14,10 +14,11 @@
 //! Implemented: associations without security, with LLS and with HLS (both passes verified; mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`,
 //! `general-glo` and `general-ded` protection; GET normal and with-list, SET and ACTION normal and with-list, all with
-//! blocks where the value needs them; ACCESS; release; reception of DataNotification and EventNotification.
+//! blocks where the value needs them; ACCESS; general block transfer where it alone was agreed on; release; reception of DataNotification and EventNotification.
 
 mod answer;
 mod associate;
+mod blocks;
 mod config;
 mod event;
 mod request;
@@ -134,6 +135,7 @@ pub struct Client<const N: usize, const LONG: usize> {
     rx: [u8; N],
     tx: Frame<N>,
     long: [u8; LONG],
+    gbt: blocks::Gbt,
     happened: Option<Happened>,
 }
 
@@ -164,6 +166,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             rx: [0; N],
             tx: Frame::new(),
             long: [0; LONG],
+            gbt: blocks::Gbt::default(),
             happened: None,
             config,
         }
@@ -177,7 +180,9 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
     /// The deadline has passed: the request under way failed, or a peer that does not answer releases is released.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|at| now >= at) {
-            if self.pending == Pending::Release {
+            if self.remind(now) {
+                // A general block got lost; the server was asked to go on.
+            } else if self.pending == Pending::Release {
                 self.close();
                 self.happened = Some(Happened::Released);
             } else {
@@ -227,7 +232,13 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
 
     /// One whole APDU to send, borrowed until the next call.
     pub fn poll_transmit(&mut self) -> Option<&[u8]> {
+        self.next_general_block();
         self.tx.take()
+    }
+
+    /// The link would not take the APDU that [`Client::poll_transmit`] gave last: it is given again.
+    pub fn not_sent(&mut self) {
+        self.tx.put_back();
     }
 
     /// When [`Client::handle_timeout`] wants to be called.
@@ -275,6 +286,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
     fn close(&mut self) {
         self.state = State::Idle;
         self.pending = Pending::None;
+        self.gbt = blocks::Gbt::default();
         self.deadline = None;
         self.tx.clear();
     }
@@ -295,6 +307,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             _ => Outcome::NotDone,
         };
         self.pending = Pending::None;
+        self.gbt = blocks::Gbt::default();
         self.deadline = None;
         self.tx.clear();
         if self.state == State::Associating {

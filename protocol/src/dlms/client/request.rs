@@ -268,13 +268,17 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         pending: Pending,
         form: Form,
     ) -> core::result::Result<(), StartError> {
-        if self.tx.len() > self.capacity_as(form) {
+        let whole = self.tx.len() <= self.capacity_as(form);
+        if !whole && self.agreed(Conformance::GENERAL_BLOCK_TRANSFER).is_err() {
             self.tx.clear();
             return Err(StartError::TooLong);
         }
         if let Err(error) = self.send(form) {
             self.tx.clear();
             return Err(error);
+        }
+        if !whole {
+            self.cut_into_general_blocks()?;
         }
         self.wait(now, pending);
         Ok(())
@@ -303,7 +307,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             return Ok(Outgoing::default());
         }
         if self.agreed(blocks).is_err() {
-            return Err(StartError::TooLong);
+            // Whole in the buffer it may still go in general blocks.
+            return built.map(|()| Outgoing::default()).map_err(|_| StartError::TooLong);
         }
         let mut w = SliceWriter::new(&mut self.long);
         value(&mut w).map_err(|_| StartError::TooLong)?;

@@ -6,8 +6,8 @@ use super::answer::{Action, Answer, Block, Get, Returned, Set};
 use super::event::{Error, StartError};
 use super::{Client, Happened, Pending, State};
 use crate::codec::xdlms::{ActionResult, ApduTag, DataAccessResult};
-use crate::dlms::security::Refusal;
 use crate::dlms::security::frame::Sealed;
+use crate::dlms::security::{Cipher, Refusal, SecurityPolicy, SystemTitle};
 use crate::time::Instant;
 
 impl<const N: usize, const LONG: usize> Client<N, LONG> {
@@ -22,9 +22,27 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
                 }
                 return;
             }
+            Some(ApduTag::GeneralBlockTransfer) => return self.receive_block(now, apdu),
             _ => {}
         }
-        let (len, protected) = match self.open(apdu) {
+        let opened = open(
+            &mut Opening {
+                policy: self.config.policy,
+                global: self.global.as_ref(),
+                dedicated: self.dedicated.as_ref(),
+                peer: self.server_title,
+                peer_counter: &mut self.peer_counter,
+                dedicated_counter: &mut self.dedicated_counter,
+                rx: &mut self.rx,
+            },
+            apdu,
+        );
+        self.opened(now, opened);
+    }
+
+    /// Acts on an APDU that was opened into the receive buffer, or refused.
+    pub(super) fn opened(&mut self, now: Instant, opened: Result<(usize, bool), Refusal>) {
+        let (len, protected) = match opened {
             Ok(opened) => opened,
             Err(Refusal::Malformed(e))
                 if matches!(e.kind, crate::codec::ErrorKind::BufferTooSmall { .. }) =>
@@ -43,46 +61,6 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
                 self.fail(Error::Malformed(error));
             }
         }
-    }
-
-    /// Puts the plain APDU into the receive buffer; gives its length and whether it was protected.
-    fn open(&mut self, apdu: &[u8]) -> Result<(usize, bool), Refusal> {
-        let Some(sealed) = Sealed::parse(apdu)? else {
-            let needed = apdu.len().saturating_sub(N);
-            let too_small = crate::codec::ErrorKind::BufferTooSmall { needed };
-            let to = self.rx.get_mut(..apdu.len()).ok_or(crate::codec::Error::new(too_small, 0))?;
-            to.copy_from_slice(apdu);
-            let unprotected_is_fine = matches!(
-                apdu.first().copied().and_then(ApduTag::from_u8),
-                Some(
-                    ApduTag::ExceptionResponse
-                        | ApduTag::DataNotification
-                        | ApduTag::EventNotificationRequest
-                        | ApduTag::ConfirmedServiceError
-                )
-            );
-            return if self.config.policy.is_none() || unprotected_is_fine {
-                Ok((apdu.len(), false))
-            } else {
-                Err(Refusal::Weak)
-            };
-        };
-        let peer = self.server_title.ok_or(Refusal::WrongTitle)?;
-        let policy = self.config.policy.global();
-        let dedicated = sealed.form.is_dedicated();
-        let (cipher, floor) = if dedicated {
-            (self.dedicated.as_ref(), self.dedicated_counter)
-        } else {
-            (self.global.as_ref(), self.peer_counter)
-        };
-        let cipher = cipher.filter(|_| !policy.is_none()).ok_or(Refusal::Weak)?;
-        let len = sealed.open(cipher, policy, &peer, floor, &mut self.rx)?;
-        if dedicated {
-            self.dedicated_counter = Some(sealed.counter);
-        } else {
-            self.peer_counter = Some(sealed.counter);
-        }
-        Ok((len, true))
     }
 
     fn interpret(&mut self, now: Instant, len: usize, protected: bool) -> crate::codec::Result<()> {
@@ -232,6 +210,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
 
     fn finish(&mut self, happened: Happened) {
         self.pending = Pending::None;
+        self.gbt = super::blocks::Gbt::default();
         self.deadline = None;
         self.happened = Some(happened);
     }
@@ -243,4 +222,50 @@ const fn started(error: StartError) -> Error {
         StartError::CountersExhausted => Error::CountersExhausted,
         _ => Error::TooLong,
     }
+}
+
+/// What opening an APDU needs of the client; the APDU itself may lie in another of its buffers.
+pub(super) struct Opening<'a> {
+    pub policy: SecurityPolicy,
+    pub global: Option<&'a Cipher>,
+    pub dedicated: Option<&'a Cipher>,
+    pub peer: Option<SystemTitle>,
+    pub peer_counter: &'a mut Option<u32>,
+    pub dedicated_counter: &'a mut Option<u32>,
+    pub rx: &'a mut [u8],
+}
+
+/// Puts the plain APDU into the receive buffer; gives its length and whether it was protected.
+pub(super) fn open(client: &mut Opening<'_>, apdu: &[u8]) -> Result<(usize, bool), Refusal> {
+    let policy = client.policy.global();
+    let Some(sealed) = Sealed::parse(apdu)? else {
+        let needed = apdu.len().saturating_sub(client.rx.len());
+        let too_small = crate::codec::ErrorKind::BufferTooSmall { needed };
+        let to = client.rx.get_mut(..apdu.len()).ok_or(crate::codec::Error::new(too_small, 0))?;
+        to.copy_from_slice(apdu);
+        let unprotected_is_fine = matches!(
+            apdu.first().copied().and_then(ApduTag::from_u8),
+            Some(
+                ApduTag::ExceptionResponse
+                    | ApduTag::DataNotification
+                    | ApduTag::EventNotificationRequest
+                    | ApduTag::ConfirmedServiceError
+            )
+        );
+        return if policy.is_none() || unprotected_is_fine {
+            Ok((apdu.len(), false))
+        } else {
+            Err(Refusal::Weak)
+        };
+    };
+    let peer = client.peer.ok_or(Refusal::WrongTitle)?;
+    let (cipher, counter) = if sealed.form.is_dedicated() {
+        (client.dedicated, &mut *client.dedicated_counter)
+    } else {
+        (client.global, &mut *client.peer_counter)
+    };
+    let cipher = cipher.filter(|_| !policy.is_none()).ok_or(Refusal::Weak)?;
+    let len = sealed.open(cipher, policy, &peer, *counter, client.rx)?;
+    *counter = Some(sealed.counter);
+    Ok((len, true))
 }

@@ -360,6 +360,17 @@ impl<const N: usize> Frame<N> {
         self.ready
     }
 
+    /// The frame taken last was not sent: it is ready again.
+    pub fn put_back(&mut self) {
+        self.ready = self.end > self.start;
+    }
+
+    /// The finished frame, without taking it.
+    #[must_use]
+    pub fn finished(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or(&[])
+    }
+
     /// Takes the frame for sending, once.
     pub fn take(&mut self) -> Option<&[u8]> {
         if !self.ready {

@@ -88,7 +88,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             Source::List { .. } => &[GET_RESPONSE, WITH_LIST, invoke_id.0],
         };
         let whole = capacity.saturating_sub(header.len());
-        let mark = block_room(capacity, 1).min(whole);
+        let mark = block_room(self.block_capacity(), 1).min(whole);
         let start = Cursor::default();
         let room = self.tx.body_mut();
         let whole = whole.min(room.len());
@@ -141,7 +141,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             self.transfer = Transfer::Idle;
             return self.get_block_error(invoke_id, asked, DataAccessResult::NoLongGetInProgress, meter);
         };
-        let room = block_room(self.capacity(), 1);
+        let room = block_room(self.block_capacity(), 1);
         let Some(session) = &self.session else { return Ok(()) };
         let request = self.long.get(..request_len).unwrap_or(&[]);
         let body = self.tx.body_mut();

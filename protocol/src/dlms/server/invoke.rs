@@ -160,7 +160,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         number: u32,
         meter: &mut M,
     ) -> Result<()> {
-        let room = block_room(self.capacity(), 0);
+        let room = block_room(self.block_capacity(), 0);
         let next = from.saturating_add(room).min(len);
         let block = self.long.get(from..next).unwrap_or(&[]);
         let last = next == len;

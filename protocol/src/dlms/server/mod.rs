@@ -13,7 +13,7 @@
 //! Implemented: associations without security, with LLS and with HLS (mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`, `general-glo` and
 //! `general-ded` protection; GET normal, next and with-list; SET normal, with-list and in blocks; ACTION normal,
-//! with-list and in blocks, with blocks back; ACCESS; DataNotification; exception-response.
+//! with-list and in blocks, with blocks back; ACCESS; general block transfer; DataNotification; exception-response.
 //!
 //! Memory: `N` bytes to decipher into, `N` to answer from, `LONG` for what outlives one APDU (a parameter coming in
 //! blocks, the selection of a read going out in blocks, a long return value), two expanded keys. No value is ever whole
@@ -22,6 +22,7 @@
 mod access;
 mod associate;
 mod association_object;
+mod blocks;
 mod custody;
 mod get;
 mod invoke;
@@ -60,6 +61,7 @@ const EVENTS: usize = 4;
 /// Services the engine implements: what an [`Association`] row offers beyond is not offered.
 pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
     Conformance::GENERAL_PROTECTION.bits()
+        | Conformance::GENERAL_BLOCK_TRANSFER.bits()
         | Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ.bits()
         | Conformance::BLOCK_TRANSFER_WITH_SET_OR_WRITE.bits()
         | Conformance::BLOCK_TRANSFER_WITH_ACTION.bits()
@@ -127,6 +129,7 @@ struct Core<const N: usize, const LONG: usize> {
     tx: Frame<N>,
     long: [u8; LONG],
     transfer: Transfer,
+    gbt: blocks::Gbt,
     events: Deque<Event, EVENTS>,
     deadline: Option<Instant>,
 }
@@ -149,6 +152,7 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
                 tx: Frame::new(),
                 long: [0; LONG],
                 transfer: Transfer::Idle,
+                gbt: blocks::Gbt::NONE,
                 events: Deque::new(),
                 deadline: None,
             },
@@ -165,9 +169,11 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
     ) {
         let Self { rx, core } = self;
         core.tx.clear();
+        core.gbt.reply_window = None;
         match apdu.first().copied().and_then(ApduTag::from_u8) {
             Some(ApduTag::Aarq) => core.associate(now, peer, apdu, rx, meter),
             Some(ApduTag::ReleaseRequest) => core.release(peer, apdu, rx, meter),
+            Some(ApduTag::GeneralBlockTransfer) => core.general_block(now, peer, apdu, rx, meter),
             _ => core.service(now, peer, apdu, rx, meter),
         }
     }
@@ -192,7 +198,13 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
 
     /// One whole APDU to send to the peer of the last request. Borrowed until the next call; not sent means lost.
     pub fn poll_transmit(&mut self) -> Option<&[u8]> {
+        self.core.next_general_block();
         self.core.tx.take()
+    }
+
+    /// The link would not take the APDU that [`Server::poll_transmit`] gave last: it is given again.
+    pub fn not_sent(&mut self) {
+        self.core.tx.put_back();
     }
 
     /// When [`Server::handle_timeout`] wants to be called.
@@ -210,8 +222,20 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
 }
 
 impl<const N: usize, const LONG: usize> Core<N, LONG> {
-    /// What goes into the tx buffer after the header room: the bound of every answer.
+    /// Largest plain APDU of an answer: one APDU's worth, or all that the buffers take where the answer may go in general
+    /// blocks.
     fn capacity(&self) -> usize {
+        let one = self.block_capacity();
+        match &self.session {
+            Some(session) if self.gbt.is_usable(session.conformance) => {
+                plain_capacity(LONG, session.form, session.own_control()).min(N - HEAD - 12).max(one)
+            }
+            _ => one,
+        }
+    }
+
+    /// Largest plain APDU that goes in one piece.
+    fn block_capacity(&self) -> usize {
         let Some(session) = &self.session else { return Frame::<N>::BODY_MAX };
         let total = match session.client_max_pdu {
             0 => N,
@@ -230,6 +254,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
     /// Ends the association, silently when there is none.
     fn end(&mut self) {
         self.transfer = Transfer::Idle;
+        self.gbt = blocks::Gbt::NONE;
         self.deadline = None;
         if let Some(session) = self.session.take()
             && session.stage == Stage::Associated
@@ -254,21 +279,18 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 None,
             );
         };
-        let plain = match Sealed::parse(apdu) {
-            Ok(Some(sealed)) => match unseal(session, &sealed, rx, meter) {
-                Ok(len) => rx.get(..len).unwrap_or(&[]),
-                Err(refusal) => return self.refuse_sealed(peer, refusal),
-            },
-            Ok(None) if session.row.policy.is_none() => {
-                session.form = Form::Plain;
-                session.control = SecurityControl::default();
-                apdu
-            }
-            Ok(None) => return self.refuse_sealed(peer, Refusal::Weak),
-            Err(error) => return self.refuse_sealed(peer, Refusal::Malformed(error)),
+        let plain = match open(session, apdu, rx, meter) {
+            Ok(Some(len)) => rx.get(..len).unwrap_or(&[]),
+            Ok(None) => apdu,
+            Err(refusal) => return self.refuse_sealed(peer, refusal),
         };
-        let inactivity = session.row.inactivity;
-        if session.stage == Stage::Associated {
+        self.carry_out(now, plain, meter);
+    }
+
+    /// Carries out an opened request.
+    fn carry_out<M: ObjectModel + Custody>(&mut self, now: Instant, plain: &[u8], meter: &mut M) {
+        if let Some(session) = self.session.as_ref().filter(|s| s.stage == Stage::Associated) {
+            let inactivity = session.row.inactivity;
             self.deadline = (!inactivity.is_zero()).then(|| now + inactivity);
         }
         self.dispatch(now, plain, meter);
@@ -359,6 +381,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             }
         }
         self.tx.finish();
+        self.cut_into_general_blocks();
     }
 
     /// An exception-response. Only the general forms can protect one; with the service-specific ones it goes plain.
@@ -392,6 +415,25 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         f: impl FnOnce(&mut dyn Writer) -> crate::codec::Result<()>,
     ) -> crate::codec::Result<()> {
         self.tx.build(|w| f(w))
+    }
+}
+
+/// Opens a request as the association's policy demands: into `rx`, its length given, when it is protected; `None` when it
+/// is plain and may be.
+fn open<M: Custody>(
+    session: &mut Session,
+    apdu: &[u8],
+    rx: &mut [u8],
+    meter: &mut M,
+) -> Result<Option<usize>, Refusal> {
+    match Sealed::parse(apdu)? {
+        Some(sealed) => unseal(session, &sealed, rx, meter).map(Some),
+        None if session.row.policy.is_none() => {
+            session.form = Form::Plain;
+            session.control = SecurityControl::default();
+            Ok(None)
+        }
+        None => Err(Refusal::Weak),
     }
 }
 
