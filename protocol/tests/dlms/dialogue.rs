@@ -705,6 +705,21 @@ fn a_push_is_received_between_request_and_answer() {
         assert_eq!(protected, way.client_sap == VENDING);
         assert_eq!((notification.long_invoke_id.id(), notification.body), (7, Data::Unsigned(42)));
         assert!(matches!(pair.run(), Outcome::Value(_)));
+
+        pair.server
+            .notify_event(&mut pair.meter, way.client_sap, None, NOTE, |w| {
+                protocol::codec::codec::Encode::encode(&Data::Unsigned(43), w)
+            })
+            .unwrap();
+        let event = pair.server.poll_transmit().unwrap().to_vec();
+        pair.client.handle_bytes(pair.now, &event);
+        let Some(client::Event::EventNotification { notification, protected }) = pair.client.poll_event()
+        else {
+            panic!()
+        };
+        assert_eq!(protected, way.client_sap == VENDING);
+        assert_eq!(notification.value, Data::Unsigned(43));
+        assert_eq!(notification.descriptor.instance_id, NOTE.logical_name);
     }
 }
 

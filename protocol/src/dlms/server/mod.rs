@@ -13,7 +13,8 @@
 //! Implemented: associations without security, with LLS and with HLS (mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`, `general-glo` and
 //! `general-ded` protection; GET normal, next and with-list; SET normal, with-list and in blocks; ACTION normal,
-//! with-list and in blocks, with blocks back; ACCESS; general block transfer; DataNotification; exception-response.
+//! with-list and in blocks, with blocks back; ACCESS; general block transfer; DataNotification
+//! and EventNotification; exception-response.
 //!
 //! Memory: `N` bytes to decipher into, `N` to answer from, `LONG` for what outlives one APDU (a parameter coming in
 //! blocks, the selection of a read going out in blocks, a long return value), two expanded keys. No value is ever whole
@@ -67,6 +68,7 @@ pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
         | Conformance::BLOCK_TRANSFER_WITH_ACTION.bits()
         | Conformance::MULTIPLE_REFERENCES.bits()
         | Conformance::DATA_NOTIFICATION.bits()
+        | Conformance::EVENT_NOTIFICATION.bits()
         | Conformance::ACCESS.bits()
         | Conformance::GET.bits()
         | Conformance::SET.bits()

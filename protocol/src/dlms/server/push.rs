@@ -1,10 +1,11 @@
-//! DataNotification: values the meter sends unasked (Green Book 9.3.10).
+//! What the meter sends unasked: DataNotification and EventNotification (Green Book 9.3.10, 9.3.12).
 
 use super::Server;
 use super::custody::Custody;
 use crate::codec::axdr::DateTime;
-use crate::codec::codec::{Encode, Error, ErrorKind, Writer};
-use crate::codec::xdlms::{ApduTag, LongInvokeId, OptionalDateTime};
+use crate::codec::codec::{Encode, Error, Writer};
+use crate::codec::xdlms::{ApduTag, AttributeDescriptor, LongInvokeId, OptionalDateTime};
+use crate::dlms::model::Attribute;
 use crate::dlms::security::frame::Protect;
 use crate::dlms::security::{Cipher, Form, KeyUsage};
 
@@ -36,19 +37,53 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
         time: Option<DateTime>,
         body: impl FnOnce(&mut dyn Writer) -> crate::codec::Result<()>,
     ) -> Result<(), PushError> {
+        self.unasked(meter, client_sap, Form::GeneralGlo, |w| {
+            w.write_u8(ApduTag::DataNotification.as_u8())?;
+            w.write_u32(long_invoke_id.0)?;
+            OptionalDateTime(time).encode(w)?;
+            body(w)
+        })
+    }
+
+    /// Builds an EventNotification for `client_sap`: `value` writes the attribute's value. Protected with the global keys
+    /// as the client's association row demands, in glo-ciphering.
+    ///
+    /// # Errors
+    /// [`PushError`]; nothing is sent then.
+    pub fn notify_event<M: Custody>(
+        &mut self,
+        meter: &mut M,
+        client_sap: u8,
+        time: Option<DateTime>,
+        at: Attribute,
+        value: impl FnOnce(&mut dyn Writer) -> crate::codec::Result<()>,
+    ) -> Result<(), PushError> {
+        self.unasked(meter, client_sap, Form::Glo, |w| {
+            w.write_u8(ApduTag::EventNotificationRequest.as_u8())?;
+            match time {
+                None => w.write_u8(0)?,
+                Some(time) => {
+                    w.write_u8(1)?;
+                    w.write_length_prefixed(&time.to_bytes())?;
+                }
+            }
+            AttributeDescriptor::new(at.class_id, at.logical_name, at.index).encode(w)?;
+            value(w)
+        })
+    }
+
+    fn unasked<M: Custody>(
+        &mut self,
+        meter: &mut M,
+        client_sap: u8,
+        form: Form,
+        build: impl FnOnce(&mut dyn Writer) -> crate::codec::Result<()>,
+    ) -> Result<(), PushError> {
         if self.core.tx.is_ready() {
             return Err(PushError::Busy);
         }
         let row = meter.association(client_sap).ok_or(PushError::NoSuchClient)?;
-        self.core
-            .tx
-            .build(|w| {
-                w.write_u8(ApduTag::DataNotification.as_u8())?;
-                w.write_u32(long_invoke_id.0)?;
-                OptionalDateTime(time).encode(w)?;
-                body(w)
-            })
-            .map_err(PushError::Body)?;
+        self.core.tx.build(|w| build(w)).map_err(PushError::Body)?;
         if !row.policy.is_none() {
             let ek = meter.key(row.key_set, KeyUsage::GlobalUnicastEncryption);
             let ak = meter.key(row.key_set, KeyUsage::Authentication);
@@ -57,11 +92,8 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
             let counter = meter.next_counter(row.key_set).ok_or(PushError::CountersExhausted)?;
             let title = meter.system_title();
             let control = row.policy.global().control();
-            let how = Protect { form: Form::GeneralGlo, control, title: &title, counter };
+            let how = Protect { form, control, title: &title, counter };
             self.core.tx.protect(&cipher, how).map_err(PushError::Body)?;
-        }
-        if self.core.tx.is_empty() {
-            return Err(PushError::Body(Error::new(ErrorKind::InvalidLength, 0)));
         }
         self.core.tx.finish();
         Ok(())
