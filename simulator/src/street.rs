@@ -170,10 +170,7 @@ impl Street {
         config.clock = config.clock.with_past(past_ms);
         let roll = config.roll()?;
         let load = Arc::new(StreetLoad::default());
-        let meters = roll
-            .iter()
-            .map(|entry| household_meter(&config, entry, &load).map(Arc::new))
-            .collect::<anyhow::Result<Arc<[_]>>>()?;
+        let meters = start_all(&config, &roll, &load)?;
         let feeder = Arc::new(feeder_meter(&config, &load)?);
         let mut street = Self {
             port: config.port,
@@ -351,6 +348,29 @@ impl Drop for Street {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// Starts the meters of the roll, on all processors: each lives through its past on its own.
+fn start_all(
+    config: &StreetConfig,
+    roll: &[Entry],
+    load: &Arc<StreetLoad>,
+) -> anyhow::Result<Arc<[Arc<SimMeter>]>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = roll.len().div_ceil(threads).max(1);
+    let start_share = |entries: &[Entry]| -> anyhow::Result<Vec<Arc<SimMeter>>> {
+        entries.iter().map(|entry| household_meter(config, entry, load).map(Arc::new)).collect()
+    };
+    let shares: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> =
+            roll.chunks(share).map(|entries| scope.spawn(|| start_share(entries))).collect();
+        running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let mut meters = Vec::with_capacity(roll.len());
+    for share in shares {
+        meters.extend(share.map_err(|_| anyhow::anyhow!("a thread that started meters panicked"))??);
+    }
+    Ok(meters.into())
 }
 
 /// A household's meter as the roll has it.
