@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 /// Bytes of one place of the state journal. The longest record with all its lists full is below it (`record::tests`
 /// measures that).
-pub const PLACE_BYTES: usize = 768;
+pub const PLACE_BYTES: usize = 1024;
 
 /// The record could not be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum JournalError {
     Storage,
     /// The record is longer than a place.
     TooLong,
+    /// There are records, and none of them can be read: damaged, or of another firmware's format. Not a new meter.
+    Unreadable,
 }
 
 /// Records of type `T` in `places` places of `PLACE` bytes from `base` on.
@@ -34,10 +36,11 @@ pub struct Journal<T, const PLACE: usize> {
 }
 
 impl<T: Serialize + DeserializeOwned, const PLACE: usize> Journal<T, PLACE> {
-    /// Finds the newest whole record. `places` is at least 2; more places spread the wear.
+    /// Finds the newest whole record; `None` in a memory that never held one (all ones or all zeros, but for one place whose
+    /// very first write may have been cut). `places` is at least 2; more places spread the wear.
     ///
     /// # Errors
-    /// [`JournalError::Storage`] when the storage cannot be read: a meter must not start from nothing then.
+    /// [`JournalError::Storage`] or [`JournalError::Unreadable`]: a meter must not start from nothing then.
     pub fn recover<S: Storage>(
         storage: &mut S,
         base: u32,
@@ -46,18 +49,23 @@ impl<T: Serialize + DeserializeOwned, const PLACE: usize> Journal<T, PLACE> {
         let mut journal = Self { base, places: places.max(2), sequence: 0, record: PhantomData };
         let mut bytes = [0; PLACE];
         let mut newest: Option<(u32, u32)> = None;
+        let mut written = 0;
         for place in 0..journal.places {
             storage.read(journal.address(place), &mut bytes).map_err(|_| JournalError::Storage)?;
+            written += u32::from(!bytes.iter().all(|b| *b == 0xff) && !bytes.iter().all(|b| *b == 0));
             if let Ok((sequence, _)) = wire::unseal(&bytes)
                 && newest.is_none_or(|(best, _)| sequence > best)
             {
                 newest = Some((sequence, place));
             }
         }
-        let Some((sequence, place)) = newest else { return Ok((journal, None)) };
+        let Some((sequence, place)) = newest else {
+            return if written > 1 { Err(JournalError::Unreadable) } else { Ok((journal, None)) };
+        };
         storage.read(journal.address(place), &mut bytes).map_err(|_| JournalError::Storage)?;
         journal.sequence = sequence;
-        Ok((journal, wire::open(&bytes).ok().map(|(_, value)| value)))
+        let (_, value) = wire::open(&bytes).map_err(|_| JournalError::Unreadable)?;
+        Ok((journal, Some(value)))
     }
 
     /// Stores the record. When this returns `Ok`, a power cut cannot undo it.
@@ -85,5 +93,57 @@ impl<T: Serialize + DeserializeOwned, const PLACE: usize> Journal<T, PLACE> {
     const fn address(&self, place: u32) -> u32 {
         // A place is far below u32::MAX.
         self.base + place * PLACE as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_board::Memory;
+
+    type Numbers = Journal<u32, 64>;
+
+    #[test]
+    fn the_newest_whole_record_is_found_however_far_the_writing_got() {
+        for cut in 0..16 {
+            let mut memory = Memory::new(256);
+            let (mut journal, none) = Numbers::recover(&mut memory, 0, 4).unwrap();
+            assert_eq!(none, None);
+            for n in 0..9 {
+                journal.write(&mut memory, &n).unwrap();
+            }
+            memory.cut_after_writes(0, cut);
+            let written = journal.write(&mut memory, &9);
+            assert!(written.is_err());
+            memory.power_up();
+            let (_, found) = Numbers::recover(&mut memory, 0, 4).unwrap();
+            // Eleven bytes are the whole record: length, sequence, one byte of value, check.
+            assert_eq!(found, Some(if cut < 11 { 8 } else { 9 }), "cut after {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn a_damaged_journal_is_not_taken_for_a_new_meter() {
+        let mut memory = Memory::new(256);
+        let (mut journal, _) = Numbers::recover(&mut memory, 0, 4).unwrap();
+        memory.cut_after_writes(0, 4);
+        let _ = journal.write(&mut memory, &1);
+        memory.power_up();
+        assert!(
+            Numbers::recover(&mut memory, 0, 4).is_ok_and(|(_, found)| found.is_none()),
+            "cut at the factory"
+        );
+        for n in 0..4 {
+            journal.write(&mut memory, &n).unwrap();
+        }
+        for place in 0..4 {
+            memory.bytes[place * 64 + 3] ^= 1;
+        }
+        assert_eq!(Numbers::recover(&mut memory, 0, 4).err(), Some(JournalError::Unreadable));
+        // A record of another type is not this meter's.
+        let mut memory = Memory::new(256);
+        let (mut other, _) = Journal::<[u8; 3], 64>::recover(&mut memory, 0, 4).unwrap();
+        other.write(&mut memory, &[0xff, 0xff, 0xff]).unwrap();
+        assert_eq!(Journal::<bool, 64>::recover(&mut memory, 0, 4).err(), Some(JournalError::Unreadable));
     }
 }

@@ -14,11 +14,18 @@ const COUNTER_PLACES: u32 = 4;
 /// Rows of the event log.
 const EVENT_ROWS: u32 = 100;
 
-/// The memory map, from address 0: state journal, counter journal, event log, load profile to the end.
+/// Rows of the daily billing profile: two months.
+const DAILY_ROWS: u32 = 62;
+/// Rows of the monthly billing profile: two years.
+const MONTHLY_ROWS: u32 = 24;
+
+/// The memory map, from address 0: state journal, counter journal, event log, billing profiles, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) counters_base: u32,
     pub(crate) events_base: u32,
+    pub(crate) daily_base: u32,
+    pub(crate) monthly_base: u32,
     pub(crate) profile_base: u32,
     pub(crate) profile_rows: u32,
 }
@@ -34,7 +41,10 @@ pub struct TooSmall {
 const JOURNAL_BYTES: u32 = STATE_PLACES * PLACE_BYTES as u32;
 const COUNTER_BYTES: u32 = COUNTER_PLACES * COUNTER_PLACE_BYTES as u32;
 const EVENT_BYTES: u32 = EVENT_ROWS * Ring::<EventRow>::ROW_BYTES;
-const FIXED: u32 = JOURNAL_BYTES + COUNTER_BYTES + EVENT_BYTES;
+const DAILY_BYTES: u32 = DAILY_ROWS * Ring::<LoadRow>::ROW_BYTES;
+const MONTHLY_BYTES: u32 = MONTHLY_ROWS * Ring::<LoadRow>::ROW_BYTES;
+const DAILY_BASE: u32 = JOURNAL_BYTES + COUNTER_BYTES + EVENT_BYTES;
+const FIXED: u32 = DAILY_BASE + DAILY_BYTES + MONTHLY_BYTES;
 
 impl Layout {
     /// Places of the state journal.
@@ -43,6 +53,11 @@ impl Layout {
     pub(crate) const COUNTER_PLACES: u32 = COUNTER_PLACES;
     /// Rows of the event log.
     pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
+
+    /// Rows of the daily billing profile.
+    pub(crate) const DAILY_ROWS: u32 = DAILY_ROWS;
+    /// Rows of the monthly billing profile.
+    pub(crate) const MONTHLY_ROWS: u32 = MONTHLY_ROWS;
 
     /// Bytes of storage for a load profile of `rows` rows: 288 are three days of quarter hours, 35,136 a year.
     #[must_use]
@@ -62,6 +77,8 @@ impl Layout {
         Ok(Self {
             counters_base: JOURNAL_BYTES,
             events_base: JOURNAL_BYTES + COUNTER_BYTES,
+            daily_base: DAILY_BASE,
+            monthly_base: DAILY_BASE + DAILY_BYTES,
             profile_base: FIXED,
             profile_rows: (capacity - FIXED) / Ring::<LoadRow>::ROW_BYTES,
         })

@@ -14,12 +14,14 @@ use crate::alarm::{ALARMS_MAX, Alarm, is_alarm};
 use crate::counters::{COUNTER_PLACE_BYTES, Counters};
 use crate::journal::{Journal, JournalError, PLACE_BYTES};
 use crate::layout::{Layout, TooSmall};
+use crate::ledger::Ledger;
 use crate::objects::View;
 use crate::personalisation::Personalisation;
 use crate::protection::{Finding, Tripped, Watch};
 use crate::record::Record;
 use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
+use crate::terms::DAY_S;
 
 /// A meter could not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,9 @@ impl core::fmt::Display for StartError {
                 write!(f, "storage too small: a meter needs {needed} bytes")
             }
             Self::Journal(JournalError::Storage) => f.write_str("storage cannot be read or written"),
+            Self::Journal(JournalError::Unreadable) => {
+                f.write_str("the stored records are damaged or of another firmware's format")
+            }
             Self::Journal(JournalError::TooLong) => f.write_str("the meter's record does not fit its place"),
         }
     }
@@ -97,12 +102,15 @@ pub struct Meter<B: Board> {
     pub(crate) block: CounterBlock,
     pub(crate) events: Ring<EventRow>,
     pub(crate) profile: Ring<LoadRow>,
+    pub(crate) daily: Ring<LoadRow>,
+    pub(crate) monthly: Ring<LoadRow>,
     pub(crate) contact: Contact,
     pub(crate) sample: Sample,
     pub(crate) keypad: KeypadLockout,
     pub(crate) conditions: Conditions,
     pub(crate) views: [View; View::SLOTS],
     watch: Watch,
+    ledger_copy: Ledger,
     alarms: Deque<Alarm, ALARMS_MAX>,
     next_sample: Instant,
     now: Instant,
@@ -123,6 +131,7 @@ impl<B: Board> Meter<B> {
                 .map_err(StartError::Journal)?;
         let fresh = stored.is_none();
         let record = stored.unwrap_or_else(|| Record::new(&who));
+        let ledger = record.ledger;
         let mut meter = Self {
             board,
             who,
@@ -133,12 +142,15 @@ impl<B: Board> Meter<B> {
             block: CounterBlock::default(),
             events: Ring::new(layout.events_base, Layout::EVENT_ROWS),
             profile: Ring::new(layout.profile_base, layout.profile_rows),
+            daily: Ring::new(layout.daily_base, Layout::DAILY_ROWS),
+            monthly: Ring::new(layout.monthly_base, Layout::MONTHLY_ROWS),
             contact: Contact::default(),
             sample: Sample::default(),
             keypad: KeypadLockout::default(),
             conditions: Conditions::default(),
             views: [View::default(); View::SLOTS],
             watch: Watch::default(),
+            ledger_copy: ledger,
             alarms: Deque::new(),
             next_sample: now,
             now,
@@ -159,6 +171,15 @@ impl<B: Board> Meter<B> {
     fn recover_rings(&mut self) {
         self.events.recover(self.board.storage(), &mut self.record.events);
         self.profile.recover(self.board.storage(), &mut self.record.profile);
+        self.daily.recover(self.board.storage(), &mut self.record.daily);
+        self.monthly.recover(self.board.storage(), &mut self.record.monthly);
+        // A snapshot whose record was cut is not taken again.
+        let newest = self.daily.rows(self.record.daily).next_back();
+        if let Some(row) = newest.and_then(|n| self.daily.get(self.board.storage(), n)) {
+            let local_s = i64::from(row.utc_s) + i64::from(self.who.utc_offset_minutes) * 60;
+            let day = u32::try_from(local_s).unwrap_or(0) / DAY_S;
+            self.record.snapshot_day = self.record.snapshot_day.max(day);
+        }
         let newest = self.profile.rows(self.record.profile).next_back();
         if let Some(row) = newest.and_then(|n| self.profile.get(self.board.storage(), n))
             && let Some(period) = row.utc_s.checked_div(self.who.profile_period_s)
@@ -238,6 +259,7 @@ impl<B: Board> Meter<B> {
         if now < self.next_sample {
             return;
         }
+        self.check_memory();
         self.next_sample = now + Duration::from_millis(u64::from(self.who.sample_period_ms.max(1)));
         self.measure();
         self.protect();
@@ -311,7 +333,8 @@ impl<B: Board> Meter<B> {
         let left = i32::try_from(next.ledger.remaining()).unwrap_or(i32::MIN);
         // Energy that was used is charged even when the record cannot be stored now: the next one holds it.
         if self.commit(next.clone()).is_err() {
-            self.record = next;
+            next.events = self.record.events;
+            self.enter_state(next);
         }
         if warn {
             self.note(Event::LowCredit, left);
@@ -355,14 +378,36 @@ impl<B: Board> Meter<B> {
         }
     }
 
+    /// Compares the credit in memory with its second copy: strong fields make processors lose parts of their memory. What
+    /// disagrees is thrown away for what the journal says.
+    fn check_memory(&mut self) {
+        if self.ledger_copy == self.record.ledger && self.record.ledger.balances() {
+            return;
+        }
+        let recovered =
+            Journal::<Record, PLACE_BYTES>::recover(self.board.storage(), 0, Layout::STATE_PLACES);
+        if let Ok((_, Some(record))) = recovered {
+            self.record = record;
+            self.recover_rings();
+        }
+        self.ledger_copy = self.record.ledger;
+        self.note(Event::LedgerMismatch, 0);
+    }
+
     /// Follows a new state that storage would not take: it holds until the next start.
     fn settle_unstored(&mut self, mut next: Record) {
         let mut events = RelayEvents::new();
         let hold = next.hold(self.local_s());
         next.relay.settle(hold, &mut events);
         next.events = self.record.events;
-        self.record = next;
+        self.enter_state(next);
         self.relay_changed(&events);
+    }
+
+    /// The one place where the state changes.
+    pub(crate) fn enter_state(&mut self, next: Record) {
+        self.ledger_copy = next.ledger;
+        self.record = next;
     }
 
     /// Local time in seconds since 1970, while the clock is set.
@@ -376,10 +421,12 @@ impl<B: Board> Meter<B> {
         let (Some(utc_s), Some(local_s)) = (self.board.clock().utc_s(), self.local_s()) else { return };
         let mut relay = self.record.relay;
         relay.settle(self.record.hold(Some(local_s)), &mut RelayEvents::new());
-        if !self.record.terms.is_due(utc_s, local_s) && relay == self.record.relay {
+        let same_day = self.record.snapshot_day == local_s / DAY_S;
+        if !self.record.terms.is_due(utc_s, local_s) && same_day && relay == self.record.relay {
             return;
         }
         let mut next = self.record.clone();
+        self.take_snapshots(utc_s, local_s, &mut next);
         next.terms.follow_calendar(utc_s, local_s, &mut next.ledger);
         // A charge that cannot be stored now is collected at the next tick.
         let _ = self.settle_and_commit(next);
@@ -438,7 +485,7 @@ impl<B: Board> Meter<B> {
         match written {
             Ok(()) => {
                 self.conditions.storage_failed = false;
-                self.record = next;
+                self.enter_state(next);
             }
             Err(_) if !self.conditions.storage_failed => {
                 self.conditions.storage_failed = true;

@@ -3,9 +3,12 @@
 use core::ops::Range;
 
 use hardware::board::{Board, Clock};
+use protocol::cosem::clock::civil_from_days;
 use protocol::cosem::profile::{LoadRow, row_status};
 
 use crate::meter::Meter;
+use crate::record::Record;
+use crate::terms::DAY_S;
 
 impl<B: Board> Meter<B> {
     /// Captures a row when a period ended since the last one. Periods that nobody measured have no row: nothing is invented.
@@ -35,7 +38,28 @@ impl<B: Board> Meter<B> {
         }
         // The row is found again at start even if this record is cut.
         if self.commit(next.clone()).is_err() {
-            self.record = next;
+            next.events = self.record.events;
+            self.enter_state(next);
+        }
+    }
+
+    /// A billing snapshot when a local day began since the last one, and another when a month did. After an outage over
+    /// midnight it is taken at the first moment there is, with that time in it.
+    pub(crate) fn take_snapshots(&mut self, utc_s: u32, local_s: u32, next: &mut Record) {
+        let (day, last) = (local_s / DAY_S, next.snapshot_day);
+        if day == last {
+            return;
+        }
+        next.snapshot_day = day;
+        // The first day of a life has no day before it, and a clock that went back begins no new day.
+        if last == 0 || day < last {
+            return;
+        }
+        let row = self.row(utc_s);
+        let _ = self.daily.push(self.board.storage(), &mut next.daily, row);
+        let month = |day: u32| civil_from_days(i64::from(day)).1;
+        if month(day) != month(last) {
+            let _ = self.monthly.push(self.board.storage(), &mut next.monthly, row);
         }
     }
 

@@ -5,6 +5,7 @@ use protocol::cosem::disconnect::{ControlState, RelayReason};
 use protocol::cosem::token_gateway::{DeliveryMethod, TokenStatusCode};
 use protocol::sts::meter::{MeterTokenState, TokenResult};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::ledger::{EnergyCount, Ledger};
 use crate::personalisation::Personalisation;
@@ -86,6 +87,12 @@ pub struct Record {
     pub profile_period: u32,
     /// Rows of the event log.
     pub events: Span,
+    /// Daily billing snapshots.
+    pub daily: Span,
+    /// Monthly billing snapshots.
+    pub monthly: Span,
+    /// Local day of the last snapshot (days since 1970); 0 before the first.
+    pub snapshot_day: u32,
     /// How often the configuration was changed.
     pub configuration_changes: u32,
 }
@@ -118,6 +125,9 @@ impl Record {
             profile_ordered_from: 0,
             profile_period: 0,
             events: Span::default(),
+            daily: Span::default(),
+            monthly: Span::default(),
+            snapshot_day: 0,
             configuration_changes: 0,
         }
     }
@@ -133,6 +143,24 @@ impl Record {
         }
         let empty = self.ledger.remaining() <= self.terms.floor(local_s);
         (self.payment_mode == PaymentMode::Prepayment && empty).then_some(RelayReason::NoCredit)
+    }
+
+    /// Fingerprint of everything that is configured: SHA-256 over the postcard form of the settings.
+    #[must_use]
+    pub fn configuration_digest(&self, who: &Personalisation) -> [u8; 32] {
+        let terms = &self.terms;
+        let settings = (
+            (self.payment_mode, self.account_status, self.low_credit),
+            (terms.emergency.preset, terms.emergency.offered_at, terms.friendly),
+            (terms.daily.active, terms.instalment.active, terms.debt_share),
+            self.limits,
+            (self.relay.mode, self.relay.returns_automatically),
+            (who.profile_period_s, who.utc_offset_minutes, who.options.modbus_switches),
+        );
+        let mut bytes = [0; 192];
+        // The numbers of the settings take 130 bytes at most.
+        let sealed = protocol::wire::seal(0, &settings, &mut bytes).unwrap_or(0);
+        Sha256::digest(&bytes[..sealed]).into()
     }
 
     /// What the customer may use: credit left, and emergency credit once it is taken.

@@ -13,12 +13,13 @@ use crate::meter::Meter;
 impl<B: Board> Meter<B> {
     pub(super) fn get_data(&mut self, name: Obis, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
         let serial = self.serial();
-        let last_event = || {
-            let newest = self.events.rows(self.record.events).next_back();
-            (newest, self.record.events)
-        };
         let attributes = self.record.tokens.attributes;
+        let digest;
         let value = match name {
+            obis::CONFIGURATION_DIGEST => {
+                digest = self.record.configuration_digest(&self.who);
+                Data::OctetString(&digest)
+            }
             obis::LOGICAL_DEVICE_NAME => Data::OctetString(self.who.logical_device_name.as_bytes()),
             obis::SERIAL => Data::OctetString(serial.as_str().as_bytes()),
             obis::PAN => Data::OctetString(self.record.tokens.pan.as_bytes()),
@@ -33,7 +34,7 @@ impl<B: Board> Meter<B> {
             obis::KEY_REVISION => Data::Unsigned(attributes.key_revision.get()),
             obis::TARIFF_INDEX => Data::Unsigned(attributes.tariff_index.get()),
             obis::EVENT_CODE | obis::EVENT_DETAIL => {
-                let (newest, _) = last_event();
+                let newest = self.events.rows(self.record.events).next_back();
                 let row = newest.and_then(|n| self.events.get(self.board.storage(), n));
                 match row {
                     None => Data::Null,

@@ -9,14 +9,15 @@ use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::cosem::clock::utc_s;
 use protocol::cosem::events::EVENT_CAPTURE_OBJECTS;
-use protocol::cosem::profile::{CaptureObject, LOAD_CAPTURE_OBJECTS};
+use protocol::cosem::profile::{CaptureObject, LOAD_CAPTURE_OBJECTS, LoadRow};
 use protocol::cosem::values::{fields, put_array, put_structure};
 use protocol::cosem::{FromData, obis};
 use protocol::dlms::model::{Caller, Piece};
 
 use super::full;
 use crate::meter::Meter;
-use crate::ring::Span;
+use crate::ring::{Ring, Span};
+use crate::terms::DAY_S;
 
 /// What a read that is under way shows: fixed with piece 0, so that rows captured meanwhile do not move it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,20 +42,28 @@ impl<B: Board> Meter<B> {
         index: i8,
         out: &mut dyn Writer,
     ) -> Result<(), DataAccessResult> {
-        let load = name == obis::LOAD_PROFILE;
         let captured = capture_objects(name);
         let rows = self.rows_in_use(name);
         match index {
             3 => put_array(out, captured.len())
                 .and_then(|()| captured.iter().try_for_each(|object| object.encode(out))),
-            4 => Data::DoubleLongUnsigned(if load { self.who.profile_period_s } else { 0 }).encode(out),
+            4 => Data::DoubleLongUnsigned(match name {
+                obis::LOAD_PROFILE => self.who.profile_period_s,
+                obis::DAILY_PROFILE => DAY_S,
+                // By the calendar, and by events.
+                _ => 0,
+            })
+            .encode(out),
             // First in, first out.
             5 => Data::Enum(1).encode(out),
             6 => CaptureObject::new(0, Obis([0; 6]), 0, 0).encode(out),
             7 => Data::DoubleLongUnsigned(rows.end - rows.start).encode(out),
             8 => {
-                Data::DoubleLongUnsigned(if load { self.profile.capacity() } else { self.events.capacity() })
-                    .encode(out)
+                let capacity = match self.ring(name) {
+                    Some((ring, _)) => ring.capacity(),
+                    None => self.events.capacity(),
+                };
+                Data::DoubleLongUnsigned(capacity).encode(out)
             }
             _ => return Err(DataAccessResult::ObjectUnavailable),
         }
@@ -100,21 +109,35 @@ impl<B: Board> Meter<B> {
         mine.or_else(|| self.views.iter().position(|v| v.of.is_none())).unwrap_or(0)
     }
 
+    /// The ring behind a profile of load rows; `None` for the event log.
+    const fn ring(&self, name: Obis) -> Option<(&Ring<LoadRow>, Span)> {
+        match name {
+            obis::LOAD_PROFILE => Some((&self.profile, self.record.profile)),
+            obis::DAILY_PROFILE => Some((&self.daily, self.record.daily)),
+            obis::MONTHLY_PROFILE => Some((&self.monthly, self.record.monthly)),
+            _ => None,
+        }
+    }
+
     fn rows_in_use(&self, name: Obis) -> Range<u32> {
-        if name == obis::LOAD_PROFILE {
-            self.profile.rows(self.record.profile)
-        } else {
-            self.events.rows(self.record.events)
+        match self.ring(name) {
+            Some((ring, span)) => ring.rows(span),
+            None => self.events.rows(self.record.events),
         }
     }
 
     fn put_row(&mut self, name: Obis, number: u32, columns: u32, out: &mut dyn Writer) -> Encoded<()> {
         let offset = self.who.utc_offset_minutes;
         let storage = self.board.storage();
-        let written = if name == obis::LOAD_PROFILE {
-            self.profile.get(storage, number).map(|row| row.encode(out, columns, offset))
-        } else {
-            self.events.get(storage, number).map(|row| row.encode(out, columns, offset))
+        let ring = match name {
+            obis::LOAD_PROFILE => Some(&self.profile),
+            obis::DAILY_PROFILE => Some(&self.daily),
+            obis::MONTHLY_PROFILE => Some(&self.monthly),
+            _ => None,
+        };
+        let written = match ring {
+            Some(ring) => ring.get(storage, number).map(|row| row.encode(out, columns, offset)),
+            None => self.events.get(storage, number).map(|row| row.encode(out, columns, offset)),
         };
         // A row that the ring overwrote while it was read, or that storage lost: no values, in the place it had.
         written.unwrap_or_else(|| {
@@ -142,10 +165,9 @@ impl<B: Board> Meter<B> {
                 let columns = columns_of(name, columns)?;
                 let from = self.bound(from)?.unwrap_or(0);
                 let to = self.bound(to)?.unwrap_or(u32::MAX);
-                let rows = if name == obis::LOAD_PROFILE {
-                    self.rows_between(from, to)
-                } else {
-                    self.events_between(in_use, from, to)
+                let rows = match name {
+                    obis::LOAD_PROFILE => self.rows_between(from, to),
+                    _ => self.scan_between(name, in_use, from, to),
                 };
                 Ok((rows, columns))
             }
@@ -175,12 +197,18 @@ impl<B: Board> Meter<B> {
         utc_s(time, self.who.utc_offset_minutes).map(Some).ok_or(DataAccessResult::OtherReason)
     }
 
-    /// Events from the first to the last one between two times. A clock that was set back in between does not take out rows.
-    fn events_between(&mut self, rows: Range<u32>, from: u32, to: u32) -> Range<u32> {
+    /// Rows from the first to the last one between two times, for rings that are short enough to look at every row. A clock
+    /// that was set back in between does not take out rows.
+    fn scan_between(&mut self, name: Obis, rows: Range<u32>, from: u32, to: u32) -> Range<u32> {
         let mut found: Option<Range<u32>> = None;
         for number in rows.clone() {
-            let Some(row) = self.events.get(self.board.storage(), number) else { continue };
-            if row.utc_s >= from && row.utc_s <= to {
+            let storage = self.board.storage();
+            let time = match name {
+                obis::DAILY_PROFILE => self.daily.get(storage, number).map(|row| row.utc_s),
+                obis::MONTHLY_PROFILE => self.monthly.get(storage, number).map(|row| row.utc_s),
+                _ => self.events.get(storage, number).map(|row| row.utc_s),
+            };
+            if time.is_some_and(|utc_s| utc_s >= from && utc_s <= to) {
                 let start = found.map_or(number, |range| range.start);
                 found = Some(start..number + 1);
             }
@@ -213,8 +241,10 @@ fn wrong(_: protocol::codec::codec::Error) -> DataAccessResult {
 }
 
 const fn capture_objects(name: Obis) -> &'static [CaptureObject] {
-    // E distinguishes the two profiles of this meter; `Obis` has no constant comparison.
-    if name.0[3] == obis::LOAD_PROFILE.0[3] { &LOAD_CAPTURE_OBJECTS } else { &EVENT_CAPTURE_OBJECTS }
+    match name {
+        obis::EVENT_LOG => &EVENT_CAPTURE_OBJECTS,
+        _ => &LOAD_CAPTURE_OBJECTS,
+    }
 }
 
 /// Columns named by capture objects, as bits; none named means all.

@@ -32,7 +32,7 @@ const fn measured(name: Obis) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 38] = [
+pub const OBJECTS: [Object; 41] = [
     value(obis::LOGICAL_DEVICE_NAME),
     object(clock::CLASS, 0, obis::CLOCK, 9, 6),
     value(obis::INVOCATION_COUNTER),
@@ -43,6 +43,7 @@ pub const OBJECTS: [Object; 38] = [
     value(obis::PAN),
     value(obis::FIRMWARE_VERSION),
     value(obis::CONFIGURATION_CHANGES),
+    value(obis::CONFIGURATION_DIGEST),
     measured(obis::IMPORT_ENERGY),
     measured(obis::EXPORT_ENERGY),
     measured(obis::IMPORT_POWER),
@@ -54,6 +55,8 @@ pub const OBJECTS: [Object; 38] = [
     measured(obis::POWER_FACTOR),
     measured(obis::FREQUENCY),
     object(profile::CLASS, 1, obis::LOAD_PROFILE, 8, 2),
+    object(profile::CLASS, 1, obis::DAILY_PROFILE, 8, 2),
+    object(profile::CLASS, 1, obis::MONTHLY_PROFILE, 8, 2),
     value(obis::PROFILE_STATUS),
     object(profile::CLASS, 1, obis::EVENT_LOG, 8, 2),
     value(obis::EVENT_CODE),
@@ -151,7 +154,7 @@ impl Object {
             (credit::CLASS, 3) => vending && name == obis::EMERGENCY_CREDIT,
             (charge::CLASS, 1 | 2) => management && name != obis::CONSUMPTION_CHARGE,
             (charge::CLASS, 4 | 5) => management && name == obis::DEBT_CHARGE,
-            (profile::CLASS, 1 | 2) => management,
+            (profile::CLASS, 1 | 2) => management && name == obis::LOAD_PROFILE,
             // The engine answers the HLS reply itself.
             (association::CLASS, 1) => vending,
             _ => false,

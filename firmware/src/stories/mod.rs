@@ -202,7 +202,8 @@ pub fn full_record() -> Record {
     };
     record.tripped = Tripped { reason: Some(RelayReason::LockedOut), count: u8::MAX, first_utc_s: u32::MAX };
     record.profile = Span { first: u32::MAX, next: u32::MAX };
-    record.events = record.profile;
+    (record.events, record.daily, record.monthly) = (record.profile, record.profile, record.profile);
+    record.snapshot_day = u32::MAX;
     (record.utc_s, record.profile_period, record.profile_ordered_from) = (u32::MAX, u32::MAX, u32::MAX);
     (record.configuration_changes, record.low_credit) = (u32::MAX, i64::MIN);
     record

@@ -89,3 +89,45 @@ fn a_debt_takes_its_share_of_each_payment() {
     assert_eq!((meter.status().credit_wh, meter.record.terms.debt), (3_500, 0));
     assert!(meter.ledger().balances());
 }
+
+#[test]
+fn a_snapshot_is_taken_each_midnight_and_each_month() {
+    let mut meter = meter_with(Terms::default());
+    meter.board().load_mw = 0;
+    // Forty days from the first of January, a tick every hour.
+    for _ in 0..40 * 24 {
+        meter.board().pass(3_600_000 - 1_000);
+        pass(&mut meter, 1);
+    }
+    let daily = meter.daily.rows(meter.record.daily);
+    let monthly = meter.monthly.rows(meter.record.monthly);
+    assert_eq!((daily.len(), monthly.len()), (40, 1));
+    let first = monthly.start;
+    let row = meter.monthly.get(&mut meter.board.storage, first).unwrap();
+    // 2026-01-31T23:00:00Z is the first of February in the meter's zone.
+    assert_eq!(row.utc_s, 1_769_900_400);
+}
+
+#[test]
+fn memory_that_lost_its_credit_is_replaced_by_what_the_journal_says() {
+    let mut meter = meter_with(Terms::default());
+    pass(&mut meter, 360);
+    meter.record.ledger = crate::ledger::Ledger::new(999_999);
+    pass(&mut meter, 1);
+    assert_eq!(meter.status().credit_wh, 900);
+    assert!(events(&mut meter).contains(&Event::LedgerMismatch));
+}
+
+#[test]
+fn the_configuration_digest_changes_with_the_configuration_and_not_with_use() {
+    let mut meter = meter_with(Terms::default());
+    let digest = |meter: &Meter<TestBoard>| meter.record.configuration_digest(&meter.who);
+    let before = digest(&meter);
+    pass(&mut meter, 500);
+    push(&mut meter, 4, 1);
+    assert_eq!(digest(&meter), before);
+    let mut next = meter.record.clone();
+    next.limits.normal_w = 5_000;
+    meter.configure(next).unwrap();
+    assert_ne!(digest(&meter), before);
+}
