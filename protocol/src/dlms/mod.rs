@@ -3,6 +3,7 @@
 //! Both engines are sans-IO: whole APDUs and the time go in; whole APDUs, events and a deadline come out. The links of
 //! [`crate::link`] carry the APDUs.
 
+pub mod axdr_walk;
 pub mod client;
 pub mod gbt;
 pub mod model;
