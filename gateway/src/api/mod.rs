@@ -100,3 +100,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
         format!("{} cannot be answered with {method}", uri.path()),
     )
 }
+
+#[cfg(test)]
+mod tests;

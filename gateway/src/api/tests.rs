@@ -1,0 +1,523 @@
+use super::signature::{Signed, sign};
+use super::*;
+use crate::bench::{Bench, DRN, MODBUS, answer, relay};
+use crate::config::Surroundings;
+use crate::session::work::{Ending, Facts};
+use crate::store::access::ApiToken;
+use axum::body::Body;
+use axum::http::Request;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::path::Path;
+use tower::ServiceExt;
+
+const SECRET: &str = "0123456789abcdef";
+const CONFIG: &str = r#"
+[api]
+listen = "127.0.0.1:0"
+[store]
+path = "store.db"
+[vault]
+master_key_file = "master.key"
+[price]
+currency = "EUR"
+minor_per_kwh = "30"
+[[line]]
+name = "street"
+kind = "tcp"
+area = "T1"
+[[line]]
+name = "bus"
+kind = "serial"
+port = "/dev/there"
+protocol = "modbus-rtu"
+[[channel]]
+id = "shop"
+secret_env = "SHOP"
+"#;
+
+struct Here;
+
+impl Surroundings for Here {
+    fn read(&self, _: &Path) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+    fn variable(&self, _: &str) -> Option<String> {
+        Some(SECRET.into())
+    }
+    fn has_port(&self, _: &str) -> bool {
+        true
+    }
+}
+
+struct Api {
+    bench: Bench,
+    router: Router,
+    _stop: watch::Sender<bool>,
+}
+
+struct Answer {
+    status: u16,
+    headers: axum::http::HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    /// Status, kind of problem and detail in one line.
+    fn said(&self) -> String {
+        let text = |name: &str| self.body[name].as_str().unwrap_or_default().to_owned();
+        format!("{} {} {}", self.status, text("type").trim_start_matches("/problems/"), text("detail"))
+    }
+}
+
+impl Api {
+    async fn new() -> Self {
+        let bench = Bench::new().await;
+        for (name, scopes) in
+            [("root", "admin"), ("desk", "operate read"), ("till", "top-up"), ("eye", "read")]
+        {
+            let token = ApiToken { name: name.into(), scopes: scopes.into() };
+            assert!(bench.store().add_api_token(token, hash_of(name), Timestamp::now()).await.unwrap());
+        }
+        let config = Config::parse(CONFIG, Path::new("gateway.toml"), &Here).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let app = App {
+            store: bench.store().clone(),
+            vending: bench.vending.clone(),
+            vault: bench.vault.clone(),
+            clock: Clock::real(),
+            config: Arc::new(config),
+            directory: Directory::default(),
+            models: Models::load(None).unwrap(),
+            stop: stopped,
+        };
+        Self { bench, router: service(app), _stop: stop }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = axum::body::to_bytes(response.into_body(), BODY_MAX).await.unwrap();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { status, headers, body }
+    }
+
+    async fn ask(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
+        let request =
+            Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    async fn pay(&self, key: &str, body: &Value) -> Answer {
+        let body = body.to_string();
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap();
+        let signed = Signed { method: "POST", path: "/api/v1/top-ups", key, body: body.as_bytes() };
+        let request = Request::builder()
+            .method("POST")
+            .uri("/api/v1/top-ups")
+            .header("authorization", "Bearer till")
+            .header("x-channel", "shop")
+            .header("idempotency-key", key)
+            .header("x-signature", sign(SECRET.as_bytes(), now, &signed));
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_read_or_written_for_somebody_unknown() {
+    let api = Api::new().await;
+    let document = serde_json::to_value(document()).unwrap();
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let path = path.replace("{serial}", DRN).replace("{id}", "1").replace("{area}", "T1");
+            let open = ["/api/v1/health", "/api/v1/ready"].contains(&path.as_str());
+            let request = || Request::builder().method(method.to_uppercase().as_str()).uri(&path);
+            let nobody = api.send(request().body(Body::empty()).unwrap()).await;
+            assert_eq!(nobody.status, if open { 200 } else { 401 }, "{method} {path}");
+            if !open {
+                assert_eq!(nobody.headers["www-authenticate"], "Bearer");
+                assert_eq!(nobody.headers["content-type"], "application/problem+json");
+                let stranger = request().header("authorization", "Bearer guess").body(Body::empty()).unwrap();
+                assert_eq!(api.send(stranger).await.status, 401, "{method} {path}");
+                tried += 1;
+            }
+        }
+    }
+    assert_eq!(tried, 17, "every operation of the document was tried");
+}
+
+#[tokio::test]
+async fn scopes_allow_what_they_say_and_no_more() {
+    let api = Api::new().await;
+    let disconnect = json!({"serial": DRN, "kind": "disconnect", "reason": "planned"}).to_string();
+    let meter = json!({"serial": "x", "line": "street", "address": "1", "model": "m"}).to_string();
+    for (token, method, path, body, status) in [
+        ("eye", "GET", "/api/v1/meters", "", 200),
+        ("eye", "POST", "/api/v1/commands", disconnect.as_str(), 403),
+        ("till", "POST", "/api/v1/commands", disconnect.as_str(), 403),
+        ("till", "GET", "/api/v1/meters", "", 403),
+        ("desk", "POST", "/api/v1/commands", disconnect.as_str(), 202),
+        ("desk", "POST", "/api/v1/meters", meter.as_str(), 403),
+        ("desk", "POST", "/api/v1/top-ups", "{}", 403),
+        ("desk", "POST", "/api/v1/api-tokens", "{}", 403),
+        ("root", "POST", "/api/v1/meters", meter.as_str(), 422),
+    ] {
+        let answer = api.ask(token, method, path, body).await;
+        assert_eq!(answer.status, status, "{token} {method} {path}: {}", answer.said());
+    }
+    let refused = api.ask("eye", "POST", "/api/v1/commands", &disconnect).await;
+    assert_eq!(
+        refused.said(),
+        "403 missing-scope this needs a token with scope operate; \"eye\" has not got it"
+    );
+}
+
+#[tokio::test]
+async fn a_signed_payment_gives_a_token_and_the_same_one_again() {
+    let mut api = Api::new().await;
+    let body = json!({"serial": DRN, "amount_minor": 1000});
+    let first = api.pay("k1", &body).await;
+    assert_eq!(first.status, 201, "{}", first.said());
+    assert_eq!((&first.body["billed_minor"], &first.body["change_minor"]), (&json!(999), &json!(1)));
+    assert_eq!((&first.body["energy_wh"], &first.body["state"]), (&json!(33_300), &json!("on_the_way")));
+    let token = first.body["token"].as_str().unwrap().to_owned();
+    assert_eq!(token.len(), 20);
+    answer(api.bench.job().await, Ending::Done, Facts { credit_wh: Some(33_300), ..relay(true) });
+    api.bench.finished(first.body["command_id"].as_i64().unwrap()).await;
+
+    let again = api.pay("k1", &body).await;
+    assert_eq!((again.status, &again.headers["idempotent-replayed"]), (200, &"true".parse().unwrap()));
+    assert_eq!(again.body["token"].as_str(), Some(token.as_str()));
+    assert_eq!((&again.body["id"], &again.body["state"]), (&first.body["id"], &json!("accepted")));
+    let other = api.pay("k1", &json!({"serial": DRN, "amount_minor": 2000})).await;
+    assert_eq!(
+        other.said(),
+        "422 idempotency-key-reused this Idempotency-Key was used for a different request; use a new key for a new payment"
+    );
+    let balance = api.ask("eye", "GET", "/api/v1/accounts/balance", "").await;
+    assert_eq!(
+        balance.body,
+        json!({"received": 1000, "accepted": 999, "on_the_way": 0, "change_held": 1, "refused": 0, "balanced": true})
+    );
+    // Who may only look sees the last four digits.
+    let seen = api.ask("eye", "GET", "/api/v1/top-ups/1", "").await;
+    assert_eq!(seen.body["token"].as_str().unwrap(), format!("…{}", &token[16..]));
+    let command = api.ask("eye", "GET", "/api/v1/commands/1", "").await;
+    assert!(!command.body.to_string().contains(&token));
+    assert_eq!(command.body["steps"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_payment_that_cannot_be_is_refused_exactly_and_changes_nothing() {
+    let api = Api::new().await;
+    let pay = |serial: &str, amount: Value| json!({"serial": serial, "amount_minor": amount});
+    for (body, said) in [
+        (pay("01000000099", json!(500)), "404 unknown-meter there is no meter 01000000099"),
+        (pay(DRN, json!(0)), "422 bad-amount the amount must be above zero, it is zero"),
+        (pay(DRN, json!(-5)), "422 bad-amount the amount must be above zero, it is -5"),
+        (pay(DRN, json!(0.5)), "422 bad-amount amount 0.5 is a fraction of the smallest unit, 0.01 EUR"),
+        (
+            pay(DRN, json!(2)),
+            "422 bad-amount the amount is too small: the smallest token, 0.1 kWh, costs 3 minor units and 1 are missing",
+        ),
+        (
+            pay(DRN, json!(100_000_000)),
+            "422 bad-amount the amount is beyond a token's range: one token carries at most 1820162.4 kWh, which costs 54604872 minor units",
+        ),
+        (
+            pay(DRN, json!("1e3")),
+            "422 bad-amount amount \"1e3\" is not a whole number of minor units (the smallest unit is 0.01 EUR)",
+        ),
+        (
+            json!({"serial": DRN}),
+            "400 malformed-request the body is not as expected: missing field `amount_minor` at line 1 column 24",
+        ),
+        (
+            json!({"serial": DRN, "amount_minor": 5, "tip": 1}),
+            "400 malformed-request the body is not as expected: unknown field `tip`, expected `serial` or `amount_minor` at line 1 column 46",
+        ),
+    ] {
+        assert_eq!(api.pay("k", &body).await.said(), said);
+    }
+    assert!(api.bench.store().payments(None, 10).await.unwrap().is_empty());
+    assert_eq!(api.bench.store().money_balance().await.unwrap().received.0, 0);
+    assert!(api.bench.store().commands(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_payment_that_is_not_signed_as_it_must_be_is_refused() {
+    let api = Api::new().await;
+    let body = json!({"serial": DRN, "amount_minor": 500}).to_string();
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap();
+    let signed = Signed { method: "POST", path: "/api/v1/top-ups", key: "k", body: body.as_bytes() };
+    let good = sign(SECRET.as_bytes(), now, &signed);
+    let foreign = sign(b"another secret!!", now, &signed);
+    let old = sign(SECRET.as_bytes(), now - 1000, &signed);
+    let (key, shop) = (("idempotency-key", "k"), ("x-channel", "shop"));
+    for (headers, said) in [
+        (
+            vec![shop, ("x-signature", good.as_str())],
+            "400 malformed-request a payment needs an Idempotency-Key",
+        ),
+        (
+            vec![key, ("x-signature", good.as_str())],
+            "401 missing-channel a payment needs an X-Channel header",
+        ),
+        (vec![key, ("x-channel", "bank")], "401 unknown-channel there is no payment channel \"bank\""),
+        (
+            vec![key, shop],
+            "401 missing-signature a payment needs an X-Signature header: t=UNIX-SECONDS,v1=HEX",
+        ),
+        (vec![key, shop, ("x-signature", "yes")], "401 malformed-signature X-Signature is not"),
+        (
+            vec![key, shop, ("x-signature", foreign.as_str())],
+            "401 wrong-signature the signature is not one of channel shop over this request",
+        ),
+        (
+            vec![("idempotency-key", "k2"), shop, ("x-signature", good.as_str())],
+            "401 wrong-signature the signature is not one of channel shop over this request",
+        ),
+        (vec![key, shop, ("x-signature", old.as_str())], "401 stale-signature the signature's time is 100"),
+    ] {
+        let mut request =
+            Request::builder().method("POST").uri("/api/v1/top-ups").header("authorization", "Bearer till");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let answer = api.send(request.body(Body::from(body.clone())).unwrap()).await;
+        assert!(answer.said().starts_with(said), "{} should be {said}", answer.said());
+    }
+    assert!(api.bench.store().payments(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn commands_are_refused_exactly() {
+    let api = Api::new().await;
+    let command =
+        |kind: &str, reason: Value| json!({"serial": DRN, "kind": kind, "reason": reason}).to_string();
+    const REASONS: &str = "planned, fault, peak_avoidance, breach_of_contract, arrears";
+    for (body, said) in [
+        (
+            "{".to_owned(),
+            "400 malformed-request the body is not as expected: EOF while parsing an object".to_owned(),
+        ),
+        (
+            command("disconnect", Value::Null),
+            format!("422 missing-reason a disconnect needs a reason: one of {REASONS}"),
+        ),
+        (
+            command("disconnect", json!("spite")),
+            format!("422 bad-reason reason \"spite\" is none of {REASONS}"),
+        ),
+        (
+            command("disconnect", json!("no_credit")),
+            format!("422 bad-reason reason \"no_credit\" is none of {REASONS}"),
+        ),
+        (
+            command("explode", Value::Null),
+            "422 bad-command kind \"explode\" is none of disconnect, reconnect, read, commission".to_owned(),
+        ),
+        (
+            command("deliver_token", Value::Null),
+            "422 bad-command a token is delivered by a top-up, not by a command".to_owned(),
+        ),
+        (
+            json!({"serial": "nobody", "kind": "read"}).to_string(),
+            "404 unknown-meter there is no meter nobody".to_owned(),
+        ),
+    ] {
+        let answer = api.ask("desk", "POST", "/api/v1/commands", &body).await;
+        assert!(answer.said().starts_with(&said), "{} should be {said}", answer.said());
+    }
+    for (method, path, said) in [
+        ("GET", "/api/v1/commands/7", "404 not-found there is no command 7"),
+        ("GET", "/api/v1/commands/x", "404 not-found there is no command x"),
+        ("GET", "/api/v1/top-ups/7", "404 not-found there is no top-up 7"),
+        ("GET", "/api/v1/meters/nobody/readings", "404 unknown-meter there is no meter nobody"),
+        ("GET", "/api/v1/areas/T9/energy", "404 not-found there is no area \"T9\""),
+        ("GET", "/api/v2", "404 not-found there is nothing at /api/v2"),
+        ("DELETE", "/api/v1/meters", "405 method-not-allowed /api/v1/meters cannot be answered with DELETE"),
+        (
+            "GET",
+            "/api/v1/meters?limit=x",
+            "400 malformed-request Failed to deserialize query string: limit: invalid digit",
+        ),
+    ] {
+        let answer = api.ask("root", method, path, "").await;
+        assert!(answer.said().starts_with(said), "{} should be {said}", answer.said());
+        assert_eq!(answer.headers["content-type"], "application/problem+json", "{path}");
+    }
+    assert!(api.bench.store().commands(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_disconnect_with_a_reason_is_followed_step_by_step() {
+    let mut api = Api::new().await;
+    let body =
+        json!({"serial": MODBUS, "kind": "disconnect", "reason": "fault", "reason_text": "burnt terminal"});
+    let recorded = api.ask("desk", "POST", "/api/v1/commands", &body.to_string()).await;
+    assert_eq!((recorded.status, &recorded.body["state"]), (202, &json!("recorded")));
+    assert_eq!(recorded.headers["x-correlation-id"], recorded.body["correlation"].as_str().unwrap());
+    answer(api.bench.job().await, Ending::Done, relay(false));
+    let id = recorded.body["id"].as_i64().unwrap();
+    api.bench.finished(id).await;
+    let shown = api.ask("eye", "GET", &format!("/api/v1/commands/{id}"), "").await.body;
+    assert_eq!(
+        (&shown["state"], &shown["finished"], &shown["actor"]),
+        (&json!("verified"), &json!(true), &json!("desk"))
+    );
+    let states: Vec<_> = shown["steps"].as_array().unwrap().iter().map(|step| &step["state"]).collect();
+    assert_eq!(states, ["recorded", "queued", "sending", "accepted", "verified"]);
+    let meter = api.ask("eye", "GET", &format!("/api/v1/meters/{MODBUS}"), "").await.body;
+    assert_eq!(
+        (&meter["relay"]["output_closed"], &meter["relay"]["reason"]),
+        (&json!(false), &json!("fault"))
+    );
+    assert_eq!(meter["reading"]["quality"], "missing");
+}
+
+const KEYS: &str = "000102030405060708090A0B0C0D0E0F,D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF";
+
+#[tokio::test]
+async fn an_import_takes_the_good_rows_and_reports_the_bad_ones() {
+    let mut api = Api::new().await;
+    let csv = format!(
+        "serial,line,address,model,framing,sgc,balance,ek,ak\n\
+         01000000024,street,127.1.0.2:4059,reference-dlms,hdlc,123457,,{KEYS}\n\
+         01000000025,street,127.1.0.3:4059,reference-dlms,,123457,,{KEYS}\n\
+         01000000032,street,127.1.0.2:4059,reference-dlms,,123457,,{KEYS}\n\
+         01000000024,street,127.1.0.4:4059,reference-dlms,,123457,,{KEYS}\n\
+         MB-2,bus,2,reference-modbus,,,gateway,,\n\
+         MB-3,bus,300,reference-modbus,,,gateway,,\n\
+         MB-4,nowhere,4,reference-modbus,,,,,\n\
+         MB-5,bus,5,reference-dlms,,,,,\n\
+         MB-6,bus,6,reference-modbus,,,meter,,\n\
+         01000000040,street,127.1.0.5:4059,reference-dlms,,123457,,abc,abc\n\
+         01000000040,street,127.1.0.5:4059,reference-dlms,,,,{KEYS}\n\
+         01000000040,street\n"
+    );
+    let done = api.ask("root", "POST", "/api/v1/meters/import", &csv).await;
+    assert_eq!(done.status, 200, "{}", done.said());
+    let entered: Vec<_> = done.body["entered"].as_array().unwrap().iter().map(|row| &row["serial"]).collect();
+    assert_eq!(entered, ["01000000024", "MB-2"]);
+    let bad: Vec<_> = done.body["bad"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| format!("{}: {}", row["line"], row["reason"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        bad,
+        [
+            "3: serial 01000000025 has a wrong check digit",
+            "4: address 127.1.0.2:4059 on line street belongs to meter 01000000024 already",
+            "5: a meter with serial 01000000024 exists already",
+            "7: address \"300\" is not a number from 1 to 247, as line \"bus\" needs",
+            "8: line \"nowhere\" is not configured",
+            "9: model \"reference-dlms\" speaks DLMS, line \"bus\" does not",
+            "10: a Modbus meter cannot hold its balance: use gateway or none",
+            "11: ek is not 32 hexadecimal digits",
+            "12: a meter that takes tokens needs sgc, its supply group code",
+            "13: the row has 2 fields, the head has 9",
+        ]
+    );
+    let mut commissioned = vec![api.bench.job().await.meter.0, api.bench.job().await.meter.0];
+    commissioned.sort();
+    assert_eq!(commissioned, ["01000000024", "MB-2"]);
+    let listed = api.ask("eye", "GET", "/api/v1/meters", "").await.body;
+    assert_eq!(listed.as_array().unwrap().len(), 4);
+    assert!(!listed.to_string().contains("0A0B0C"), "keys never come out again");
+}
+
+#[tokio::test]
+async fn a_csv_whose_head_is_wrong_is_refused_whole() {
+    let api = Api::new().await;
+    for (csv, said) in [
+        ("serial,line,address\n", "400 malformed-request line 1: column \"model\" is missing"),
+        ("serial,line,address,model,colour\n", "400 malformed-request line 1: column \"colour\" is unknown"),
+        ("", "400 malformed-request line 1: column \"serial\" is missing"),
+    ] {
+        assert_eq!(api.ask("root", "POST", "/api/v1/meters/import", csv).await.said(), said);
+    }
+}
+
+#[tokio::test]
+async fn a_new_bearer_token_works_and_its_name_is_its_own() {
+    let api = Api::new().await;
+    let body = json!({"name": "night shift", "scopes": ["read"]}).to_string();
+    let made = api.ask("root", "POST", "/api/v1/api-tokens", &body).await;
+    assert_eq!(made.status, 201);
+    let token = made.body["token"].as_str().unwrap();
+    assert_eq!(api.ask(token, "GET", "/api/v1/meters", "").await.status, 200);
+    let again = api.ask("root", "POST", "/api/v1/api-tokens", &body).await;
+    assert_eq!(again.said(), "409 name-taken there is a token named \"night shift\" already");
+    let odd = json!({"name": "x", "scopes": ["fly"]}).to_string();
+    assert_eq!(
+        api.ask("root", "POST", "/api/v1/api-tokens", &odd).await.said(),
+        "422 unknown-scope scope \"fly\" is none of read, operate, top-up, admin"
+    );
+}
+
+#[tokio::test]
+async fn a_page_link_opens_the_page_once_and_for_looking_only() {
+    let api = Api::new().await;
+    let get = |path: &str, cookie: &str| {
+        Request::builder().uri(path).header("cookie", cookie).body(Body::empty()).unwrap()
+    };
+    assert_eq!(api.send(get("/", "")).await.status, 401);
+    let link = api.ask("desk", "POST", "/api/v1/page-links", "").await;
+    let path = link.body["path"].as_str().unwrap().to_owned();
+    let entered = api.send(get(&path, "")).await;
+    assert_eq!(entered.status, 303);
+    let cookie = entered.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    let page = api.send(get("/", cookie)).await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.as_str().unwrap().contains(DRN));
+    assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'self'"));
+    assert_eq!(api.send(get("/api/v1/meters", cookie)).await.status, 200);
+    assert_eq!(api.send(get(&format!("/page/meters/{DRN}"), cookie)).await.status, 200);
+    assert_eq!(api.send(get("/page/meters/nobody", cookie)).await.status, 404);
+    let write = Request::builder()
+        .method("POST")
+        .uri("/api/v1/commands")
+        .header("cookie", cookie)
+        .body(Body::from(json!({"serial": DRN, "kind": "read"}).to_string()));
+    assert_eq!(api.send(write.unwrap()).await.status, 401, "a cookie writes nothing");
+    assert_eq!(api.send(get(&path, "")).await.status, 401, "the link is used up");
+}
+
+#[tokio::test]
+async fn the_event_stream_tells_what_happens_and_what_was_missed() {
+    use futures_util::StreamExt;
+    let mut api = Api::new().await;
+    let body = json!({"serial": DRN, "kind": "read"}).to_string();
+    api.ask("desk", "POST", "/api/v1/commands", &body).await;
+    answer(api.bench.job().await, Ending::Done, Facts { import_wh: Some(5), ..relay(true) });
+    api.bench.finished(1).await;
+    let request = Request::builder()
+        .uri("/api/v1/events")
+        .header("authorization", "Bearer eye")
+        .header("last-event-id", "1")
+        .body(Body::empty())
+        .unwrap();
+    let response = api.router.clone().oneshot(request).await.unwrap();
+    let mut stream = response.into_body().into_data_stream();
+    let mut text = String::new();
+    while !text.contains("\"output_closed\":true") {
+        let chunk = tokio::time::timeout(std::time::Duration::from_secs(5), stream.next()).await.unwrap();
+        text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+    }
+    assert!(!text.contains("id: 1\n"), "event 1 had been seen");
+    assert!(text.contains("event: command\n") && text.contains("event: reading\n"), "{text}");
+}
+
+#[tokio::test]
+async fn the_document_names_every_route() {
+    let paths = serde_json::to_value(document()).unwrap()["paths"].as_object().unwrap().len();
+    // The document itself is the one route that it does not name.
+    assert_eq!(paths + 1, include_str!("mod.rs").matches(".route(\"/api/v1/").count());
+}
