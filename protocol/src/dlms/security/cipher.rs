@@ -89,8 +89,9 @@ impl Cipher {
     /// Protects `text` in place as `control` says and returns the tag when it says authenticated.
     pub fn seal(&self, control: SecurityControl, nonce: &[u8; 12], text: &mut [u8]) -> Option<[u8; TAG_LEN]> {
         if control.encrypted() {
-            let mask = self.apply_keystream(nonce, text);
-            control.authenticated().then(|| self.tag_of_ciphertext(control, mask, text))
+            let first = self.first_blocks(nonce, text.len());
+            self.apply_keystream(nonce, &first, text);
+            control.authenticated().then(|| self.tag_of_ciphertext(control, first[0], text))
         } else if control.authenticated() {
             Some(self.gmac(control, nonce, &[text]))
         } else {
@@ -110,17 +111,16 @@ impl Cipher {
         match (control.authenticated(), tag) {
             (false, None) => {
                 if control.encrypted() {
-                    let _mask = self.apply_keystream(nonce, text);
+                    self.apply_keystream(nonce, &self.first_blocks(nonce, text.len()), text);
                 }
                 true
             }
             (true, Some(tag)) if control.encrypted() => {
-                let mut first = [counter_block(nonce, 1)];
-                self.expanded.encrypt(&mut first);
+                let first = self.first_blocks(nonce, text.len());
                 if !constant_time_eq(&self.tag_of_ciphertext(control, first[0], text), tag) {
                     return false;
                 }
-                let _mask = self.apply_keystream(nonce, text);
+                self.apply_keystream(nonce, &first, text);
                 true
             }
             (true, Some(tag)) => constant_time_eq(&self.gmac(control, nonce, &[text]), tag),
@@ -159,35 +159,42 @@ impl Cipher {
         finish_tag(hash, 1 + self.authentication.len() as u64, ciphertext.len() as u64, mask)
     }
 
-    /// XORs the keystream onto `text` and returns the mask of the tag, E(J0).
-    fn apply_keystream(&self, nonce: &[u8; 12], text: &mut [u8]) -> Block {
-        let mut mask = Block::default();
-        // Block 1 masks the tag, the text starts with block 2: one run over both.
-        let mut counter = 1u32;
-        let mut rest = text;
-        loop {
-            let skip = usize::from(counter == 1);
-            let wanted = (rest.len().div_ceil(16) + skip).min(LANES);
-            let mut blocks = [Block::default(); LANES];
-            for block in &mut blocks[..wanted] {
-                *block = counter_block(nonce, counter);
-                counter = counter.wrapping_add(1);
-            }
-            self.expanded.encrypt(&mut blocks[..wanted]);
-            if skip == 1 {
-                mask = blocks[0];
-            }
-            let now = rest.len().min((wanted - skip) * 16);
-            let (head, tail) = rest.split_at_mut(now);
-            for (chunk, key) in head.chunks_mut(16).zip(&blocks[skip..]) {
-                for (byte, k) in chunk.iter_mut().zip(key) {
-                    *byte ^= k;
-                }
-            }
-            rest = tail;
-            if rest.is_empty() {
-                return mask;
-            }
+    /// The first blocks of the keystream for a text of `len` bytes: block 1 masks the tag, the text starts with block 2.
+    fn first_blocks(&self, nonce: &[u8; 12], len: usize) -> [Block; LANES] {
+        let wanted = (len.div_ceil(16) + 1).min(LANES);
+        self.keystream(nonce, 1, wanted)
+    }
+
+    fn keystream(&self, nonce: &[u8; 12], mut counter: u32, wanted: usize) -> [Block; LANES] {
+        let mut blocks = [Block::default(); LANES];
+        let wanted = &mut blocks[..wanted.min(LANES)];
+        for block in wanted.iter_mut() {
+            *block = counter_block(nonce, counter);
+            counter = counter.wrapping_add(1);
+        }
+        self.expanded.encrypt(wanted);
+        blocks
+    }
+
+    /// XORs the keystream onto `text`; `first` are its first blocks.
+    fn apply_keystream(&self, nonce: &[u8; 12], first: &[Block; LANES], text: &mut [u8]) {
+        let (head, mut rest) = text.split_at_mut(text.len().min((LANES - 1) * 16));
+        xor(head, &first[1..]);
+        let mut counter = 1 + LANES as u32;
+        while !rest.is_empty() {
+            let blocks = self.keystream(nonce, counter, rest.len().div_ceil(16));
+            let (now, later) = rest.split_at_mut(rest.len().min(LANES * 16));
+            xor(now, &blocks);
+            rest = later;
+            counter = counter.wrapping_add(LANES as u32);
+        }
+    }
+}
+
+fn xor(text: &mut [u8], keys: &[Block]) {
+    for (chunk, key) in text.chunks_mut(16).zip(keys) {
+        for (byte, k) in chunk.iter_mut().zip(key) {
+            *byte ^= k;
         }
     }
 }

@@ -43,9 +43,8 @@ impl Writer for Window<'_> {
         let at = at.saturating_sub(self.skip);
         if let Some(slot) = self.out.get_mut(at..) {
             let n = slot.len().min(bytes.len());
-            for (to, from) in slot.iter_mut().zip(&bytes[..n]) {
-                *to = *from;
-            }
+            let (to, _) = slot.split_at_mut(n);
+            to.copy_from_slice(bytes.split_at(n).0);
         }
         Ok(())
     }
