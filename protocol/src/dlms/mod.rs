@@ -9,3 +9,4 @@ pub mod gbt;
 pub mod model;
 pub mod security;
 pub mod server;
+pub mod walk;

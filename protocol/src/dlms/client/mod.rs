@@ -7,6 +7,36 @@
 //! 3. wait for an APDU ([`Client::handle_bytes`]) or for [`Client::poll_timeout`] ([`Client::handle_timeout`]);
 //! 4. [`Client::poll_event`] until it gives nothing, then go on with 2: values in blocks ask for the next by themselves.
 //!
+//! ```
+//! use protocol::dlms::client::{Client, Event};
+//! use protocol::dlms::model::Attribute;
+//! use protocol::time::Instant;
+//!
+//! /// Reads one attribute; `exchange` carries an APDU to the meter and brings one back.
+//! fn read(
+//!     client: &mut Client<1024, 1024>,
+//!     now: Instant,
+//!     at: Attribute,
+//!     mut exchange: impl FnMut(&[u8]) -> Vec<u8>,
+//! ) -> Option<Vec<u8>> {
+//!     let mut value = Vec::new();
+//!     client.get(now, at, None).ok()?;
+//!     loop {
+//!         let answer = exchange(client.poll_transmit()?);
+//!         client.handle_bytes(now, &answer);
+//!         match client.poll_event()? {
+//!             Event::Value { bytes, last } => {
+//!                 value.extend_from_slice(bytes);
+//!                 if last {
+//!                     return Some(value);
+//!                 }
+//!             }
+//!             _ => return None,
+//!         }
+//!     }
+//! }
+//! ```
+//!
 //! Answers are matched by invoke-id and kind: a late one is thrown away, never taken for the next one's. After
 //! [`Error::Timeout`] the association is still open, but the sixteen invoke-ids come round: close the link when several
 //! answers in a row are missing.

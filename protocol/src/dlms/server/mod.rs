@@ -8,6 +8,29 @@
 //! 3. [`Server::poll_transmit`] until it gives nothing, each APDU to the link before the next APDU is handled;
 //! 4. wait for the link or for [`Server::poll_timeout`], then [`Server::handle_timeout`].
 //!
+//! ```
+//! use protocol::dlms::model::ObjectModel;
+//! use protocol::dlms::server::{Custody, Peer, Server};
+//! use protocol::time::Instant;
+//!
+//! /// Answers one request of the reader's client address.
+//! fn answer<M: ObjectModel + Custody>(
+//!     server: &mut Server<512, 512>,
+//!     meter: &mut M,
+//!     now: Instant,
+//!     request: &[u8],
+//!     mut send: impl FnMut(&[u8]),
+//! ) {
+//!     server.handle_bytes(now, Peer { client_sap: 17, server_sap: 1 }, request, meter);
+//!     while let Some(event) = server.poll_event() {
+//!         println!("{event:?}");
+//!     }
+//!     while let Some(apdu) = server.poll_transmit() {
+//!         send(apdu);
+//!     }
+//! }
+//! ```
+//!
 //! When the link goes down call [`Server::link_down`]: the association ends with it (Green Book 9.3.5, abort).
 //!
 //! Implemented: associations without security, with LLS and with HLS (mechanisms as in
