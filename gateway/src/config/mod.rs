@@ -57,6 +57,9 @@ pub struct VaultConfig {
     pub file: PathBuf,
     /// Where the master key is that seals it.
     pub master_key: MasterKeySource,
+    /// The hardware token with the vending keys; without one they are in the sealed file.
+    #[cfg(feature = "pkcs11")]
+    pub hardware_token: Option<crate::vault::HardwareToken>,
 }
 
 /// Civil time.

@@ -61,6 +61,12 @@ struct RawVault {
     master_key_env: Option<String>,
     #[serde(default)]
     master_key_credential: Option<String>,
+    #[serde(default)]
+    pkcs11_module: Option<PathBuf>,
+    #[serde(default)]
+    pkcs11_token: Option<String>,
+    #[serde(default)]
+    pkcs11_pin_file: Option<PathBuf>,
 }
 
 fn default_vault_file() -> PathBuf {
@@ -203,7 +209,31 @@ impl<S: Surroundings> Checker<'_, S> {
                     ));
             }
         };
-        Ok(VaultConfig { file: self.beside(&vault.file), master_key })
+        #[cfg(feature = "pkcs11")]
+        let hardware_token = match (&vault.pkcs11_module, &vault.pkcs11_token, &vault.pkcs11_pin_file) {
+            (None, None, None) => None,
+            (Some(module), Some(label), Some(pin_file)) => Some(crate::vault::HardwareToken {
+                module: self.beside(module),
+                label: label.clone(),
+                pin_file: self.beside(pin_file),
+            }),
+            _ => {
+                return Err(self.at(
+                    &raw.span(),
+                    "a hardware token needs pkcs11_module, pkcs11_token and pkcs11_pin_file together",
+                ));
+            }
+        };
+        #[cfg(not(feature = "pkcs11"))]
+        if vault.pkcs11_module.is_some() || vault.pkcs11_token.is_some() || vault.pkcs11_pin_file.is_some() {
+            return Err(self.at(&raw.span(), "this program was built without support for hardware tokens"));
+        }
+        Ok(VaultConfig {
+            file: self.beside(&vault.file),
+            master_key,
+            #[cfg(feature = "pkcs11")]
+            hardware_token,
+        })
     }
 
     fn clock(&self, raw: Option<&Spanned<RawClock>>) -> Result<ClockConfig, ConfigError> {

@@ -209,6 +209,8 @@ pub struct AuditEntry {
 pub(super) struct Contents {
     /// Counts writes, so that a second process notices that it has to read again.
     pub version: u64,
+    /// Seals what the store must not hold in clear.
+    pub store_key: Option<Secret>,
     pub vending: Vec<VendingEntry>,
     pub dlms: BTreeMap<String, DlmsEntry>,
     pub tables: Option<TablesEntry>,

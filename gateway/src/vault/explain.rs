@@ -166,8 +166,8 @@ pub(super) fn describe(token: &Token) -> String {
 }
 
 /// Tries one set of attributes; `None` when the checksum does not fit.
-fn try_key<S: VendingKeySource>(
-    source: &S,
+fn try_key(
+    source: &dyn VendingKeySource,
     entry: &VendingEntry,
     meter: &Identity,
     attributes: &KeyAttributes,
@@ -182,8 +182,8 @@ fn try_key<S: VendingKeySource>(
 }
 
 /// Explains a token. `others` are other meters it may be for, with their numbers.
-pub(super) fn explain<S: VendingKeySource>(
-    source: &S,
+pub(super) fn explain(
+    source: &dyn VendingKeySource,
     contents: &Contents,
     tables: &StaTables,
     meter: &Identity,
@@ -233,8 +233,8 @@ pub(super) fn explain<S: VendingKeySource>(
 }
 
 /// Tries every vending key with every tariff index and base date.
-fn search<S: VendingKeySource>(
-    source: &S,
+fn search(
+    source: &dyn VendingKeySource,
     contents: &Contents,
     tables: &StaTables,
     meter: &Identity,

@@ -20,9 +20,8 @@ use zeroize::Zeroizing;
 
 /// Authenticated with the file, so that nothing else sealed by the same key can pass for it.
 const FILE_CONTEXT: &[u8] = b"meter-gateway vault file 1";
-/// The names of the two keys made from the master key.
+/// The name of the key made from the master key for the file.
 const FILE_PURPOSE: &str = "meter-gateway vault file";
-const STORE_PURPOSE: &str = "meter-gateway store";
 
 /// Who does something to a key, for the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +50,10 @@ pub struct VendingKeyImport {
 }
 
 /// A vault over a sealed file.
-pub struct KeyVault<S> {
+pub struct KeyVault {
     path: PathBuf,
     file_key: Zeroizing<[u8; 32]>,
-    store_key: Zeroizing<[u8; 32]>,
-    source: S,
+    source: Box<dyn VendingKeySource>,
     state: RwLock<State>,
 }
 
@@ -71,7 +69,7 @@ impl State {
     }
 }
 
-impl<S> std::fmt::Debug for KeyVault<S> {
+impl std::fmt::Debug for KeyVault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KeyVault({})", self.path.display())
     }
@@ -81,31 +79,62 @@ fn broken(message: impl std::fmt::Display) -> VaultError {
     VaultError::Broken(message.to_string())
 }
 
-impl KeyVault<SoftKeys> {
-    /// Opens the sealed file, or begins an empty one that is written with the first key.
+impl KeyVault {
+    /// Opens the sealed file, or begins one.
     ///
     /// # Errors
     /// When the file is damaged or was sealed under another master key.
     pub fn open_file(path: &Path, master: &MasterKey) -> Result<Self, VaultError> {
-        Self::with_source(path, master, SoftKeys)
+        Self::with_source(path, master, Box::new(SoftKeys))
     }
-}
 
-impl<S: VendingKeySource> KeyVault<S> {
     /// As [`KeyVault::open_file`], with vending keys wherever `source` keeps them.
     ///
     /// # Errors
     /// When the file is damaged or was sealed under another master key.
-    pub fn with_source(path: &Path, master: &MasterKey, source: S) -> Result<Self, VaultError> {
+    pub fn with_source(
+        path: &Path,
+        master: &MasterKey,
+        source: Box<dyn VendingKeySource>,
+    ) -> Result<Self, VaultError> {
         let file_key = master.purpose(FILE_PURPOSE);
         let state = read(path, &file_key)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file_key,
-            store_key: master.purpose(STORE_PURPOSE),
-            source,
-            state: RwLock::new(state),
-        })
+        let begun = state.contents.store_key.is_some();
+        let vault = Self { path: path.to_owned(), file_key, source, state: RwLock::new(state) };
+        if !begun {
+            // A key of its own for the store's sealed columns, so that the master key can be changed without touching them.
+            vault.change(|contents| {
+                if contents.store_key.is_none() {
+                    let mut key = Zeroizing::new(vec![0u8; 32]);
+                    getrandom::fill(&mut key).map_err(|error| broken(format!("no random numbers: {error}")))?;
+                    contents.store_key = Some(contents::Secret(key));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(vault)
+    }
+
+    /// Seals the file under another master key.
+    ///
+    /// # Errors
+    /// When it cannot be written; then the old one still opens it.
+    pub fn change_master_key(&mut self, master: &MasterKey, actor: &Actor) -> Result<(), VaultError> {
+        let new_key = master.purpose(FILE_PURPOSE);
+        let _lock = lock(&self.path)?;
+        let mut fresh = read(&self.path, &self.file_key)?;
+        fresh.contents.note(actor.at, &actor.name, "rotate", "master key".into());
+        write(&self.path, &new_key, &mut fresh)?;
+        self.file_key = new_key;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    fn store_key(&self) -> Result<Zeroizing<[u8; 32]>, VaultError> {
+        let state = self.state();
+        let key = state.contents.store_key.as_ref().map(|key| key.0.as_slice());
+        let key = key.ok_or_else(|| broken("the vault has no key for the store"))?;
+        key.try_into().map(Zeroizing::new).map_err(|_| broken("the store's key has a wrong length"))
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -122,12 +151,7 @@ impl<S: VendingKeySource> KeyVault<S> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = read(&self.path, &self.file_key)?;
         let answer = change(&mut fresh.contents)?;
-        fresh.contents.version += 1;
-        let clear = Zeroizing::new(serde_json::to_vec(&fresh.contents).map_err(broken)?);
-        let content = sealed::seal(&self.file_key, FILE_CONTEXT, &clear)?;
-        sealed::replace(&self.path, &content)
-            .map_err(|error| broken(format!("{}: {error}", self.path.display())))?;
-        fresh.tables = expand(&fresh.contents)?;
+        write(&self.path, &self.file_key, &mut fresh)?;
         *state = fresh;
         Ok(answer)
     }
@@ -305,6 +329,15 @@ fn read(path: &Path, file_key: &[u8; 32]) -> Result<State, VaultError> {
     Ok(State { contents, tables })
 }
 
+/// Replaces the file with `state`.
+fn write(path: &Path, file_key: &[u8; 32], state: &mut State) -> Result<(), VaultError> {
+    state.contents.version += 1;
+    state.tables = expand(&state.contents)?;
+    let clear = Zeroizing::new(serde_json::to_vec(&state.contents).map_err(broken)?);
+    let content = sealed::seal(file_key, FILE_CONTEXT, &clear)?;
+    sealed::replace(path, &content).map_err(|error| broken(format!("{}: {error}", path.display())))
+}
+
 fn expand(contents: &Contents) -> Result<Option<Box<StaTables>>, VaultError> {
     let Some(entry) = &contents.tables else { return Ok(None) };
     let wrong = || broken("the EA07 tables have a wrong length");
@@ -333,7 +366,7 @@ fn digits(number: TokenNumber) -> Result<TokenDigits, VaultError> {
     TokenDigits::new(number.digits().as_str()).ok_or_else(|| broken("a token without 20 digits"))
 }
 
-impl<S: VendingKeySource> Vault for KeyVault<S> {
+impl Vault for KeyVault {
     fn dlms_keys(&self, serial: &Serial) -> Result<DlmsKeys, VaultError> {
         let find = || self.state().contents.dlms.get(&serial.0).and_then(DlmsEntry::keys);
         if let Some(keys) = find() {
@@ -418,7 +451,7 @@ impl<S: VendingKeySource> Vault for KeyVault<S> {
             .filter_map(|other| Identity::of(other).ok().map(|identity| (other.drn.clone(), identity)))
             .collect();
         let state = self.state();
-        Ok(explain::explain(&self.source, &state.contents, state.tables(), &identity, digits, &others))
+        Ok(explain::explain(&*self.source, &state.contents, state.tables(), &identity, digits, &others))
     }
 
     fn vending_keys(&self) -> Vec<VendingKeyListing> {
@@ -426,10 +459,10 @@ impl<S: VendingKeySource> Vault for KeyVault<S> {
     }
 
     fn seal(&self, context: &str, clear: &[u8]) -> Result<Vec<u8>, VaultError> {
-        sealed::seal(&self.store_key, context.as_bytes(), clear)
+        sealed::seal(&self.store_key()?, context.as_bytes(), clear)
     }
 
     fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-        sealed::open(&self.store_key, context.as_bytes(), sealed).map(|clear| clear.to_vec())
+        sealed::open(&self.store_key()?, context.as_bytes(), sealed).map(|clear| clear.to_vec())
     }
 }

@@ -97,17 +97,17 @@ fn broken(message: String) -> VaultError {
 
 /// Like ssh: a key that others may read is no secret.
 #[cfg(unix)]
-fn check_mode(path: &Path) -> Result<(), VaultError> {
+pub(super) fn check_mode(path: &Path) -> Result<(), VaultError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path)
-        .map_err(|error| broken(format!("master key file {}: {error}", path.display())))?
+        .map_err(|error| broken(format!("key file {}: {error}", path.display())))?
         .permissions()
         .mode();
     if mode & 0o077 == 0 {
         Ok(())
     } else {
         Err(broken(format!(
-            "master key file {} is open to others (mode {:o}); chmod 600",
+            "key file {} is open to others (mode {:o}); chmod 600",
             path.display(),
             mode & 0o777
         )))
@@ -115,6 +115,6 @@ fn check_mode(path: &Path) -> Result<(), VaultError> {
 }
 
 #[cfg(not(unix))]
-fn check_mode(_: &Path) -> Result<(), VaultError> {
+pub(super) fn check_mode(_: &Path) -> Result<(), VaultError> {
     Ok(())
 }

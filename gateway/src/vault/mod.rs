@@ -1,13 +1,15 @@
 //! Keys live behind one trait; nobody else sees one. Keys are zeroised and never reach a log, an error or an API.
 //!
-//! Two implementations: [`SoftVault`] keeps the vending keys in its own sealed file, `Pkcs11Vault` (feature `pkcs11`) keeps
-//! them in a hardware token that computes DKGA04's HMAC itself. Both keep the DLMS keys in the sealed file.
+//! [`KeyVault`] has its vending keys in one of two places: [`SoftKeys`], in its own sealed file, or `Pkcs11Keys` (feature
+//! `pkcs11`), in a hardware token that computes DKGA04's HMAC itself. The DLMS keys are in the sealed file either way.
 
 pub mod ceremony;
 mod contents;
 mod explain;
 mod keys;
 mod master;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod sealed;
 mod source;
 mod tokens;
@@ -19,11 +21,13 @@ pub use contents::{AuditEntry, VendingKeyListing, unhex};
 pub use explain::{Difference, Explanation};
 pub use keys::{Actor, KeyVault, VendingKeyImport};
 pub use master::{MasterKey, MasterKeySource};
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{HardwareToken, Pkcs11Keys};
 pub use source::{SoftKeys, VendingKeySource};
 pub use tokens::{KeyChangeRequest, TokenAction, TokenRequest};
 
-/// The vault that needs no hardware: every key is in the sealed file.
-pub type SoftVault = KeyVault<SoftKeys>;
+/// The vault as opened by [`KeyVault::open_file`], which needs no hardware: every key is in the sealed file.
+pub type SoftVault = KeyVault;
 
 use crate::session::work::{Serial, TokenDigits};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -32,8 +36,13 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 ///
 /// # Errors
 /// When the master key or the sealed file is missing, damaged or not for each other.
-pub fn open(config: &crate::config::VaultConfig) -> Result<SoftVault, VaultError> {
-    SoftVault::open_file(&config.file, &MasterKey::load(&config.master_key)?)
+pub fn open(config: &crate::config::VaultConfig) -> Result<KeyVault, VaultError> {
+    let master = MasterKey::load(&config.master_key)?;
+    #[cfg(feature = "pkcs11")]
+    if let Some(token) = &config.hardware_token {
+        return KeyVault::with_source(&config.file, &master, Box::new(Pkcs11Keys::open(token)?));
+    }
+    KeyVault::open_file(&config.file, &master)
 }
 
 /// The DLMS keys of one meter, security suite 0.
