@@ -5,6 +5,7 @@ pub mod client;
 pub mod command;
 pub mod explain;
 pub mod failure;
+pub mod key;
 pub mod meter;
 pub mod page_link;
 pub mod run;
@@ -34,6 +35,8 @@ enum Command {
     Explain(explain::Args),
     /// Make, read, test and explain STS tokens.
     Token(token::Args),
+    /// The vault's vending keys: import, list, rotate, key changes.
+    Key(key::Args),
     /// Add, import, list and show meters.
     Meter(meter::Args),
     /// Send a signed payment and follow its token to the meter.
@@ -57,6 +60,7 @@ impl Cli {
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Token(args) => token::run(&args),
+            Command::Key(args) => key::run(&args),
             Command::Meter(args) => meter::run(&args),
             Command::TopUp(args) => top_up::run(&args),
             Command::Disconnect(args) => command::disconnect(&args),

@@ -106,7 +106,8 @@ impl KeyVault {
             vault.change(|contents| {
                 if contents.store_key.is_none() {
                     let mut key = Zeroizing::new(vec![0u8; 32]);
-                    getrandom::fill(&mut key).map_err(|error| broken(format!("no random numbers: {error}")))?;
+                    getrandom::fill(&mut key)
+                        .map_err(|error| broken(format!("no random numbers: {error}")))?;
                     contents.store_key = Some(contents::Secret(key));
                 }
                 Ok(())
@@ -459,10 +460,10 @@ impl Vault for KeyVault {
     }
 
     fn seal(&self, context: &str, clear: &[u8]) -> Result<Vec<u8>, VaultError> {
-        sealed::seal(&self.store_key()?, context.as_bytes(), clear)
+        sealed::seal(&*self.store_key()?, context.as_bytes(), clear)
     }
 
     fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-        sealed::open(&self.store_key()?, context.as_bytes(), sealed).map(|clear| clear.to_vec())
+        sealed::open(&*self.store_key()?, context.as_bytes(), sealed).map(|clear| clear.to_vec())
     }
 }

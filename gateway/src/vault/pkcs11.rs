@@ -81,8 +81,7 @@ fn read_pin(path: &Path) -> Result<AuthPin, VaultError> {
 }
 
 fn find(session: &Session, label: &str) -> Result<Option<ObjectHandle>, VaultError> {
-    let template =
-        [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Label(label.as_bytes().to_vec())];
+    let template = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Label(label.as_bytes().to_vec())];
     Ok(session.find_objects(&template).map_err(broken)?.into_iter().next())
 }
 

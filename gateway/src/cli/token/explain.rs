@@ -47,8 +47,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The meter in question and all others with tokens.
-fn meters(config: &Config, serial: &str) -> Result<(StsIdentity, Vec<StsIdentity>), Failure> {
+/// The meter in question and all others with tokens, from the store.
+pub fn meters(config: &Config, serial: &str) -> Result<(StsIdentity, Vec<StsIdentity>), Failure> {
     if !config.store_path.exists() {
         return Err(Failure::Data(format!("there is no store at {}", config.store_path.display())));
     }

@@ -4,9 +4,9 @@ mod build;
 mod check;
 mod decode;
 mod encode;
-mod explain;
-mod fields;
-mod keys;
+pub(super) mod explain;
+pub(super) mod fields;
+pub(super) mod keys;
 mod show;
 
 use super::Failure;
