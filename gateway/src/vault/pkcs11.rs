@@ -19,6 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
+/// Bytes of a vending key inside the token. Tokens (SoftHSM2 among them) refuse HMAC-SHA-256 keys shorter than the hash, 32
+/// bytes; a vending key has 20. HMAC itself pads keys with zeros up to 64 bytes (RFC 2104), so twelve zeros change nothing.
+const TOKEN_KEY_LEN: usize = 32;
+
 /// Where the token is and how it opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HardwareToken {
@@ -93,6 +97,8 @@ impl VendingKeySource for Pkcs11Keys {
                     .into(),
             ));
         }
+        let mut value = Zeroizing::new(key.expose().to_vec());
+        value.resize(TOKEN_KEY_LEN, 0);
         let session = self.session();
         if find(&session, label)?.is_some() {
             return Err(VaultError::Request(format!("the hardware token holds a key {label} already")));
@@ -108,7 +114,7 @@ impl VendingKeySource for Pkcs11Keys {
                 Attribute::Modifiable(false),
                 Attribute::Sign(true),
                 Attribute::Label(label.as_bytes().to_vec()),
-                Attribute::Value(key.expose().to_vec()),
+                Attribute::Value(value.to_vec()),
             ])
             .map_err(broken)?;
         Ok(KeyPlace::Token { label: label.to_owned() })
