@@ -12,6 +12,7 @@ use gateway::session::{Context, Router, spawn};
 use gateway::vault::{DlmsKeys, VaultError};
 use simulator::clock::SimClock;
 use simulator::faults::{Damage, Fault, On};
+use simulator::identity::{FEEDER, drn};
 use simulator::roll::{Entry, Place};
 use simulator::session::Framing as SimFraming;
 use simulator::street::{Street, StreetConfig};
@@ -76,7 +77,7 @@ impl Bench {
             directory.put(endpoint(entry));
         }
         directory.put(Endpoint {
-            serial: Serial("FEEDER-1".into()),
+            serial: Serial(feeder()),
             line: "feeder".into(),
             address: "1".into(),
             framing: Framing::Wrapper,
@@ -117,11 +118,13 @@ impl Bench {
     }
 
     fn closed(&self, index: u32) -> bool {
-        match self.street.truth(index) {
-            Some(truth) => truth.contact_closed,
-            None => self.street.modbus_meter(index).expect("a meter").with(|meter| meter.contact_closed()),
-        }
+        self.street.truth(index).expect("a meter").contact_closed
     }
+}
+
+/// Serial number of the feeder's check meter.
+fn feeder() -> String {
+    drn(FEEDER).expect("a serial number").as_str().to_owned()
 }
 
 fn endpoint(entry: &Entry) -> Endpoint {
@@ -172,9 +175,9 @@ async fn every_kind_of_meter_is_commissioned_read_switched_and_read_back() {
         let read = bench.perform(serial, Work::Read).await;
         assert_eq!(read.ending, Ending::Done, "{entry:?}: {:?}", read.evidence);
     }
-    let feeder = bench.perform("FEEDER-1", Work::Commission).await;
-    assert_eq!(feeder.ending, Ending::Done, "{:?}", feeder.evidence);
-    let refused = bench.perform("FEEDER-1", Work::Disconnect).await;
+    let check_meter = bench.perform(&feeder(), Work::Commission).await;
+    assert_eq!(check_meter.ending, Ending::Done, "{:?}", check_meter.evidence);
+    let refused = bench.perform(&feeder(), Work::Disconnect).await;
     assert!(matches!(refused.ending, Ending::Rejected { .. }), "{:?}", refused.ending);
 }
 

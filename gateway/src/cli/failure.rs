@@ -39,3 +39,13 @@ impl Failure {
         })
     }
 }
+
+#[cfg(feature = "demo")]
+impl From<crate::demo::DemoError> for Failure {
+    fn from(error: crate::demo::DemoError) -> Self {
+        match error {
+            crate::demo::DemoError::Start(error) => Self::Unavailable(format!("{error:#}")),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}

@@ -29,6 +29,9 @@ pub struct Cli {
 enum Command {
     /// Run the service until SIGTERM or SIGINT.
     Run(run::Args),
+    /// Start a simulated substation with a real gateway, tell its story with evidence, and serve its page.
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::Args),
     /// Check a configuration file and say what it describes.
     CheckConfig(check_config::Args),
     /// Explain captured bytes layer by layer, with offsets and names; deciphers where keys are given.
@@ -57,6 +60,8 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
             Command::Run(args) => run::run(&args),
+            #[cfg(feature = "demo")]
+            Command::Demo(args) => crate::demo::run(&args).map_err(Failure::from),
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Token(args) => token::run(&args),

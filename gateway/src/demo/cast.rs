@@ -1,6 +1,7 @@
 //! Who plays what in the story.
 
 use super::gateway::AREA;
+use simulator::identity::FEEDER;
 use simulator::roll::{Entry, Model, Place};
 use simulator::session::Framing;
 use simulator::street::Street;
@@ -58,7 +59,6 @@ impl Cast {
                 .map(|serial| Actor { index, serial })
                 .ok_or_else(|| anyhow::anyhow!("there is no meter {index}"))
         };
-        let feeder = street.feeder_serial();
         Ok(Self {
             spender: actor(1)?,
             lost_answer: actor(2)?,
@@ -66,7 +66,7 @@ impl Cast {
             works_site: actor(config.meters)?,
             neighbour: actor(config.meters + 1)?,
             held: actor(config.meters + config.line_meters + 1)?,
-            feeder: Actor { index: 0, serial: feeder },
+            feeder: Actor { index: FEEDER, serial: street.feeder_serial() },
         })
     }
 }

@@ -61,6 +61,8 @@ pub struct Stage {
     pub teller: Teller,
     /// What was paid so far.
     pub paid_minor: i64,
+    /// Credit that all meters had taken by tokens before the story began.
+    pub taken_before_wh: i64,
     /// When every meter had been commissioned, on the gateway's clock.
     pub commissioned_at: Option<Timestamp>,
     place: Place,
@@ -121,6 +123,7 @@ impl Stage {
             client,
             teller,
             paid_minor: 0,
+            taken_before_wh: 0,
             commissioned_at: None,
             place,
             gateway: Some(gateway),
@@ -128,6 +131,7 @@ impl Stage {
             payments: 0,
             runtime,
         };
+        stage.taken_before_wh = stage.taken_wh();
         stage.until_ready().map_err(anyhow::Error::msg)?;
         Ok(stage)
     }
@@ -304,6 +308,13 @@ impl Stage {
     pub fn credited_wh(&self, index: u32) -> Result<i64, String> {
         let credited = self.street.truth(index).and_then(|truth| truth.credited_wh);
         credited.ok_or_else(|| format!("simulated meter {index} shows no credit"))
+    }
+
+    /// Credit that all meters with token gateways have taken by tokens, as the simulator knows it.
+    #[must_use]
+    pub fn taken_wh(&self) -> i64 {
+        let config = self.street.config();
+        (1..=config.meters + config.line_meters).filter_map(|index| self.credited_wh(index).ok()).sum()
     }
 
     /// Switches a constant load on at a meter, in watts.

@@ -168,3 +168,127 @@ impl Router {
         self.lines.iter().map(status).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::directory::{Endpoint as MeterEndpoint, Framing};
+    use crate::session::work::{Ending, Job, Priority, Report, Work};
+    use crate::vault::{DlmsKeys, VaultError};
+    use jiff::Timestamp;
+    use std::ops::Range;
+    use std::pin::Pin;
+    use tokio::sync::oneshot;
+
+    struct Nothing;
+
+    impl MeterKeys for Nothing {
+        fn dlms_keys(&self, serial: &Serial) -> Result<DlmsKeys, VaultError> {
+            Err(VaultError::NoKey(serial.0.clone()))
+        }
+    }
+
+    impl std::fmt::Debug for Nothing {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Nothing")
+        }
+    }
+
+    impl Counters for Nothing {
+        fn reserve(
+            &self,
+            _: &Serial,
+            _: u8,
+            _: u32,
+            _: u32,
+        ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
+            Box::pin(async { Err("no store".to_owned()) })
+        }
+    }
+
+    /// A Modbus TCP line to an address where nobody listens, with two meters, and a meter on a line that is not there.
+    fn router() -> Router {
+        let directory = Directory::default();
+        for (serial, line, address) in [("A", "feeder", "1"), ("B", "feeder", "2"), ("C", "nowhere", "1")] {
+            directory.put(MeterEndpoint {
+                serial: Serial(serial.into()),
+                line: line.into(),
+                address: address.into(),
+                framing: Framing::default(),
+                model: "reference-modbus".into(),
+            });
+        }
+        let context = Context {
+            directory,
+            models: Models::load(None).expect("built-in models"),
+            keys: Arc::new(Nothing),
+            counters: Arc::new(Nothing),
+            clock: Clock::real(),
+            system_title: *b"MGWGW001",
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        drop(listener);
+        let kind = LineKind::ModbusTcp { address };
+        spawn(&[LineConfig { name: "feeder".into(), kind, area: None }], &context)
+    }
+
+    async fn perform(
+        router: &Router,
+        meter: &str,
+        priority: Priority,
+        not_after: Option<Timestamp>,
+    ) -> Report {
+        let (report, answer) = oneshot::channel();
+        let meter = Serial(meter.into());
+        let line = router.line_of(&meter).expect("a line");
+        let job = Job {
+            meter,
+            work: Work::Read,
+            priority,
+            not_after,
+            correlation: String::new(),
+            report,
+            sending: None,
+        };
+        line.send(job).await.expect("a running line");
+        answer.await.expect("a report")
+    }
+
+    fn reason(report: &Report) -> &str {
+        match &report.ending {
+            Ending::NotSent { reason } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_meter_is_left_alone_after_the_third_time_and_its_neighbour_is_not() {
+        let router = router();
+        for _ in 0..3 {
+            let report = perform(&router, "A", Priority::Scheduled, None).await;
+            assert!(reason(&report).contains("refused"), "{report:?}");
+        }
+        let turned_away = perform(&router, "A", Priority::Scheduled, None).await;
+        assert!(reason(&turned_away).starts_with("the meter was silent several times; asked again in"));
+        let neighbour = perform(&router, "B", Priority::Scheduled, None).await;
+        assert!(reason(&neighbour).contains("refused"), "tried, not turned away");
+        assert_eq!(router.status()[0].meters_silent, 1);
+        assert_eq!(router.status()[0].jobs_waiting, 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_past_its_time_is_not_started() {
+        let router = router();
+        let report = perform(&router, "A", Priority::Command, Some(Timestamp::UNIX_EPOCH)).await;
+        assert_eq!(reason(&report), "its time was over before the line was free");
+    }
+
+    #[tokio::test]
+    async fn a_meter_on_no_line_is_named() {
+        let error = router().line_of(&Serial("C".into())).expect_err("no such line");
+        assert_eq!(error.to_string(), "meter C is on line \"nowhere\", which is not configured");
+        let error = router().line_of(&Serial("D".into())).expect_err("no such meter");
+        assert_eq!(error.to_string(), "meter D is not known");
+    }
+}

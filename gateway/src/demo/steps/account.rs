@@ -75,7 +75,7 @@ fn money(stage: &Stage) -> Result<(), String> {
         format!("the identity does not hold: {settled}")
     })?;
     insist(refused == 0, || format!("{refused} cents were refused"))?;
-    let (sold, taken) = (sold_wh(stage)?, taken_wh(stage));
+    let (sold, taken) = (sold_wh(stage)?, stage.taken_wh() - stage.taken_before_wh);
     insist(sold == taken, || format!("{sold} Wh were sold to meters with tokens, they took {taken} Wh"))?;
     stage.teller.verified(format!(
         "money received {received} = accepted {accepted} + on the way {way} + change held {change} + refused {refused} cents; \
@@ -97,10 +97,4 @@ fn sold_wh(stage: &Stage) -> Result<i64, String> {
         .flatten()
         .filter(|payment| payment["serial"].as_str().is_some_and(|serial| serials.contains(&serial)));
     Ok(to_tokens.filter_map(|payment| payment["energy_wh"].as_i64()).sum())
-}
-
-/// Credit that all simulated meters have taken by tokens.
-fn taken_wh(stage: &Stage) -> i64 {
-    let config = stage.street.config();
-    (1..=config.meters + config.line_meters).filter_map(|index| stage.credited_wh(index).ok()).sum()
 }

@@ -13,6 +13,7 @@ use super::directory::Endpoint;
 use super::model::{ModbusModel, Point, Role, Table};
 use super::trouble::Trouble;
 use super::work::{Ending, RelayState, Work};
+use protocol::cosem::disconnect::RelayReason;
 use std::time::Duration;
 
 /// How long a relay may take to move after its coil was written, and how often it is looked at meanwhile.
@@ -210,8 +211,10 @@ fn learn(attempt: &mut Attempt, point: &Point, registers: &[u16]) {
             format!("relay contact sensed {}", if output_closed { "closed" } else { "open" })
         }
         Role::RelayReason => {
-            attempt.facts.relay_reason = Some(format!("code {value}"));
-            format!("relay reason code {value}")
+            let known = u8::try_from(value).ok().and_then(RelayReason::from_u8);
+            let text = known.map_or_else(|| format!("code {value}"), |reason| reason.text().to_owned());
+            attempt.facts.relay_reason = Some(text.clone());
+            format!("relay reason {text}")
         }
         Role::VoltageMv => format!("voltage {value} mV"),
         Role::CurrentMa => format!("current {value} mA"),

@@ -47,7 +47,7 @@ struct Unit {
 
 impl Unit {
     fn registers(&self) -> Vec<u16> {
-        let mut registers = vec![0; 26];
+        let mut registers = vec![0; 36];
         for (at, pair) in self.serial.as_bytes().chunks(2).enumerate() {
             registers[at] = u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]);
         }

@@ -53,7 +53,7 @@ pub enum Role {
     RelayClosed,
     /// The coil that commands the relay: true closes.
     RelayCommand,
-    /// Why the relay is open, as the meter's own code.
+    /// Why the relay is open, by the codes of [`protocol::cosem::disconnect::RelayReason`].
     RelayReason,
     /// Voltage in millivolts.
     VoltageMv,
