@@ -12,22 +12,10 @@ const LOSS_OFF: i64 = 1_000;
 /// # Errors
 /// What was not as it should be.
 pub fn account_for_energy_and_money(stage: &mut Stage) -> Result<(), String> {
-    read_all(stage)?;
+    let count = stage.read_all()?;
+    stage.teller.line(format!("{count} meters read"));
     energy(stage)?;
     money(stage)
-}
-
-fn read_all(stage: &Stage) -> Result<(), String> {
-    let mut open = Vec::new();
-    for meter in stage.meters()? {
-        open.push(stage.client.command(meter["serial"].as_str().unwrap_or_default(), "read", None)?);
-    }
-    let count = open.len();
-    for id in open {
-        stage.verified(id)?;
-    }
-    stage.teller.line(format!("{count} meters read"));
-    Ok(())
 }
 
 fn energy(stage: &Stage) -> Result<(), String> {

@@ -33,10 +33,9 @@ pub fn commission_the_meters(stage: &mut Stage) -> Result<(), String> {
     show_one(stage, &entered)?;
     let prepaid = check_all(stage)?;
     stage.commissioned_at = now_of(stage)?;
-    // A first reading of everything, in the background: what the area's energy is counted from.
-    for meter in stage.meters()? {
-        stage.client.command(meter["serial"].as_str().unwrap_or_default(), "read", None)?;
-    }
+    // A first reading of everything: what the area's energy is counted from.
+    let count = stage.read_all()?;
+    stage.teller.line(format!("{count} meters read"));
     stage.teller.verified(format!(
         "{rows} meters: identity and relay of each, prepayment mode and clock of {prepaid} read back and as simulated"
     ));
