@@ -101,7 +101,8 @@ pub fn tell(stage: &mut Stage) -> Result<(), DemoError> {
 fn options(args: &Args) -> anyhow::Result<Options> {
     let data = match &args.data {
         Some(data) => data.clone(),
-        None => std::env::temp_dir().join(format!("meter-gateway-demo-{}", std::process::id())),
+        // Random, so that it is new whatever earlier demos left behind.
+        None => std::env::temp_dir().join(format!("meter-gateway-demo-{}", &stage::secret()?[..8])),
     };
     Ok(Options {
         meters: args.meters,

@@ -270,20 +270,25 @@ impl Stage {
         self.meter(serial)
     }
 
-    /// Has every meter read, the feeder's too, and waits until all are. Done twice in the same way, the readings of each
-    /// meter are equally far apart, although those of a slow line are not of one instant.
+    /// Has every meter read, the feeder's too, and waits until all are. Those on the slow line come first, so that all others
+    /// and the feeder are read within a moment and no scheduled reading comes after that. Done twice in the same way, the
+    /// readings of each meter are equally far apart.
     ///
     /// # Errors
     /// A meter cannot be read.
     pub fn read_all(&self) -> Result<usize, String> {
-        let mut open = Vec::new();
-        for meter in self.meters()? {
-            open.push(self.client.command(meter["serial"].as_str().unwrap_or_default(), "read", None)?);
+        let meters = self.meters()?;
+        let (slow, others): (Vec<_>, Vec<_>) = meters.iter().partition(|meter| meter["line"] == "bus");
+        for round in [slow, others] {
+            let mut open = Vec::with_capacity(round.len());
+            for meter in round {
+                open.push(self.client.command(meter["serial"].as_str().unwrap_or_default(), "read", None)?);
+            }
+            for id in open {
+                self.verified(id)?;
+            }
         }
-        for id in &open {
-            self.verified(*id)?;
-        }
-        Ok(open.len())
+        Ok(meters.len())
     }
 
     /// Pays, with a key of its own, and gives the receipt.
@@ -369,7 +374,7 @@ pub fn wait<T>(
 }
 
 /// A secret for the payment channel: 32 hexadecimal digits.
-fn secret() -> anyhow::Result<String> {
+pub(super) fn secret() -> anyhow::Result<String> {
     let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
