@@ -6,11 +6,14 @@ use protocol::cosem::profile::LoadRow;
 use crate::counters::COUNTER_PLACE_BYTES;
 use crate::journal::PLACE_BYTES;
 use crate::ring::Ring;
+use crate::tariff::TARIFF_PLACE_BYTES;
 
 /// Places of the state journal: two suffice for safety, the other two halve the wear.
 const STATE_PLACES: u32 = 4;
 /// Places of the counter journal, which is written with every protected request.
 const COUNTER_PLACES: u32 = 4;
+/// Places of the tariff journal.
+const TARIFF_PLACES: u32 = 2;
 /// Rows of the event log.
 const EVENT_ROWS: u32 = 100;
 
@@ -19,13 +22,14 @@ const DAILY_ROWS: u32 = 62;
 /// Rows of the monthly billing profile: two years.
 const MONTHLY_ROWS: u32 = 24;
 
-/// The memory map, from address 0: state journal, counter journal, event log, billing profiles, load profile to the end.
+/// The memory map, from address 0: state journal, counter journal, event log, billing profiles, tariffs, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) counters_base: u32,
     pub(crate) events_base: u32,
     pub(crate) daily_base: u32,
     pub(crate) monthly_base: u32,
+    pub(crate) tariff_base: u32,
     pub(crate) profile_base: u32,
     pub(crate) profile_rows: u32,
 }
@@ -44,13 +48,16 @@ const EVENT_BYTES: u32 = EVENT_ROWS * Ring::<EventRow>::ROW_BYTES;
 const DAILY_BYTES: u32 = DAILY_ROWS * Ring::<LoadRow>::ROW_BYTES;
 const MONTHLY_BYTES: u32 = MONTHLY_ROWS * Ring::<LoadRow>::ROW_BYTES;
 const DAILY_BASE: u32 = JOURNAL_BYTES + COUNTER_BYTES + EVENT_BYTES;
-const FIXED: u32 = DAILY_BASE + DAILY_BYTES + MONTHLY_BYTES;
+const TARIFF_BASE: u32 = DAILY_BASE + DAILY_BYTES + MONTHLY_BYTES;
+const FIXED: u32 = TARIFF_BASE + TARIFF_PLACES * TARIFF_PLACE_BYTES as u32;
 
 impl Layout {
     /// Places of the state journal.
     pub(crate) const STATE_PLACES: u32 = STATE_PLACES;
     /// Places of the counter journal.
     pub(crate) const COUNTER_PLACES: u32 = COUNTER_PLACES;
+    /// Places of the tariff journal.
+    pub(crate) const TARIFF_PLACES: u32 = TARIFF_PLACES;
     /// Rows of the event log.
     pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
 
@@ -78,6 +85,7 @@ impl Layout {
             counters_base: JOURNAL_BYTES,
             events_base: JOURNAL_BYTES + COUNTER_BYTES,
             daily_base: DAILY_BASE,
+            tariff_base: TARIFF_BASE,
             monthly_base: DAILY_BASE + DAILY_BYTES,
             profile_base: FIXED,
             profile_rows: (capacity - FIXED) / Ring::<LoadRow>::ROW_BYTES,

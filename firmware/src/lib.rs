@@ -26,6 +26,7 @@ mod relay;
 mod ring;
 #[cfg(test)]
 mod stories;
+pub mod tariff;
 pub mod terms;
 #[cfg(test)]
 mod test_board;
@@ -35,7 +36,7 @@ pub use layout::Layout;
 pub use meter::{Meter, NotOffered, StartError, Status};
 pub use modbus::{FRAME_MAX as MODBUS_FRAME_MAX, RtuServer};
 pub use objects::client;
-pub use personalisation::{AccountSetup, Keys, Options, PASSWORD_MAX, Personalisation};
+pub use personalisation::{AccountSetup, Keys, Money, Options, PASSWORD_MAX, Personalisation};
 pub use port::{APDU_MAX, Port};
 pub use relay::Refused;
 pub use tokens::digits_of;

@@ -6,6 +6,7 @@ use protocol::codec::xdlms::DataAccessResult;
 use protocol::cosem::disconnect::{ControlState, RelayReason, Trigger};
 use protocol::cosem::events::{Event, EventRow};
 use protocol::cosem::profile::LoadRow;
+use protocol::cosem::tariff::Tariff;
 use protocol::dlms::security::CounterBlock;
 use protocol::sts::meter::KeypadLockout;
 use protocol::time::{Duration, Instant};
@@ -21,7 +22,11 @@ use crate::protection::{Finding, Tripped, Watch};
 use crate::record::Record;
 use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
+use crate::tariff::{TARIFF_PLACE_BYTES, Tariffs};
 use crate::terms::DAY_S;
+
+/// Account units per kilowatt-hour in an energy account.
+const ONE_FOR_ONE: u32 = 1_000;
 
 /// A meter could not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +105,8 @@ pub struct Meter<B: Board> {
     pub(crate) counters: Counters,
     pub(crate) counter_journal: Journal<Counters, COUNTER_PLACE_BYTES>,
     pub(crate) block: CounterBlock,
+    pub(crate) tariffs: Tariffs,
+    tariff_journal: Journal<Tariffs, TARIFF_PLACE_BYTES>,
     pub(crate) events: Ring<EventRow>,
     pub(crate) profile: Ring<LoadRow>,
     pub(crate) daily: Ring<LoadRow>,
@@ -129,6 +136,11 @@ impl<B: Board> Meter<B> {
         let (counter_journal, counters) =
             Journal::recover(board.storage(), layout.counters_base, Layout::COUNTER_PLACES)
                 .map_err(StartError::Journal)?;
+        let (tariff_journal, tariffs) =
+            Journal::recover(board.storage(), layout.tariff_base, Layout::TARIFF_PLACES)
+                .map_err(StartError::Journal)?;
+        let price = who.options.price_per_kwh.unwrap_or(ONE_FOR_ONE);
+        let tariffs = tariffs.unwrap_or_else(|| Tariffs::new(Tariff::flat(price)));
         let fresh = stored.is_none();
         let record = stored.unwrap_or_else(|| Record::new(&who));
         let ledger = record.ledger;
@@ -140,6 +152,8 @@ impl<B: Board> Meter<B> {
             counters: counters.unwrap_or_default(),
             counter_journal,
             block: CounterBlock::default(),
+            tariffs,
+            tariff_journal,
             events: Ring::new(layout.events_base, Layout::EVENT_ROWS),
             profile: Ring::new(layout.profile_base, layout.profile_rows),
             daily: Ring::new(layout.daily_base, Layout::DAILY_ROWS),
@@ -323,7 +337,9 @@ impl<B: Board> Meter<B> {
             return;
         }
         let mut next = self.record.clone();
-        next.ledger.consume(used);
+        let local_s = self.local_s();
+        let units = next.rating.charge(&self.tariffs.active, used, local_s);
+        next.ledger.consume(units);
         let mut events = RelayEvents::new();
         let hold = next.hold(self.local_s());
         next.relay.settle(hold, &mut events);
@@ -419,6 +435,11 @@ impl<B: Board> Meter<B> {
     /// Daily charges, and holds that come and go with the time of day.
     fn follow_calendar(&mut self) {
         let (Some(utc_s), Some(local_s)) = (self.board.clock().utc_s(), self.local_s()) else { return };
+        if self.tariffs.is_due(utc_s) {
+            let mut tariffs = self.tariffs.clone();
+            tariffs.activate();
+            let _ = self.change_tariffs(tariffs);
+        }
         let mut relay = self.record.relay;
         relay.settle(self.record.hold(Some(local_s)), &mut RelayEvents::new());
         let same_day = self.record.snapshot_day == local_s / DAY_S;
@@ -430,6 +451,14 @@ impl<B: Board> Meter<B> {
         next.terms.follow_calendar(utc_s, local_s, &mut next.ledger);
         // A charge that cannot be stored now is collected at the next tick.
         let _ = self.settle_and_commit(next);
+    }
+
+    /// Stores new tariffs and counts the change.
+    pub(crate) fn change_tariffs(&mut self, tariffs: Tariffs) -> Result<(), DataAccessResult> {
+        let written = self.tariff_journal.write(self.board.storage(), &tariffs);
+        written.map_err(|_| DataAccessResult::HardwareFault)?;
+        self.tariffs = tariffs;
+        self.configure(self.record.clone())
     }
 
     /// The customer takes the emergency credit that is offered.

@@ -64,6 +64,29 @@ pub struct Options {
     pub terms: Terms,
     /// Limiter, over-current and voltage protection it begins with.
     pub limits: Limits,
+    /// Account units per kilowatt-hour; `None` is one unit per watt-hour, which an energy account has. Management may set a
+    /// tariff with steps or times of use later.
+    pub price_per_kwh: Option<u32>,
+    /// The account counts money; `None`: it counts watt-hours.
+    pub money: Option<Money>,
+}
+
+/// What an account unit is when it is money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Money {
+    /// Currency code of ISO 4217, three letters.
+    pub code: [u8; 3],
+    /// A unit is `10^scale` of the currency: -2 is a cent. From -5 to 0; -3 holds two million.
+    pub scale: i8,
+}
+
+impl Money {
+    /// How many of a currency token's 0.00001 are one unit.
+    #[must_use]
+    pub fn per_unit(self) -> i128 {
+        // Between 10^0 and 10^5.
+        10_i128.pow(5 - self.scale.clamp(-5, 0).unsigned_abs() as u32)
+    }
 }
 
 /// The account a meter leaves the factory with.

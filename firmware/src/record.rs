@@ -12,6 +12,7 @@ use crate::personalisation::Personalisation;
 use crate::protection::{Limits, Tripped};
 use crate::relay::RelayLogic;
 use crate::ring::Span;
+use crate::tariff::{Rating, TARIFF_PLACE_BYTES, Tariffs};
 use crate::terms::Terms;
 
 /// The last token entered, and what became of it (class 115, attributes 2 to 6). `Debug` shows no digits.
@@ -57,6 +58,10 @@ pub struct Record {
     pub export: EnergyCount,
     /// Where the credit went.
     pub ledger: Ledger,
+    /// What rating remembers between watt-hours.
+    pub rating: Rating,
+    /// Part of a money token below one account unit, in 0.00001 of the currency.
+    pub token_remainder: u32,
     /// How the customer pays.
     pub payment_mode: PaymentMode,
     /// Life of the account.
@@ -105,6 +110,8 @@ impl Record {
             import: EnergyCount::default(),
             export: EnergyCount::default(),
             ledger: Ledger::new(who.account.initial_credit_wh),
+            rating: Rating::default(),
+            token_remainder: 0,
             payment_mode: who.account.payment_mode,
             account_status: AccountStatus::Active,
             low_credit: who.account.low_credit_wh,
@@ -147,7 +154,7 @@ impl Record {
 
     /// Fingerprint of everything that is configured: SHA-256 over the postcard form of the settings.
     #[must_use]
-    pub fn configuration_digest(&self, who: &Personalisation) -> [u8; 32] {
+    pub fn configuration_digest(&self, who: &Personalisation, tariffs: &Tariffs) -> [u8; 32] {
         let terms = &self.terms;
         let settings = (
             (self.payment_mode, self.account_status, self.low_credit),
@@ -157,10 +164,14 @@ impl Record {
             (self.relay.mode, self.relay.returns_automatically),
             (who.profile_period_s, who.utc_offset_minutes, who.options.modbus_switches),
         );
-        let mut bytes = [0; 192];
-        // The numbers of the settings take 130 bytes at most.
+        // The numbers of the settings take 130 bytes at most; a tariff less than its journal's place.
+        let mut bytes = [0; TARIFF_PLACE_BYTES];
+        let mut digest = Sha256::new();
         let sealed = protocol::wire::seal(0, &settings, &mut bytes).unwrap_or(0);
-        Sha256::digest(&bytes[..sealed]).into()
+        digest.update(&bytes[..sealed]);
+        let sealed = protocol::wire::seal(0, &tariffs.active, &mut bytes).unwrap_or(0);
+        digest.update(&bytes[..sealed]);
+        digest.finalize().into()
     }
 
     /// What the customer may use: credit left, and emergency credit once it is taken.

@@ -7,6 +7,7 @@ use protocol::cosem::token_gateway::DeliveryMethod;
 use protocol::sts::meter::{Abilities, Effect, TokenResult, evaluate};
 use protocol::sts::{CreditRegister, Service, TokenNumber};
 
+use crate::Money;
 use crate::ledger::CREDIT_MAX;
 use crate::meter::Meter;
 use crate::record::{LastToken, Record};
@@ -82,7 +83,7 @@ impl<B: Board> Meter<B> {
             return self.refuse(digits, delivery, verdict.result, verdict.kind);
         };
         let mut next = self.record.clone();
-        let Some((units, event)) = carry_out(&mut next, &effect) else {
+        let Some((units, event)) = carry_out(&mut next, &effect, self.who.options.money) else {
             return self.refuse(digits, delivery, TokenResult::Function, verdict.kind);
         };
         next.tokens.apply(&effect);
@@ -113,9 +114,19 @@ impl<B: Board> Meter<B> {
     }
 
     fn abilities(&self) -> Abilities<'static> {
-        let room = CREDIT_MAX.saturating_sub(self.record.ledger.remaining()).max(0) / WH_PER_UNIT;
+        let room = CREDIT_MAX.saturating_sub(self.record.ledger.remaining()).max(0);
         let manufacturer = self.serial().manufacturer();
-        Abilities::electricity(manufacturer, u32::try_from(room).unwrap_or(u32::MAX), Some(POWER_LIMIT_MAX_W))
+        let in_tokens = u32::try_from(room / WH_PER_UNIT).unwrap_or(u32::MAX);
+        let mut abilities = Abilities::electricity(manufacturer, in_tokens, Some(POWER_LIMIT_MAX_W));
+        if let Some(money) = self.who.options.money {
+            // A money account takes money tokens alone, an energy account energy tokens alone.
+            abilities.room = [None; 8];
+            let register = CreditRegister::Currency(Service::Electricity).field();
+            if let Some(slot) = abilities.room.get_mut(usize::from(register)) {
+                *slot = u128::try_from(i128::from(room) * money.per_unit()).ok();
+            }
+        }
+        abilities
     }
 
     /// UTC, or the last time known while the clock is not set.
@@ -129,15 +140,28 @@ impl<B: Board> Meter<B> {
 }
 
 /// Makes an effect's change to credit. Gives the units and the event; `None` when this meter cannot do it.
-fn carry_out(next: &mut Record, effect: &Effect) -> Option<(i64, Event)> {
+fn carry_out(next: &mut Record, effect: &Effect, money: Option<Money>) -> Option<(i64, Event)> {
     match effect {
         Effect::Credit { service: Service::Electricity, units, .. } => {
             let units = i64::from(*units) * WH_PER_UNIT;
             next.ledger.credit(units).ok()?;
             Some((units, Event::TokenAccepted))
         }
+        Effect::CurrencyCredit { service: Service::Electricity, amount, .. } => {
+            // What is less than a unit waits in the record for the next token.
+            let per_unit = money?.per_unit();
+            let sum = amount.checked_add(i128::from(next.token_remainder))?;
+            let units = i64::try_from(sum.div_euclid(per_unit)).ok()?;
+            next.token_remainder = u32::try_from(sum.rem_euclid(per_unit)).ok()?;
+            next.ledger.credit(units).ok()?;
+            Some((units, Event::TokenAccepted))
+        }
         Effect::ClearCredit { register, .. } => {
-            let mine = matches!(register, CreditRegister::All | CreditRegister::Units(Service::Electricity));
+            let own = match money {
+                Some(_) => CreditRegister::Currency(Service::Electricity),
+                None => CreditRegister::Units(Service::Electricity),
+            };
+            let mine = *register == CreditRegister::All || *register == own;
             let units = -next.ledger.remaining().max(0);
             if mine {
                 next.ledger.credit(units).ok()?;

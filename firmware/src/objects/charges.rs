@@ -7,6 +7,7 @@ use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
 use protocol::cosem::charge::{ChargeTable, ChargeTableElement, ChargeType};
 use protocol::cosem::clock::{date_time, utc_s};
+use protocol::cosem::tariff::Tariff;
 use protocol::cosem::values::{fields, put_bits, put_date_time};
 use protocol::cosem::{FromData, obis};
 
@@ -57,9 +58,12 @@ impl<B: Board> Meter<B> {
             2 => Data::DoubleLong(clamp(self.record.ledger.consumed())).encode(out),
             3 => ChargeType::ConsumptionBased.encode(out),
             4 => Data::Unsigned(1).encode(out),
-            // One watt-hour of credit for a watt-hour of import, now and after activation.
-            5 | 6 => table(1, 0).encode(out),
-            7 => put_date_time(out, DateTime::WILDCARD),
+            5 => prices(&self.tariffs.active).encode(out),
+            6 => prices(&self.tariffs.passive).encode(out),
+            7 => match self.tariffs.activation_utc_s {
+                0 => put_date_time(out, DateTime::WILDCARD),
+                at => put_date_time(out, date_time(at, offset, 0)),
+            },
             8 => Data::DoubleLongUnsigned(0).encode(out),
             9 => put_bits(out, CONTINUOUS_COLLECTION, 2),
             10 => put_date_time(out, date_time(self.record.utc_s, offset, 0)),
@@ -160,6 +164,34 @@ fn amount_table(units: u32) -> ChargeTable {
     }
     // The loop ended because it fits.
     table(value as i16, scale)
+}
+
+/// The prices of a tariff, per kilowatt-hour: one row for each rate, or for each step. Rounded as [`amount_table`] does.
+fn prices(tariff: &Tariff) -> ChargeTable {
+    let mut out = table(0, 0);
+    out.commodity_scale = 3;
+    let steps = tariff.steps.iter().map(|step| step.price);
+    let largest = steps.clone().chain(tariff.rates.iter().copied()).max().unwrap_or(0);
+    let mut divisor = 1;
+    while i16::try_from(largest / divisor).is_err() {
+        divisor *= 10;
+        out.price_scale += 1;
+    }
+    out.len = 0;
+    let mut row = |price: u32| {
+        if let Some(slot) = out.rows.get_mut(out.len) {
+            // The divisor was chosen so that the largest fits.
+            *slot =
+                ChargeTableElement { index: out.len as u8 + 1, charge_per_unit: (price / divisor) as i16 };
+            out.len += 1;
+        }
+    };
+    if tariff.rates.is_empty() {
+        steps.for_each(&mut row);
+    } else {
+        tariff.rates.iter().copied().for_each(&mut row);
+    }
+    out
 }
 
 fn table(charge_per_unit: i16, price_scale: i8) -> ChargeTable {

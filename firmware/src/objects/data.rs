@@ -1,23 +1,40 @@
 //! Objects of class 1: identity, counters, codes.
 
 use hardware::board::Board;
-use protocol::codec::axdr::Data;
+use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Encode, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::DataAccessResult;
-use protocol::cosem::obis;
+use protocol::cosem::clock::{civil_from_days, date_time, utc_s};
+use protocol::cosem::tariff::Tariff;
+use protocol::cosem::values::put_date_time;
+use protocol::cosem::{FromData, obis};
 
 use super::full;
 use crate::meter::Meter;
+use crate::terms::DAY_S;
 
 impl<B: Board> Meter<B> {
     pub(super) fn get_data(&mut self, name: Obis, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
         let serial = self.serial();
+        let offset = self.who.utc_offset_minutes;
+        match name {
+            obis::TARIFF_ACTIVE => return self.tariffs.active.encode(out).map_err(full),
+            obis::TARIFF_PASSIVE => return self.tariffs.passive.encode(out).map_err(full),
+            obis::TARIFF_ACTIVATION => {
+                let time = match self.tariffs.activation_utc_s {
+                    0 => DateTime::WILDCARD,
+                    at => date_time(at, offset, 0),
+                };
+                return put_date_time(out, time).map_err(full);
+            }
+            _ => {}
+        }
         let attributes = self.record.tokens.attributes;
         let digest;
         let value = match name {
             obis::CONFIGURATION_DIGEST => {
-                digest = self.record.configuration_digest(&self.who);
+                digest = self.record.configuration_digest(&self.who, &self.tariffs);
                 Data::OctetString(&digest)
             }
             obis::LOGICAL_DEVICE_NAME => Data::OctetString(self.who.logical_device_name.as_bytes()),
@@ -27,6 +44,7 @@ impl<B: Board> Meter<B> {
             obis::INVOCATION_COUNTER => Data::DoubleLongUnsigned(self.counters.highest()),
             obis::CONFIGURATION_CHANGES => Data::DoubleLongUnsigned(self.record.configuration_changes),
             obis::RELAY_REASON => Data::Enum(self.record.relay.reason as u8),
+            obis::TARIFF_RATE => Data::Unsigned(self.rate_in_force().map_or(0, |rate| rate + 1)),
             obis::PROFILE_STATUS => Data::Unsigned(self.conditions.row_status),
             obis::SUPPLY_GROUP => {
                 attributes.supply_group.map_or(Data::Null, |group| Data::DoubleLongUnsigned(group.get()))
@@ -45,5 +63,38 @@ impl<B: Board> Meter<B> {
             _ => return Err(DataAccessResult::ObjectUndefined),
         };
         value.encode(out).map_err(full)
+    }
+
+    /// The rate in force, counted from 0; `None` where the tariff has no rates or the clock is not set.
+    fn rate_in_force(&mut self) -> Option<u8> {
+        let local_s = self.local_s()?;
+        let (_, month, day) = civil_from_days(i64::from(local_s / DAY_S));
+        // Below 7 and below 1,440; day 0 was a Thursday.
+        let weekday = ((local_s / DAY_S + 3) % 7) as u8;
+        let minute = (local_s % DAY_S / 60) as u16;
+        let active = &self.tariffs.active;
+        if active.rates.is_empty() { None } else { active.rate_at(month, day, weekday, minute) }
+    }
+
+    /// Writes the tariff to come, or when it comes.
+    pub(super) fn set_data(&mut self, name: Obis, value: Data<'_>) -> Result<(), DataAccessResult> {
+        let mut tariffs = self.tariffs.clone();
+        match name {
+            obis::TARIFF_PASSIVE => {
+                let tariff = Tariff::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
+                if !tariff.is_sound() {
+                    return Err(DataAccessResult::OtherReason);
+                }
+                tariffs.passive = tariff;
+            }
+            obis::TARIFF_ACTIVATION => {
+                let time = DateTime::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
+                let offset = self.who.utc_offset_minutes;
+                let at = if time == DateTime::WILDCARD { Some(0) } else { utc_s(time, offset) };
+                tariffs.activation_utc_s = at.ok_or(DataAccessResult::OtherReason)?;
+            }
+            _ => return Err(DataAccessResult::ReadWriteDenied),
+        }
+        self.change_tariffs(tariffs)
     }
 }

@@ -96,6 +96,7 @@ impl<B: Board> ObjectModel for Meter<B> {
             return Err(DataAccessResult::ReadWriteDenied);
         }
         match (at.class_id, at.index) {
+            (data_class::CLASS, 2) => self.set_data(at.logical_name, value),
             (clock::CLASS, 2) => self.set_clock(value),
             (disconnect::CLASS, 4) => self.set_control_mode(value),
             (account::CLASS, 2) => self.set_payment_mode(value),

@@ -57,7 +57,15 @@ impl<B: Board> Meter<B> {
                 Data::Unsigned(100).encode(out)
             }),
             13 | 14 => put_date_time(out, DateTime::WILDCARD),
-            15 => Currency { name: "Wh", scale: 0, unit: CurrencyUnit::Consumption }.encode(out),
+            15 => {
+                let money = self.who.options.money;
+                let name = money.as_ref().and_then(|m| core::str::from_utf8(&m.code).ok());
+                match (money, name) {
+                    (Some(m), Some(name)) => Currency { name, scale: m.scale, unit: CurrencyUnit::Monetary },
+                    _ => Currency { name: "Wh", scale: 0, unit: CurrencyUnit::Consumption },
+                }
+                .encode(out)
+            }
             16 => number(record.low_credit, out),
             18 => Data::LongUnsigned(u16::try_from(record.terms.instalment.active).unwrap_or(u16::MAX))
                 .encode(out),

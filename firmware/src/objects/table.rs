@@ -32,7 +32,7 @@ const fn measured(name: Obis) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 41] = [
+pub const OBJECTS: [Object; 45] = [
     value(obis::LOGICAL_DEVICE_NAME),
     object(clock::CLASS, 0, obis::CLOCK, 9, 6),
     value(obis::INVOCATION_COUNTER),
@@ -71,6 +71,10 @@ pub const OBJECTS: [Object; 41] = [
     object(charge::CLASS, 0, obis::DAILY_CHARGE, 13, 5),
     object(charge::CLASS, 0, obis::DEBT_CHARGE, 13, 5),
     object(token_gateway::CLASS, 0, obis::TOKEN_GATEWAY, 6, 1),
+    value(obis::TARIFF_ACTIVE),
+    value(obis::TARIFF_PASSIVE),
+    value(obis::TARIFF_ACTIVATION),
+    value(obis::TARIFF_RATE),
     value(obis::SUPPLY_GROUP),
     value(obis::KEY_REVISION),
     value(obis::TARIFF_INDEX),
@@ -129,6 +133,9 @@ impl Object {
         let writes = match (self.at.class_id, index) {
             (clock::CLASS, 2) => management || caller.client_sap == client::VENDING,
             (disconnect::CLASS, 4) | (account::CLASS, 2 | 16) => management,
+            (data::CLASS, 2) => {
+                management && (name == obis::TARIFF_PASSIVE || name == obis::TARIFF_ACTIVATION)
+            }
             (limiter::CLASS, 4..=9) => management,
             (credit::CLASS, 5) => management && name == obis::TOKEN_CREDIT,
             (credit::CLASS, 9 | 10) => management && name == obis::EMERGENCY_CREDIT,

@@ -6,6 +6,7 @@ mod modbus;
 mod power_cut;
 mod protection;
 mod relay;
+mod tariff;
 mod terms;
 mod wire;
 
@@ -204,6 +205,8 @@ pub fn full_record() -> Record {
     record.profile = Span { first: u32::MAX, next: u32::MAX };
     (record.events, record.daily, record.monthly) = (record.profile, record.profile, record.profile);
     record.snapshot_day = u32::MAX;
+    record.rating.month_wh = u64::MAX;
+    record.token_remainder = u32::MAX;
     (record.utc_s, record.profile_period, record.profile_ordered_from) = (u32::MAX, u32::MAX, u32::MAX);
     (record.configuration_changes, record.low_credit) = (u32::MAX, i64::MIN);
     record

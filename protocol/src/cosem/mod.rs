@@ -24,6 +24,7 @@ pub mod obis;
 pub mod profile;
 pub mod register;
 pub mod security_setup;
+pub mod tariff;
 pub mod token_gateway;
 pub mod values;
 

@@ -56,6 +56,10 @@ names! {
     CONSUMPTION_CHARGE = 0 . 0 . 19 . 20 . 0 . 255, "Consumption charge (class 113)";
     DAILY_CHARGE = 0 . 0 . 19 . 20 . 1 . 255, "Fixed daily charge (class 113)";
     DEBT_CHARGE = 0 . 0 . 19 . 20 . 2 . 255, "Debt recovery (class 113)";
+    TARIFF_ACTIVE = 0 . 0 . 13 . 0 . 128 . 255, "Consumption tariff in force (class 1)";
+    TARIFF_PASSIVE = 0 . 0 . 13 . 0 . 129 . 255, "Consumption tariff to come (class 1)";
+    TARIFF_ACTIVATION = 0 . 0 . 13 . 0 . 130 . 255, "When the tariff to come takes effect (class 1)";
+    TARIFF_RATE = 0 . 0 . 96 . 14 . 0 . 255, "Number of the rate in force, from 1 (class 1)";
     TOKEN_GATEWAY = 0 . 0 . 19 . 40 . 0 . 255, "Token gateway (class 115)";
 }
 
