@@ -6,7 +6,7 @@ use super::super::tree::Node;
 use super::super::value::data;
 use super::services::list;
 use super::{ACCESS_RESULTS, attribute, coded, long_invoke, method};
-use crate::explain::apdu::notify::optional_date_time;
+use super::notify::optional_date_time;
 
 pub(super) fn request(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
     long_invoke(c, node)?;
