@@ -108,7 +108,7 @@ impl<S: SpiDevice> Ade7953<S> {
 }
 
 fn scale_unsigned(counts: u32, per_2_20: u32) -> u32 {
-    u32::try_from(u64::from(counts) * u64::from(per_2_20) >> 20).unwrap_or(u32::MAX)
+    u32::try_from((u64::from(counts) * u64::from(per_2_20)) >> 20).unwrap_or(u32::MAX)
 }
 
 fn scale(counts: i32, per_2_20: u32) -> i32 {
@@ -131,7 +131,7 @@ impl<S: SpiDevice> Metering for Ade7953<S> {
         let frequency_mhz = PERIOD_CLOCK_MHZ / (u32::from(u16::from_be_bytes(period)) + 1);
         // Last, because reading clears it: what came before may fail and be read again.
         let energy = self.read_i32(AENERGYA)?;
-        let energy_mws = u64::from(energy.unsigned_abs()) * u64::from(cal.energy_mws) >> 20;
+        let energy_mws = (u64::from(energy.unsigned_abs()) * u64::from(cal.energy_mws)) >> 20;
         let (import_mws, export_mws) = if energy < 0 { (0, energy_mws) } else { (energy_mws, 0) };
         Ok(Sample {
             voltage_mv,

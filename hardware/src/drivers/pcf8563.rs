@@ -87,7 +87,7 @@ fn from_bcd(byte: u8) -> Option<u32> {
 
 /// Of a number below 100.
 fn to_bcd(value: u32) -> u8 {
-    (value / 10 << 4 | value % 10) as u8
+    (((value / 10) << 4) | (value % 10)) as u8
 }
 
 const fn month_days(year: u32, month: u32) -> u32 {

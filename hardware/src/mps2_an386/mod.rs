@@ -96,7 +96,7 @@ impl Mps2 {
 fn seed(host_s: Option<u32>) -> u64 {
     let host = u64::from(host_s.unwrap_or(0));
     let cycles = u64::from(nvm::host_centiseconds());
-    (host << 32 ^ cycles) | 1
+    ((host << 32) ^ cycles) | 1
 }
 
 impl Metering for Mps2 {

@@ -25,7 +25,7 @@ pub(super) fn now_ms() -> u64 {
         let low = TICKS_LOW.load(Ordering::Acquire);
         // A carry between the two reads shows as a changed high half; it happens once in 49 days.
         if high == TICKS_HIGH.load(Ordering::Acquire) {
-            return u64::from(high) << 32 | u64::from(low);
+            return (u64::from(high) << 32) | u64::from(low);
         }
     }
 }
