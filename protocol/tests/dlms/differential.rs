@@ -83,6 +83,16 @@ impl ObjectStore for Store {
         self.0.borrow().attribute_access(CALLER, Attribute { class_id, logical_name, index })
     }
 
+    fn resolve_short_name(&self, name: u16) -> Option<protocol::codec::cosem::ShortNameTarget> {
+        NAMES.iter().find(|(base, _)| base + 8 == name).map(|(_, at)| {
+            protocol::codec::cosem::ShortNameTarget::Attribute {
+                class_id: at.class_id,
+                logical_name: at.logical_name,
+                attribute_id: at.index,
+            }
+        })
+    }
+
     fn method_access(&self, class_id: u16, logical_name: Obis, index: i8) -> MethodAccess {
         self.0.borrow().method_access(CALLER, Method { class_id, logical_name, index })
     }
@@ -91,6 +101,90 @@ impl ObjectStore for Store {
 fn settings(way: Way) -> (AuthMechanism, SecurityPolicy) {
     let c = config(way);
     (c.mechanism, c.policy)
+}
+
+/// Carries APDUs between our client and their server until the client has an outcome.
+fn exchange<const LONG: usize>(
+    client: &mut Client<200, LONG>,
+    server: &mut TheirServer<Store, RustCryptoProvider<Rng>, 1024>,
+) -> Outcome {
+    use protocol::dlms::client::Event;
+    let mut value = Vec::new();
+    loop {
+        match client.poll_event() {
+            None => {}
+            Some(Event::Associated(_)) => return Outcome::Associated,
+            Some(Event::Value { bytes, last }) => {
+                value.extend_from_slice(bytes);
+                if last {
+                    return Outcome::Value(value);
+                }
+            }
+            Some(Event::Done) => return Outcome::Done,
+            Some(Event::Released) => return Outcome::Released,
+            Some(Event::Failed(failure)) => return Outcome::Failed(failure),
+            Some(other) => panic!("{other:?}"),
+        }
+        let Some(request) = client.poll_transmit().map(<[u8]>::to_vec) else { return Outcome::Silence };
+        let mut answer = [0; 1024];
+        let n = server.handle(&request, &mut answer).unwrap();
+        client.handle_bytes(Instant::ZERO, &answer[..n]);
+    }
+}
+
+/// Short names of the test meter: the name at 0x1000, the note at 0x2000, the profile at 0x3000.
+const NAMES: [(u16, Attribute); 3] = [(0x1000, NAME), (0x2000, NOTE), (0x3000, PROFILE)];
+
+#[test]
+fn our_client_reads_and_writes_by_short_name_on_their_server() {
+    use protocol::codec::acse::Referencing;
+    use protocol::dlms::client::{Error, SHORT_NAMES};
+    for ciphered in [false, true] {
+        let mut configured = config(WAYS[if ciphered { 3 } else { 1 }]);
+        configured.mechanism = AuthMechanism::Low;
+        configured.referencing = Referencing::ShortName;
+        configured.conformance = SHORT_NAMES;
+        let theirs = ServerConfig {
+            system_title: Some(METER_TITLE),
+            mechanism: AuthMechanism::Low,
+            security: configured.policy,
+            password: configured.secret.clone(),
+            referencing: Referencing::ShortName,
+            max_pdu_size: 200,
+            conformance: SHORT_NAMES,
+            ..Default::default()
+        };
+        let store = Store(Meter { rows: 30, ..Meter::default() }.into());
+        let mut server: TheirServer<_, _, 1024> = TheirServer::new(theirs, store, provider());
+        let mut client: Client<200, 64> = Client::new(configured, CounterBlock::new(1, 10_000));
+        let now = Instant::ZERO;
+        client.associate(now, &[]).unwrap();
+        assert_eq!(exchange(&mut client, &mut server), Outcome::Associated);
+
+        client.read(now, 0x1008, None).unwrap();
+        let Outcome::Value(value) = exchange(&mut client, &mut server) else { panic!() };
+        assert_eq!(octets(&value).unwrap(), b"MGW0000000000001");
+
+        client.read(now, 0x3008, None).unwrap();
+        let Outcome::Value(value) = exchange(&mut client, &mut server) else { panic!() };
+        assert_eq!(Data::from_bytes(&value).unwrap().as_array().unwrap().len(), 30);
+
+        client.read_list(now, &[0x1008, 0x7770]).unwrap();
+        let Outcome::Value(value) = exchange(&mut client, &mut server) else { panic!() };
+        let list: protocol::codec::xdlms::List<'_, GetDataResult<'_>> =
+            protocol::codec::xdlms::List::from_bytes(&value).unwrap();
+        let results: Vec<_> = list.iter().map(|r| r.unwrap()).collect();
+        assert_eq!(results[0], GetDataResult::Data(Data::OctetString(b"MGW0000000000001")));
+        assert!(matches!(results[1], GetDataResult::Error(_)));
+
+        client.write(now, 0x2008, Data::OctetString(b"short")).unwrap();
+        assert_eq!(exchange(&mut client, &mut server), Outcome::Done);
+        assert_eq!(server.store().0.borrow().note, b"short");
+
+        client.read(now, 0x7770, None).unwrap();
+        let Outcome::Failed(failure) = exchange(&mut client, &mut server) else { panic!() };
+        assert!(matches!(failure.error, Error::DataAccess(_)));
+    }
 }
 
 /// General ciphering and a dedicated key are left out: their engines use neither for these services.
@@ -113,32 +207,7 @@ fn our_client_reads_writes_and_invokes_on_their_server() {
         let mut client: Client<200, 1024> = Client::new(config(way), CounterBlock::new(1, 10_000));
         let now = Instant::ZERO;
         client.associate(now, b"a client's challenge").unwrap();
-        let mut run = |client: &mut Client<200, 1024>| -> Outcome {
-            use protocol::dlms::client::Event;
-            let mut value = Vec::new();
-            loop {
-                match client.poll_event() {
-                    None => {}
-                    Some(Event::Associated(_)) => return Outcome::Associated,
-                    Some(Event::Value { bytes, last }) => {
-                        value.extend_from_slice(bytes);
-                        if last {
-                            return Outcome::Value(value);
-                        }
-                    }
-                    Some(Event::Done) => return Outcome::Done,
-                    Some(Event::Released) => return Outcome::Released,
-                    Some(Event::Failed(failure)) => return Outcome::Failed(failure),
-                    Some(other) => panic!("{other:?}"),
-                }
-                let Some(request) = client.poll_transmit().map(<[u8]>::to_vec) else {
-                    return Outcome::Silence;
-                };
-                let mut answer = [0; 1024];
-                let n = server.handle(&request, &mut answer).unwrap();
-                client.handle_bytes(now, &answer[..n]);
-            }
-        };
+        let mut run = |client: &mut Client<200, 1024>| exchange(client, &mut server);
         assert_eq!(run(&mut client), Outcome::Associated, "{way:?}");
 
         client.get(now, NAME, None).unwrap();

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::codec::axdr::Data;
-use crate::codec::codec::{Decode, Reader, Result};
+use crate::codec::codec::{Decode, ErrorKind, Reader, Result};
 use crate::codec::xdlms::{
     AccessRequestSpecification, AccessResponseSpecification, ActionResponse, ActionResult, ApduTag,
     ConfirmedServiceError, DataAccessResult, DataNotification, EventNotification, ExceptionResponse,
@@ -17,6 +17,9 @@ pub(super) enum Answer {
     Action(u8, Action),
     /// The whole long invoke-id, and where the two lists are.
     Access(u32, Range<usize>, Range<usize>),
+    Read(Read),
+    /// The encoded list of results.
+    Write(Range<usize>),
     Exception(ExceptionResponse),
     ServiceError(ConfirmedServiceError),
     Notification,
@@ -47,6 +50,69 @@ pub(super) enum Set {
     Taken(u32),
 }
 
+/// An answer to a Read.
+pub(super) enum Read {
+    /// One value.
+    Value(Range<usize>),
+    /// The whole encoded list, its length included.
+    List(Range<usize>),
+    /// One block of a value or of a list.
+    Block {
+        last: bool,
+        number: u16,
+        range: Range<usize>,
+    },
+    Error(DataAccessResult),
+}
+
+/// The results of a Write: per entry 0, or 1 and a data-access-result.
+pub(super) struct WriteResults;
+
+impl WriteResults {
+    /// Passes over the list.
+    fn skip(r: &mut Reader<'_>) -> Result<()> {
+        for _ in 0..r.length()? {
+            Self::next(r)?;
+        }
+        Ok(())
+    }
+
+    /// The next result.
+    pub fn next(r: &mut Reader<'_>) -> Result<DataAccessResult> {
+        match r.u8()? {
+            0 => Ok(DataAccessResult::Success),
+            1 => Ok(DataAccessResult::from_u8(r.u8()?)),
+            other => Err(r.err_back(ErrorKind::InvalidTag(other), 1)),
+        }
+    }
+}
+
+/// `Read-Response ::= SEQUENCE OF CHOICE { data [0], data-access-error [1], data-block-result [2], block-number [3] }`
+fn read(r: &mut Reader<'_>) -> Result<Answer> {
+    let from = r.offset();
+    let count = r.length()?;
+    if count != 1 {
+        for _ in 0..count {
+            GetDataResult::decode(r)?;
+        }
+        return Ok(Answer::Read(Read::List(from..r.offset())));
+    }
+    Ok(Answer::Read(match r.peek_u8()? {
+        2 => {
+            r.skip(1)?;
+            let last = r.u8()? != 0;
+            let number = r.u16()?;
+            let raw = r.length_prefixed()?;
+            Read::Block { last, number, range: r.offset().saturating_sub(raw.len())..r.offset() }
+        }
+        // The value alone, and the list of one that a list request may have.
+        _ => match GetDataResult::decode(r)? {
+            GetDataResult::Data(_) => Read::Value(from.saturating_add(2)..r.offset()),
+            GetDataResult::Error(error) => Read::Error(error),
+        },
+    }))
+}
+
 pub(super) enum Action {
     Result(ActionResult, Returned),
     List(Range<usize>),
@@ -75,6 +141,12 @@ impl Answer {
             Some(ApduTag::SetResponse) => set(&mut r)?,
             Some(ApduTag::ActionResponse) => action(&mut r)?,
             Some(ApduTag::AccessResponse) => access(&mut r)?,
+            Some(ApduTag::ReadResponse) => read(&mut r)?,
+            Some(ApduTag::WriteResponse) => {
+                let from = r.offset();
+                WriteResults::skip(&mut r)?;
+                Self::Write(from..r.offset())
+            }
             Some(ApduTag::ExceptionResponse) => Self::Exception(ExceptionResponse::decode(&mut r)?),
             Some(ApduTag::ConfirmedServiceError) => {
                 Self::ServiceError(ConfirmedServiceError::decode(&mut r)?)

@@ -2,15 +2,15 @@
 
 use super::answer::{Action, Returned};
 use super::event::{Agreed, Error, StartError};
-use super::{Client, Happened, IMPLEMENTED, Pending, State};
-use crate::codec::acse::{Aare, Aarq, ApplicationContext, AuthMechanism, ReleaseReason, Rlrq};
+use super::{Client, Happened, IMPLEMENTED, Pending, SHORT_NAMES, State};
+use crate::codec::acse::{Aare, Aarq, ApplicationContext, AuthMechanism, Referencing, ReleaseReason, Rlrq};
 use crate::codec::axdr::Data;
 use crate::codec::codec::{Decode, Encode, Reader};
 use crate::codec::obis::Obis;
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{
-    ActionRequest, ActionResult, Apdu, ApduTag, ConfirmedServiceError, InitiateRequest, InitiateResponse,
-    InvokeId, MethodDescriptor,
+    ActionRequest, ActionResult, Apdu, ApduTag, ConfirmedServiceError, Conformance, InitiateRequest,
+    InitiateResponse, InvokeId, MethodDescriptor,
 };
 use crate::dlms::security::frame::{Protect, Sealed};
 use crate::dlms::security::hls::{self, Challenge};
@@ -37,7 +37,9 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if self.config.policy.dedicated() && self.dedicated.is_none() {
             return Err(StartError::Configuration);
         }
+        let short_names = self.config.referencing == Referencing::ShortName;
         let challenge = match self.config.mechanism {
+            _ if high && short_names => return Err(StartError::Configuration),
             AuthMechanism::None | AuthMechanism::Low => None,
             high if hls::is_supported(high) => {
                 if high != AuthMechanism::HighGmac && self.config.secret.is_none() {
@@ -47,7 +49,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             }
             _ => return Err(StartError::Configuration),
         };
-        self.conformance = self.config.conformance & IMPLEMENTED;
+        self.conformance = self.proposed();
         self.server_max_pdu = 0;
         self.dedicated_counter = None;
         let mut info = self.initiate_request()?;
@@ -58,7 +60,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         };
         let authenticated = self.config.mechanism != AuthMechanism::None;
         let aarq = Aarq {
-            application_context: Some(context(ciphered)),
+            application_context: Some(self.context()),
             calling_ap_title: (ciphered || high).then_some(&self.config.system_title.0[..]),
             sender_acse_requirements: authenticated,
             mechanism_name: authenticated.then_some(self.config.mechanism),
@@ -103,7 +105,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
                 .as_ref()
                 .filter(|_| self.dedicated.is_some())
                 .map(Key::expose),
-            proposed_conformance: self.config.conformance & IMPLEMENTED,
+            proposed_conformance: self.proposed(),
             client_max_receive_pdu_size: self.config.max_pdu.min(u16::try_from(N).unwrap_or(u16::MAX)),
             ..Default::default()
         };
@@ -128,7 +130,6 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
 
     fn accept_aare(&mut self, now: Instant, apdu: &[u8], challenge: Option<Challenge>) -> Result<(), Error> {
         let aare = Aare::from_bytes(apdu).map_err(Error::Malformed)?;
-        let ciphered = !self.config.policy.is_none();
         if !aare.is_accepted() {
             if let Some([tag, rest @ ..]) = aare.user_information
                 && *tag == ApduTag::ConfirmedServiceError.as_u8()
@@ -138,7 +139,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             }
             return Err(Error::Rejected { result: aare.result, diagnostic: aare.diagnostic });
         }
-        if aare.application_context.is_some_and(|c| c != context(ciphered)) {
+        if aare.application_context.is_some_and(|c| c != self.context()) {
             return Err(Error::Downgrade);
         }
         self.learn_title(&aare)?;
@@ -296,8 +297,15 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             self.fail(Error::NotAuthentic);
         }
     }
-}
 
-const fn context(ciphered: bool) -> ApplicationContext {
-    if ciphered { ApplicationContext::LogicalNameCiphered } else { ApplicationContext::LogicalName }
+    fn proposed(&self) -> Conformance {
+        match self.config.referencing {
+            Referencing::LogicalName => self.config.conformance & IMPLEMENTED,
+            Referencing::ShortName => self.config.conformance & SHORT_NAMES,
+        }
+    }
+
+    fn context(&self) -> ApplicationContext {
+        ApplicationContext::for_referencing(self.config.referencing, !self.config.policy.is_none())
+    }
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::codec::acse::AuthMechanism;
+use crate::codec::acse::{AuthMechanism, Referencing};
 use crate::codec::xdlms::Conformance;
 use crate::dlms::security::{Form, Key, Secret, SecurityPolicy, SystemTitle};
 
@@ -23,6 +23,15 @@ pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
         | Conformance::SELECTIVE_ACCESS.bits()
         | Conformance::PRIORITY_MGMT_SUPPORTED.bits()
         | Conformance::ACTION.bits(),
+);
+
+/// Services proposed to a meter that speaks short names.
+pub const SHORT_NAMES: Conformance = Conformance::from_bits_truncate(
+    Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ.bits()
+        | Conformance::MULTIPLE_REFERENCES.bits()
+        | Conformance::PARAMETERIZED_ACCESS.bits()
+        | Conformance::READ.bits()
+        | Conformance::WRITE.bits(),
 );
 
 /// Everything an association needs. Keys are wiped when it is dropped and never printed.
@@ -49,7 +58,10 @@ pub struct Config {
     pub dedicated_key: Option<Key>,
     /// The highest counter ever accepted from this meter under these keys.
     pub peer_counter: Option<u32>,
-    /// Services proposed.
+    /// How objects are addressed. Short names come without HLS here, and their services carry no invoke-id: after a missing
+    /// answer such an association is over, or a late one would be taken for the next.
+    pub referencing: Referencing,
+    /// Services proposed: [`SHORT_NAMES`] where those are used.
     pub conformance: Conformance,
     /// Largest APDU we say we take; at most the engine's `N`, and what is said when it is larger.
     pub max_pdu: u16,
@@ -73,6 +85,7 @@ impl Default for Config {
             authentication_key: None,
             dedicated_key: None,
             peer_counter: None,
+            referencing: Referencing::LogicalName,
             conformance: IMPLEMENTED.difference(Conformance::GENERAL_BLOCK_TRANSFER),
             max_pdu: u16::MAX,
             response_timeout: Duration::from_secs(10),

@@ -44,7 +44,8 @@
 //! Implemented: associations without security, with LLS and with HLS (both passes verified; mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`,
 //! `general-glo` and `general-ded` protection; GET normal and with-list, SET and ACTION normal and with-list, all with
-//! blocks where the value needs them; ACCESS; general block transfer where it alone was agreed on; release; reception of DataNotification and EventNotification.
+//! blocks where the value needs them; ACCESS; general block transfer where it alone was agreed on;
+//! Read and Write of meters that speak short names (no HLS with them); release; reception of DataNotification and EventNotification.
 
 mod answer;
 mod associate;
@@ -54,8 +55,9 @@ mod event;
 mod request;
 mod response;
 pub mod selection;
+mod short_names;
 
-pub use config::{Config, IMPLEMENTED};
+pub use config::{Config, IMPLEMENTED, SHORT_NAMES};
 pub use event::{Agreed, Error, Event, Failure, Outcome, StartError};
 pub use request::{AccessItem, GetItem, Parameter};
 
@@ -118,6 +120,12 @@ enum Pending {
         long_invoke_id: u32,
         changes: bool,
     },
+    /// Short names: `blocks` have come.
+    Read {
+        list: bool,
+        blocks: u16,
+    },
+    Write,
     Release,
 }
 
@@ -329,17 +337,25 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             _ => false,
         };
         let outcome = match self.pending {
-            Pending::Set { .. } | Pending::Action { .. } | Pending::Access { changes: true, .. }
+            Pending::Write
+            | Pending::Set { .. }
+            | Pending::Action { .. }
+            | Pending::Access { changes: true, .. }
                 if !answered =>
             {
                 Outcome::Unknown
             }
             _ => Outcome::NotDone,
         };
+        let nameless = matches!(self.pending, Pending::Read { .. } | Pending::Write);
         self.pending = Pending::None;
         self.gbt = blocks::Gbt::default();
         self.deadline = None;
         self.tx.clear();
+        if nameless && error == Error::Timeout {
+            // Nothing tells a late answer from the next one's.
+            self.state = State::Idle;
+        }
         if self.state == State::Associating {
             self.state = State::Idle;
         }

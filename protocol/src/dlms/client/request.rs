@@ -233,7 +233,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         self.finish_start(now, Pending::Action { invoke_id, list: true, out, blocks: 0 })
     }
 
-    fn ready(&self, services: Conformance) -> core::result::Result<(), StartError> {
+    pub(super) fn ready(&self, services: Conformance) -> core::result::Result<(), StartError> {
         if self.state != State::Associated {
             return Err(StartError::WrongState);
         }
@@ -247,7 +247,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if self.conformance.contains(services) { Ok(()) } else { Err(StartError::NotNegotiated) }
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         now: Instant,
         pending: Pending,

@@ -76,6 +76,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
                     self.finish(Happened::Access { data, results });
                 }
             }
+            Answer::Read(read) => self.handle_read(now, read),
+            Answer::Write(range) => self.handle_write(range),
             Answer::Exception(response) => {
                 if self.pending != Pending::None {
                     self.fail(Error::Exception { response, protected });
@@ -204,11 +206,11 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         }
     }
 
-    fn finish_value(&mut self, range: Range<usize>) {
+    pub(super) fn finish_value(&mut self, range: Range<usize>) {
         self.finish(Happened::Value { range, last: true });
     }
 
-    fn finish(&mut self, happened: Happened) {
+    pub(super) fn finish(&mut self, happened: Happened) {
         self.pending = Pending::None;
         self.gbt = super::blocks::Gbt::default();
         self.deadline = None;
@@ -217,7 +219,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
 }
 
 /// A follow-up that could not be sent.
-const fn started(error: StartError) -> Error {
+pub(super) const fn started(error: StartError) -> Error {
     match error {
         StartError::CountersExhausted => Error::CountersExhausted,
         _ => Error::TooLong,
