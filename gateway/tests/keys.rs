@@ -158,7 +158,7 @@ fn softhsm() -> PathBuf {
 
 #[cfg(feature = "pkcs11")]
 #[test]
-fn a_hardware_token_derives_the_same_keys_and_never_gives_the_vending_key_out() {
+fn softhsm_derives_the_same_keys_and_never_gives_the_vending_key_out() {
     use std::os::unix::fs::PermissionsExt;
     let module = softhsm();
     let folder = Folder::new("softhsm");
