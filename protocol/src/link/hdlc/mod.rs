@@ -51,7 +51,7 @@ mod tests;
 pub use config::{Config, Station};
 pub use parameters::{ENCODED_MAX, Parameters};
 
-use super::{DownReason, Event, Link, SendError, Storage};
+use super::{DownReason, Event, Link, SendError, Storage, within};
 use crate::time::Instant;
 use core::fmt;
 use frame::{Address, Control, Header, OVERHEAD_MAX};
@@ -220,13 +220,13 @@ impl<F: Storage, A: Storage> Hdlc<F, A> {
     fn offer(&self) -> Parameters {
         let room = u16::try_from(self.receiver.capacity().saturating_sub(OVERHEAD_MAX)).unwrap_or(u16::MAX);
         // 2,030 is the largest field whose frame still has an 11-bit length with every address form.
-        let limit = room.clamp(4, 2030);
+        let limit = within(room, 4, 2030);
         let p = self.config.parameters;
         Parameters {
-            info_transmit: p.info_transmit.clamp(4, 2030),
-            info_receive: p.info_receive.clamp(4, limit),
-            window_transmit: p.window_transmit.clamp(1, 7),
-            window_receive: p.window_receive.clamp(1, 7),
+            info_transmit: within(p.info_transmit, 4, 2030),
+            info_receive: within(p.info_receive, 4, limit),
+            window_transmit: within(p.window_transmit, 1, 7),
+            window_receive: within(p.window_receive, 1, 7),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What SNRM proposes and UA grants (IEC 62056-46, clause 6.4.4.4.3.2).
 
-use super::super::put;
+use super::super::{put, within};
 
 /// Information field sizes and windows of one end, from that end's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Parameters {
     /// Both directions alike; `info` is kept within 32..=2048 and `window` within 1..=7.
     #[must_use]
     pub fn symmetric(info: u16, window: u8) -> Self {
-        let (info, window) = (info.clamp(32, 2048), window.clamp(1, 7));
+        let (info, window) = (within(info, 32, 2048), within(window, 1, 7));
         Self { info_transmit: info, info_receive: info, window_transmit: window, window_receive: window }
     }
 

@@ -1,6 +1,8 @@
 //! Finds frames in a stream of bytes and gets back in step after garbage.
 
-use super::super::{Storage, put};
+use super::super::{Storage, put, within};
+use core::cell::Cell;
+
 use super::frame::{FLAG, Frame, FrameError, Header, total_len};
 
 /// A frame finder over the caller's buffer. The buffer always begins with a flag, or is empty: everything that can no
@@ -89,11 +91,11 @@ impl<F: Storage> Receiver<F> {
     fn shift(&mut self, n: usize) {
         let n = n.min(self.len);
         if n > 0 {
-            let len = self.len;
-            let buffer = self.buffer.as_mut();
-            if let Some(used) = buffer.get_mut(..len) {
-                // `n <= len` was made sure of above.
-                used.copy_within(n.., 0);
+            // Forward and a byte at a time: `copy_within` leaves a panic path in builds optimised for size.
+            let cells = Cell::from_mut(self.buffer.as_mut()).as_slice_of_cells();
+            let used = cells.get(..self.len).unwrap_or(&[]);
+            for (to, from) in used.iter().zip(used.get(n..).unwrap_or(&[])) {
+                to.set(from.get());
             }
             self.len -= n;
         }
@@ -143,7 +145,8 @@ impl<F: Storage> Receiver<F> {
         }
         let used = self.buffer.as_ref().get(..self.len).unwrap_or(&[]);
         // Until the length is known, one byte at a time: any of them may be a flag.
-        let wanted = total_len(used).map_or(1, |total| total.saturating_sub(self.len)).clamp(1, bytes.len());
+        let missing = total_len(used).map_or(1, |total| total.saturating_sub(self.len));
+        let wanted = within(missing, 1, bytes.len());
         let part = bytes.get(..wanted).unwrap_or(bytes);
         if put(self.buffer.as_mut(), self.len, part) {
             self.len += wanted;
