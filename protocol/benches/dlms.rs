@@ -10,7 +10,7 @@ use dlms_cosem_rs::security::{KeyRing, RandomSource, RustCryptoProvider};
 use dlms_cosem_rs::server::{ObjectStore, Server as TheirServer, ServerConfig};
 use protocol::codec::acse::AuthMechanism;
 use protocol::codec::axdr::Data;
-use protocol::codec::codec::{Decode, Encode, Writer};
+use protocol::codec::codec::{Encode, Writer};
 use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{
@@ -22,7 +22,6 @@ use protocol::dlms::security::{
     CounterBlock, Form, Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle,
 };
 use protocol::dlms::server::{Association, Custody, Peer, Server};
-use protocol::dlms::walk::Walk;
 use protocol::time::Instant;
 
 const EK: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -284,30 +283,6 @@ impl Theirs {
     }
 }
 
-/// Nodes of the push telegram that is walked.
-const NODES: usize = 81;
-
-/// A push telegram: 16 registers, each a structure of name, value and scaler-unit.
-fn telegram() -> Vec<u8> {
-    let mut bytes = vec![2, 16];
-    for i in 0..16 {
-        bytes.extend([2, 3, 9, 6, 1, 0, i, 8, 0, 255, 6, 0, 1, 2, i, 15, 0]);
-    }
-    // 1 + 16 * 4 + 16: one more structure, of fifteen values.
-    bytes[1] = 17;
-    bytes.extend([2, 15]);
-    bytes.extend([17, 1].repeat(15));
-    bytes
-}
-
-/// How many nodes the codec's own decoder finds, asked level by level.
-fn nodes(data: Data<'_>) -> usize {
-    match data {
-        Data::Structure(seq) | Data::Array(seq) => 1 + seq.iter().map(|d| nodes(d.unwrap())).sum::<usize>(),
-        _ => 1,
-    }
-}
-
 /// Nanoseconds per call: the best of ten runs of `n`.
 fn measure(n: u32, mut f: impl FnMut()) -> u64 {
     (0..10)
@@ -346,10 +321,6 @@ fn main() {
         let (a, b) = (measure(100_000, || ours.get()), measure(100_000, || theirs.get()));
         line(what, a, b, bar);
     }
-    let telegram = telegram();
-    let a = measure(100_000, || assert_eq!(black_box(Walk::new(black_box(&telegram))).count(), NODES));
-    let b = measure(20_000, || assert_eq!(nodes(Data::from_bytes(black_box(&telegram)).unwrap()), NODES));
-    line("walk of 81 nodes", a, b, 1000);
     let mut ours = Ours::new(true);
     let session = measure(5_000, || ours.session());
     println!("GMAC session with one GET    {session:>6} ns");

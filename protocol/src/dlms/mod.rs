@@ -9,4 +9,3 @@ pub mod gbt;
 pub mod model;
 pub mod security;
 pub mod server;
-pub mod walk;

@@ -361,3 +361,30 @@ pub fn encoded(value: &Data<'_>) -> Vec<u8> {
 pub fn octets(bytes: &[u8]) -> Option<Vec<u8>> {
     Data::from_bytes(bytes).ok()?.as_bytes().map(<[u8]>::to_vec)
 }
+
+/// Protects damaged plain bytes with the right keys, so that they reach the parsers behind the cipher.
+pub fn seal(plain: &[u8], form: Form, counter: u32, title: &[u8; 8]) -> Vec<u8> {
+    use protocol::codec::xdlms::{ApduTag, Protection, SecurityControl};
+    use protocol::dlms::security::{Cipher, nonce};
+    let cipher = Cipher::new(SecuritySuite::Suite0, &Key::new(EK), &Key::new(AK)).unwrap();
+    let control = SecurityControl::new(0, true, true);
+    let mut text = plain.to_vec();
+    let iv = nonce(&SystemTitle(*title), counter);
+    let tag = cipher.seal(control, &iv, &mut text).unwrap();
+    let glo = plain
+        .first()
+        .and_then(|t| ApduTag::from_u8(*t))
+        .and_then(|t| t.protected_as(Protection::Global))
+        .filter(|_| form == Form::Glo);
+    let mut out = match glo {
+        Some(tag) => vec![tag.as_u8()],
+        None => [&[0xDB, 8][..], title].concat(),
+    };
+    out.push(0x82);
+    out.extend(((5 + text.len() + 12) as u16).to_be_bytes());
+    out.push(control.0);
+    out.extend(counter.to_be_bytes());
+    out.extend(text);
+    out.extend(tag);
+    out
+}

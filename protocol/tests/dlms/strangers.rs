@@ -5,7 +5,6 @@
 
 use protocol::codec::axdr::Data;
 use protocol::dlms::client::{AccessItem, selection};
-use protocol::dlms::security::{Cipher, Form, Key, SecuritySuite, nonce};
 
 use crate::meter::*;
 
@@ -83,32 +82,6 @@ fn damage(apdu: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// Protects damaged plain bytes with the right keys, so that they reach the parsers behind the cipher.
-fn seal(plain: &[u8], form: Form, counter: u32, title: &[u8; 8]) -> Vec<u8> {
-    use protocol::codec::xdlms::{ApduTag, Protection, SecurityControl};
-    let cipher = Cipher::new(SecuritySuite::Suite0, &Key::new(EK), &Key::new(AK)).unwrap();
-    let control = SecurityControl::new(0, true, true);
-    let mut text = plain.to_vec();
-    let iv = nonce(&protocol::dlms::security::SystemTitle(*title), counter);
-    let tag = cipher.seal(control, &iv, &mut text).unwrap();
-    let glo = plain
-        .first()
-        .and_then(|t| ApduTag::from_u8(*t))
-        .and_then(|t| t.protected_as(Protection::Global))
-        .filter(|_| form == Form::Glo);
-    let mut out = match glo {
-        Some(tag) => vec![tag.as_u8()],
-        None => [&[0xDB, 8][..], title].concat(),
-    };
-    out.push(0x82);
-    out.extend(((5 + text.len() + 12) as u16).to_be_bytes());
-    out.push(control.0);
-    out.extend(counter.to_be_bytes());
-    out.extend(text);
-    out.extend(tag);
-    out
 }
 
 fn rounds() -> usize {
