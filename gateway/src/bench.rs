@@ -24,14 +24,14 @@ use tokio::task::JoinHandle;
 /// The vending key of the published vectors: it protects nothing.
 const VENDING_KEY: &str = "abababababababab949494949494949401234567";
 
-/// A vault with that key for supply group 123457.
-pub(crate) fn open_vault(dir: &std::path::Path) -> Arc<dyn Vault> {
+/// A vault with that key for supply group 123457 and this key expiry number.
+pub(crate) fn open_vault(dir: &std::path::Path, ken: u8) -> Arc<dyn Vault> {
     let vault = SoftVault::open_file(&dir.join("vault.sealed"), &MasterKey::from_bytes([7; 32])).unwrap();
     let import = VendingKeyImport {
         sgc: 123_457,
         krn: 1,
         key_type: KeyType::Dutk,
-        ken: 255,
+        ken,
         expires_at: None,
         key: KeyBytes::from_hex(VENDING_KEY).unwrap(),
     };
@@ -79,6 +79,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with_key_expiry(255).await
+    }
+
+    pub(crate) async fn with_key_expiry(ken: u8) -> Self {
         let fresh = fresh().await;
         let prepaid = Meter { sts: Some(sts(DRN)), ..meter(DRN, "127.1.0.1:4059") };
         let held = Meter { balance: BalanceHolder::Gateway, ..meter(MODBUS, "1") };
@@ -88,7 +92,7 @@ impl Bench {
         let (sender, line) = mpsc::channel(16);
         let router = Router::new(Arc::new(OneLine(sender)));
         let price = Price::new("EUR", 2, "30").unwrap();
-        let vault = open_vault(&fresh.dir);
+        let vault = open_vault(&fresh.dir, ken);
         let vending = Vending::new(fresh.store.clone(), vault.clone(), Clock::real(), price);
         let mut bench = Self { fresh, vending, vault, line, router, running: None };
         bench.start();

@@ -81,13 +81,13 @@ pub struct AreaEnergy {
     /// The area.
     area: String,
     /// The feeders' energy.
-    feeder_wh: WattHours,
+    pub(crate) feeder_wh: WattHours,
     /// The sum of the customers' energy.
-    meters_wh: WattHours,
+    pub(crate) meters_wh: WattHours,
     /// The feeders' energy minus the sum.
-    loss_wh: WattHours,
+    pub(crate) loss_wh: WattHours,
     /// The loss in hundredths of a percent of the feeders' energy; absent when that is zero.
-    loss_per_10000: Option<i64>,
+    pub(crate) loss_per_10000: Option<i64>,
     /// Meters with fewer than two readings in the window: their energy is missing from the sum, and the loss is too large.
     missing: Vec<String>,
     /// Each meter. Readings are not taken at the same instant; the times say how far apart.
@@ -142,11 +142,24 @@ pub(super) async fn energy(
     caller.needs(Scope::Read)?;
     let from = window.from.unwrap_or(Timestamp::UNIX_EPOCH);
     let to = window.to.unwrap_or_else(|| app.clock.now());
-    let spans = app.store.spans(&area, from, to).await?;
+    Ok(Json(energy_of(&app, &area, from, to).await?))
+}
+
+/// An area's energy within a window.
+///
+/// # Errors
+/// 404 when no meter is in the area.
+pub(crate) async fn energy_of(
+    app: &App,
+    area: &str,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<AreaEnergy, Problem> {
+    let spans = app.store.spans(area, from, to).await?;
     if spans.is_empty() {
         return Err(Problem::not_found(format!("there is no area {area:?}")));
     }
-    Ok(Json(AreaEnergy { area, ..sum(&spans) }))
+    Ok(AreaEnergy { area: area.to_owned(), ..sum(&spans) })
 }
 
 #[cfg(test)]

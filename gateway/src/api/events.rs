@@ -1,7 +1,8 @@
 //! Events as they happen, by server-sent events. A client that comes back with `Last-Event-ID` misses nothing.
 
+use super::App;
 use super::access::{Caller, Scope};
-use super::{App, Problem, problem};
+use super::problem::{self, Params, Problem};
 use crate::store::StoreError;
 use crate::store::event::Event;
 use axum::extract::{Extension, State};
@@ -9,9 +10,11 @@ use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
 use futures_util::stream::{self, Stream};
+use serde::Deserialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use tokio::sync::watch;
+use utoipa::IntoParams;
 
 /// Events read from the store at once.
 const BATCH: u32 = 256;
@@ -54,13 +57,23 @@ impl Feed {
     }
 }
 
-/// Streams events from now on, or from `Last-Event-ID` on. Each is named by its kind and carries an Event as JSON. Needs scope read.
+/// From where on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct From {
+    /// Events after this one; `Last-Event-ID` goes before. Default: from now on.
+    #[serde(default)]
+    after: Option<i64>,
+}
+
+/// Streams events from now on, from `after` on, or from `Last-Event-ID` on. Each is named by its kind and carries an Event as JSON. Needs scope read.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", security(("bearer" = [])),
-    params(("Last-Event-ID" = Option<i64>, Header, description = "The last event the client has seen")),
+    params(From, ("Last-Event-ID" = Option<i64>, Header, description = "The last event the client has seen")),
     responses((status = 200, content_type = "text/event-stream", body = Event), (status = "4XX", body = problem::Problem)))]
 pub(super) async fn events(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
+    Params(from): Params<From>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
     caller.needs(Scope::Read)?;
@@ -69,7 +82,10 @@ pub(super) async fn events(
         Some(text) => {
             text.parse().map_err(|_| Problem::malformed(format!("Last-Event-ID {text:?} is not a number")))?
         }
-        None => app.store.last_event_id().await?,
+        None => match from.after {
+            Some(after) => after,
+            None => app.store.last_event_id().await?,
+        },
     };
     let feed = Feed { app, commits, last, waiting: VecDeque::new() };
     let stream = stream::unfold(feed, async |mut feed| {

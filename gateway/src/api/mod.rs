@@ -6,6 +6,7 @@ mod amount;
 pub mod areas;
 pub mod commands;
 mod correlation;
+pub mod enter;
 mod events;
 mod health;
 mod intake;
@@ -65,8 +66,8 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/ready", get(health::ready))
         .route("/api/v1/openapi.json", get(openapi::openapi));
     let closed = Router::new()
-        .route("/api/v1/meters", get(meters::list).post(meters::create))
-        .route("/api/v1/meters/import", post(meters::import))
+        .route("/api/v1/meters", get(meters::list).post(enter::create))
+        .route("/api/v1/meters/import", post(enter::import))
         .route("/api/v1/meters/{serial}", get(meters::show))
         .route("/api/v1/meters/{serial}/readings", get(readings::list))
         .route("/api/v1/top-ups", get(top_ups::list).post(top_ups::create))

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers.
 
-use super::{access, accounts, areas, commands, events, health, meters, readings, top_ups};
+use super::{access, accounts, areas, commands, enter, events, health, meters, readings, top_ups};
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -12,8 +12,8 @@ use utoipa::{Modify, OpenApi};
         health::health,
         health::ready,
         meters::list,
-        meters::create,
-        meters::import,
+        enter::create,
+        enter::import,
         meters::show,
         readings::list,
         top_ups::list,

@@ -169,6 +169,7 @@ fn problem_of(error: TopUpError) -> Problem {
         TopUpError::Amount(_) => Problem::refused("bad-amount", detail),
         TopUpError::Tid(_) => Problem::refused("no-token-id", detail),
         TopUpError::Vault(_) => Problem::refused("no-token", detail),
+        TopUpError::Later(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "token-later", detail),
         TopUpError::Store(error) => error.into(),
     }
 }

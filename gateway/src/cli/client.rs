@@ -13,13 +13,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connection {
     /// Address of the running gateway.
-    #[arg(long, env = "METER_GATEWAY_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, global = true, env = "METER_GATEWAY_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
     /// Bearer token.
-    #[arg(long, env = "METER_GATEWAY_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "METER_GATEWAY_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// File with the bearer token, such as the first one that `run` writes.
-    #[arg(long, conflicts_with = "token")]
+    #[arg(long, global = true)]
     token_file: Option<PathBuf>,
 }
 

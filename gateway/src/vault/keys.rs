@@ -377,11 +377,13 @@ impl Vault for KeyVault {
         find().ok_or_else(|| VaultError::NoKey(format!("no DLMS keys for meter {}", serial.0)))
     }
 
-    fn set_dlms_keys(&self, serial: &Serial, keys: &DlmsKeys) -> Result<(), VaultError> {
+    fn set_dlms_keys(&self, keys: &[(Serial, DlmsKeys)]) -> Result<(), VaultError> {
         let actor = Actor { name: "service".into(), at: Timestamp::now() };
         self.change(|contents| {
-            contents.dlms.insert(serial.0.clone(), DlmsEntry::new(keys));
-            contents.note(actor.at, &actor.name, "set", format!("DLMS keys of meter {}", serial.0));
+            for (serial, keys) in keys {
+                contents.dlms.insert(serial.0.clone(), DlmsEntry::new(keys));
+                contents.note(actor.at, &actor.name, "set", format!("DLMS keys of meter {}", serial.0));
+            }
             Ok(())
         })
     }

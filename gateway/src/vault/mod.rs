@@ -121,11 +121,11 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     /// When there are none.
     fn dlms_keys(&self, serial: &Serial) -> Result<DlmsKeys, VaultError>;
 
-    /// Takes new keys for a meter, durably.
+    /// Takes new keys for meters, durably, all or none: an import of thousands is one change.
     ///
     /// # Errors
     /// When they cannot be stored.
-    fn set_dlms_keys(&self, serial: &Serial, keys: &DlmsKeys) -> Result<(), VaultError>;
+    fn set_dlms_keys(&self, keys: &[(Serial, DlmsKeys)]) -> Result<(), VaultError>;
 
     /// Whether a token for this meter could be made now: asked before money is booked, so that a missing key refuses the
     /// payment instead of stranding it.

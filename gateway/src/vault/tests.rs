@@ -111,7 +111,7 @@ fn the_file_survives_a_restart_and_opens_only_under_its_master_key() {
     let first = vault(&folder);
     let serial = Serial("00000000000".into());
     let keys = DlmsKeys { encryption: [1; 16], authentication: [2; 16] };
-    first.set_dlms_keys(&serial, &keys).unwrap();
+    first.set_dlms_keys(&[(serial.clone(), keys.clone())]).unwrap();
     drop(first);
     let again = open(&folder.file());
     assert_eq!(again.dlms_keys(&serial).unwrap().encryption, [1; 16]);
@@ -163,7 +163,7 @@ fn a_key_that_another_process_brings_in_is_found_without_a_restart() {
     assert!(service.can_vend(&other).is_ok());
     // And a write of the first process keeps it.
     service
-        .set_dlms_keys(&Serial("1".into()), &DlmsKeys { encryption: [1; 16], authentication: [2; 16] })
+        .set_dlms_keys(&[(Serial("1".into()), DlmsKeys { encryption: [1; 16], authentication: [2; 16] })])
         .unwrap();
     assert_eq!(open(&folder.file()).vending_keys().len(), 2);
 }

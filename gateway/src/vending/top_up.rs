@@ -18,8 +18,7 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 use std::sync::Arc;
 
-/// Why a payment is refused. Nothing was changed, except for [`TopUpError::Vault`] after the booking, where the payment stays
-/// recorded and its token is made as soon as the vault can.
+/// Why a payment is refused. Nothing was changed, except for [`TopUpError::Later`].
 #[derive(Debug, thiserror::Error)]
 pub enum TopUpError {
     /// No such meter.
@@ -37,9 +36,12 @@ pub enum TopUpError {
     /// There is no token id for it.
     #[error(transparent)]
     Tid(#[from] TidError),
-    /// The vault will not make a token.
+    /// The vault will not make tokens for this meter.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The money is booked, but the vault cannot make the token now. Sending the same payment again tries again.
+    #[error("the payment is recorded, but its token cannot be made now; send the same request again: {0}")]
+    Later(VaultError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,12 +92,7 @@ impl Vending {
                 Box::pin(async move { book(conn, &request, now, &price, vault.as_ref()).await })
             })
             .await?;
-        let token = self.token(&payment).await?;
-        // Making the token has moved the payment on.
-        let payment = match (&token, payment.state) {
-            (Some(_), PaymentState::Recorded) => Payment { state: PaymentState::OnTheWay, ..payment },
-            _ => payment,
-        };
+        let (payment, token) = self.finish(payment).await?;
         Ok(Receipt { payment, token, replayed })
     }
 
@@ -106,7 +103,7 @@ impl Vending {
     pub async fn resume(&self) -> Result<usize, StoreError> {
         let mut made = 0;
         for payment in self.store.payments_without_token().await? {
-            match self.token(&payment).await {
+            match self.finish(payment.clone()).await {
                 Ok(_) => made += 1,
                 Err(TopUpError::Store(error)) => return Err(error),
                 Err(error) => tracing::error!(payment = payment.id, %error, "a paid token cannot be made"),
@@ -123,24 +120,54 @@ impl Vending {
         open(self.vault.as_ref(), token)
     }
 
-    /// The payment's token, made now if it was not yet: its id is already reserved.
-    async fn token(&self, payment: &Payment) -> Result<Option<(StoredToken, TokenDigits)>, TopUpError> {
-        let serial = payment.request.serial.0.clone();
-        let Some((meter, _)) = self.store.meter(&serial).await? else {
-            return Err(TopUpError::UnknownMeter(serial));
+    /// The payment with its token, which is made now if it was not yet: its id is already reserved. A token that the vault
+    /// will never make is a refused payment, and its money is owed back.
+    async fn finish(
+        &self,
+        payment: Payment,
+    ) -> Result<(Payment, Option<(StoredToken, TokenDigits)>), TopUpError> {
+        let token = match (payment.state, self.store.payment(payment.id).await?) {
+            (_, Some((payment, Some(token)))) => {
+                return Ok((payment, Some((token.clone(), self.digits(&token)?))));
+            }
+            (PaymentState::Recorded, _) => self.mint(&payment).await,
+            _ => return Ok((payment, None)),
         };
-        let Some(sts) = meter.sts.filter(|_| meter.balance == BalanceHolder::Meter) else { return Ok(None) };
-        if let Some((_, Some(token))) = self.store.payment(payment.id).await? {
-            let digits = self.digits(&token)?;
-            return Ok(Some((token, digits)));
+        match token {
+            Ok(token) => {
+                let digits = self.digits(&token)?;
+                Ok((Payment { state: PaymentState::OnTheWay, ..payment }, Some((token, digits))))
+            }
+            Err(TopUpError::Vault(VaultError::Request(reason))) => {
+                Ok((self.refuse(payment, reason).await?, None))
+            }
+            Err(TopUpError::Vault(error)) => Err(TopUpError::Later(error)),
+            Err(error) => Err(error),
         }
+    }
+
+    async fn mint(&self, payment: &Payment) -> Result<StoredToken, TopUpError> {
+        let serial = &payment.request.serial.0;
+        let meter = self.store.meter(serial).await?.map(|(meter, _)| meter);
+        let sts = meter.and_then(|meter| meter.sts).ok_or_else(|| {
+            StoreError::Corrupt(format!("payment {} for a meter without tokens", payment.id))
+        })?;
         let (payment, now, vault) = (payment.clone(), self.clock.now(), self.vault.clone());
-        let token = self
-            .store
+        self.store
             .write(move |conn| Box::pin(async move { mint(conn, &payment, &sts, now, vault.as_ref()).await }))
+            .await
+    }
+
+    async fn refuse(&self, payment: Payment, reason: String) -> Result<Payment, TopUpError> {
+        tracing::error!(payment = payment.id, reason, "a paid token cannot be made: the money is owed back");
+        let payment = Payment { state: PaymentState::Refused, ..payment };
+        let (refused, now) = (payment.clone(), self.clock.now());
+        self.store
+            .write::<_, TopUpError, _>(move |conn| {
+                Box::pin(async move { refuse(conn, &refused, &reason, now).await })
+            })
             .await?;
-        let digits = self.digits(&token)?;
-        Ok(Some((token, digits)))
+        Ok(payment)
     }
 }
 
@@ -275,6 +302,32 @@ async fn mint(
     };
     command::insert(conn, &request, now).await?;
     Ok(token)
+}
+
+/// Owes the bill back.
+async fn refuse(
+    conn: &mut SqliteConnection,
+    payment: &Payment,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), TopUpError> {
+    let before = payment::find(conn, payment.id).await?;
+    if before.is_none_or(|before| before.state != PaymentState::Recorded) {
+        return Ok(());
+    }
+    let serial = &payment.request.serial.0;
+    let entries = [
+        Entry::money(Account::OnTheWay, serial, -payment.billed),
+        Entry::money(Account::Refused, serial, payment.billed),
+    ];
+    ledger::post(conn, Account::Refused.as_str(), Some(payment.id), now, &entries).await?;
+    payment::set_state(conn, payment.id, PaymentState::Refused).await?;
+    let detail = json!({
+        "payment_id": payment.id, "amount_minor": payment.request.amount, "energy_wh": payment.energy,
+        "state": PaymentState::Refused, "reason": reason,
+    });
+    event::record(conn, now, "payment", Some(serial), &detail).await?;
+    Ok(())
 }
 
 fn seal_context(payment_id: i64) -> String {

@@ -16,6 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 /// How long a page session lasts.
 const SESSION_LIFE: SignedDuration = SignedDuration::from_hours(12);
 
+/// Events from before the page was opened that it tells.
+const HISTORY: i64 = 100;
+
 /// The page's routes.
 pub fn pages() -> Router<App> {
     Router::new()
@@ -45,8 +48,8 @@ async fn page(State(app): State<App>, headers: HeaderMap) -> Result<Response, Pr
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         return Ok(response);
     }
-    // Read before the rows: events in between are shown twice rather than never.
-    let last_event = app.store.last_event_id().await?;
+    // Read before the rows: what happens in between is told twice rather than never. And what has just happened is told too.
+    let last_event = (app.store.last_event_id().await? - HISTORY).max(0);
     let rows = render::rows(&app).await?;
     Ok(html(render::page(&render::summary(&app).await?, &rows, last_event)))
 }

@@ -1,13 +1,15 @@
 //! The page's markup.
 
-use super::text::{escape, kwh, money, time};
+use super::text::{escape, kwh, money, percent, time};
+use crate::api::areas;
 use crate::api::meters::{MeterView, view};
 use crate::api::{App, Problem};
 use crate::store::command::{Command, CommandKind, CommandState};
-use crate::store::meter::{BalanceHolder, Role};
+use crate::store::meter::{BalanceHolder, Meter, MeterState, Role};
 use crate::store::observation::Quality;
 use crate::units::WattHours;
-use std::collections::HashMap;
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -66,7 +68,24 @@ pub(super) async fn summary(app: &App) -> Result<String, Problem> {
     card("refused, owed back", money(balance.refused, price), if balance.refused.0 > 0 { "off" } else { "" });
     let verdict = if balance.balanced { ("yes", "on") } else { ("NO", "bad") };
     card("accounts balance", verdict.0.to_owned(), verdict.1);
+    for area in feeder_areas(&meters) {
+        let energy = areas::energy_of(app, area, Timestamp::UNIX_EPOCH, app.clock.now()).await?;
+        let share = energy.loss_per_10000.map(|loss| format!(" ({})", percent(loss))).unwrap_or_default();
+        let label = format!(
+            "loss in {}: {} fed, {} metered",
+            escape(area),
+            kwh(energy.feeder_wh),
+            kwh(energy.meters_wh)
+        );
+        card(&label, format!("{}{share}", kwh(energy.loss_wh)), "");
+    }
     Ok(cards)
+}
+
+/// The areas that have a feeder meter.
+fn feeder_areas(meters: &[(Meter, MeterState)]) -> BTreeSet<&str> {
+    let feeders = meters.iter().filter(|(meter, _)| meter.role == Role::Feeder);
+    feeders.map(|(meter, _)| meter.area.as_str()).collect()
 }
 
 /// Every row.

@@ -41,6 +41,13 @@ pub(super) fn money(amount: MinorUnits, price: &Price) -> String {
     }
 }
 
+/// `3.21 %` from hundredths of a percent.
+pub(super) fn percent(per_10000: i64) -> String {
+    let sign = if per_10000 < 0 { "-" } else { "" };
+    let hundredths = per_10000.unsigned_abs();
+    format!("{sign}{}.{:02} %", hundredths / 100, hundredths % 100)
+}
+
 /// `2026-11-21 22:10:04` in UTC, inside a `time` element.
 pub(super) fn time(at: Timestamp) -> String {
     let shown = at.strftime("%Y-%m-%d %H:%M:%S");
@@ -56,6 +63,7 @@ mod tests {
         assert_eq!(kwh(WattHours(12_345)), "12.34 kWh");
         assert_eq!(kwh(WattHours(-45)), "-0.04 kWh");
         assert_eq!(kwh(WattHours(i64::MIN)), "-9223372036854775.80 kWh");
+        assert_eq!((percent(321), percent(-5)), ("3.21 %".to_owned(), "-0.05 %".to_owned()));
         let euro = Price::new("EUR", 2, "30").unwrap();
         assert_eq!(money(MinorUnits(-1_205), &euro), "-12.05 EUR");
         assert_eq!(money(MinorUnits(7), &Price::new("JPY", 0, "30").unwrap()), "7 JPY");

@@ -127,3 +127,16 @@ async fn token_digits_are_nowhere_in_the_store_in_clear() {
     }
     assert!(!format!("{receipt:?}").contains(&digits));
 }
+
+#[tokio::test]
+async fn a_token_that_can_never_be_made_is_money_owed_back() {
+    // The meter's own record says nothing of an expiry, the vending key does: it is found out when the token is made.
+    let bench = Bench::with_key_expiry(0).await;
+    let receipt = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
+    assert_eq!((receipt.payment.state, receipt.token.is_none()), (PaymentState::Refused, true));
+    let money = bench.store().money_balance().await.unwrap();
+    assert_eq!((money.refused, money.on_the_way, money.balanced), (MinorUnits(999), MinorUnits(0), true));
+    let again = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
+    assert_eq!((again.payment.state, again.replayed), (PaymentState::Refused, true));
+    assert_eq!(bench.store().money_balance().await.unwrap(), money);
+}

@@ -7,7 +7,6 @@ const live = document.getElementById("live");
 const log = document.getElementById("log");
 const changed = new Set();
 let pending = false;
-let lastEvent = Number(document.body.dataset.lastEvent);
 
 async function fragment(path) {
   const answer = await fetch(path);
@@ -68,14 +67,13 @@ const words = {
 
 function take(message) {
   const event = JSON.parse(message.data);
-  lastEvent = event.id;
   if (event.serial) changed.add(event.serial);
   soon();
   const describe = words[event.kind];
   if (describe) say(event, describe(event.detail));
 }
 
-const stream = new EventSource("/api/v1/events");
+const stream = new EventSource("/api/v1/events?after=" + document.body.dataset.lastEvent);
 stream.onopen = () => {
   live.textContent = "live";
   live.className = "on";
