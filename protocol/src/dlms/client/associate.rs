@@ -14,7 +14,7 @@ use crate::codec::xdlms::{
 };
 use crate::dlms::security::frame::{Protect, Sealed};
 use crate::dlms::security::hls::{self, Challenge};
-use crate::dlms::security::{Frame, Key, Refusal};
+use crate::dlms::security::{Form, Frame, Key, Refusal};
 use crate::time::Instant;
 
 /// The current association object, 0.0.40.0.0.255, class 15: method 1 is reply_to_HLS_authentication.
@@ -113,7 +113,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         info.build(|w| Apdu::InitiateRequest(request).encode(w)).map_err(|_| StartError::TooLong)?;
         if let (Some(cipher), false) = (&self.global, self.config.policy.is_none()) {
             let counter = self.counters.take().ok_or(StartError::CountersExhausted)?;
-            let form = self.service_form().global();
+            // Service-specific even where requests go in a general form: what every meter in the field knows.
+            let form = Form::Glo;
             let how = Protect { form, control: self.control(), title: &self.config.system_title, counter };
             info.protect(cipher, how).map_err(|_| StartError::TooLong)?;
         }
