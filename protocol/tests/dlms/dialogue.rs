@@ -556,6 +556,23 @@ fn a_recorded_command_is_refused_at_once_after_a_reconnect_and_after_a_reboot() 
 }
 
 #[test]
+fn a_command_recorded_under_a_dedicated_key_is_refused_when_the_client_brings_the_same_key_again() {
+    let mut pair = pair(WAYS[5]);
+    pair.associate();
+    pair.client.action(pair.now, COUNT, None).unwrap();
+    assert_eq!(pair.run(), Outcome::Done);
+    let recorded = pair.wire[pair.wire.len() - 2].1.clone();
+    assert_eq!(recorded[0], 0xD3);
+    pair.get(NAME);
+    pair.client.link_down();
+    pair.server.link_down();
+    assert_eq!(pair.associate(), Outcome::Associated);
+    pair.server.handle_bytes(pair.now, pair.peer, &recorded, &mut pair.meter);
+    assert_eq!(pair.server.poll_transmit().unwrap()[..3], [0xD8, 1, 6]);
+    assert_eq!(pair.meter.count, 1);
+}
+
+#[test]
 fn a_stale_counter_is_refused_with_the_counter_that_is_expected() {
     let mut pair = pair(WAYS[3]);
     pair.meter.seen.insert(CLIENT_TITLE.0, 5000);

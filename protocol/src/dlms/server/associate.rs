@@ -2,7 +2,7 @@
 
 use super::association_object::{self, CLASS};
 use super::custody::{Association, Custody};
-use super::session::{Session, Stage};
+use super::session::{Dedicated, Session, Stage};
 use super::{CHALLENGE_TIMEOUT, Core, Event, IMPLEMENTED, Peer};
 use crate::codec::acse::{
     Aare, Aarq, ApplicationContext, AssociationResult, AuthMechanism, Diagnostic, ReleaseReason, Rlre, Rlrq,
@@ -112,7 +112,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         let (initiate, form) = open_initiate(&row, cipher.as_ref(), &title, aarq, rx, meter)?;
         let conformance = check_initiate(&row, &initiate)?;
         let dedicated = match initiate.dedicated_key {
-            Some(bytes) if ciphered => Some((dedicated_cipher(&row, bytes, meter)?, None)),
+            Some(bytes) if ciphered => Some(dedicated(&row, bytes, meter)?),
             _ => None,
         };
         let stage = match proof {
@@ -127,6 +127,14 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         // The link carries one association: a new one ends whatever was there. A refused AARQ ends nothing, or else
         // anybody could end an association with a recorded one.
         self.end();
+        let dedicated = dedicated.map(|mut dedicated| {
+            if let Some((key, floor)) = &self.spent
+                && constant_time_eq(key.expose(), dedicated.key.expose())
+            {
+                dedicated.floor = *floor;
+            }
+            dedicated
+        });
         let session = Session {
             row,
             server_sap: peer.server_sap,
@@ -453,15 +461,16 @@ fn check_initiate(
     Ok(conformance)
 }
 
-fn dedicated_cipher<M: Custody>(
+fn dedicated<M: Custody>(
     row: &Association,
     bytes: &[u8],
     meter: &M,
-) -> core::result::Result<Cipher, Refused> {
+) -> core::result::Result<Dedicated, Refused> {
     let refused = || Refused::Diagnostic(UserDiagnostic::NoReasonGiven);
     let key = Key::from_slice(bytes).map_err(|_| refused())?;
     let ak = meter.key(row.key_set, KeyUsage::Authentication).ok_or_else(refused)?;
-    Cipher::new(row.policy.suite, &key, &ak).ok_or_else(refused)
+    let cipher = Cipher::new(row.policy.suite, &key, &ak).ok_or_else(refused)?;
+    Ok(Dedicated { key, cipher, floor: None })
 }
 
 /// Protects the user-information of an AARE or RLRE with the global keys, in the form the client used.

@@ -72,7 +72,7 @@ use crate::codec::xdlms::{
 };
 use crate::dlms::model::ObjectModel;
 use crate::dlms::security::frame::{HEAD, Protect, Sealed, plain_capacity};
-use crate::dlms::security::{Form, Frame, Refusal};
+use crate::dlms::security::{Form, Frame, Key, Refusal};
 use crate::time::{Duration, Instant};
 
 /// How long a client may take for its answer to the HLS challenge. The standard gives no number; a request and its
@@ -151,6 +151,9 @@ pub struct Server<const N: usize, const LONG: usize> {
 #[derive(Debug)]
 struct Core<const N: usize, const LONG: usize> {
     session: Option<Session>,
+    /// The last dedicated key and how far its counters were used: a client that brings the same one again goes on there, or
+    /// else what was recorded in the last association could be replayed in this one.
+    spent: Option<(Key, Option<u32>)>,
     tx: Frame<N>,
     long: [u8; LONG],
     transfer: Transfer,
@@ -174,6 +177,7 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
             rx: [0; N],
             core: Core {
                 session: None,
+                spent: None,
                 tx: Frame::new(),
                 long: [0; LONG],
                 transfer: Transfer::Idle,
@@ -281,9 +285,11 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         self.transfer = Transfer::Idle;
         self.gbt = blocks::Gbt::NONE;
         self.deadline = None;
-        if let Some(session) = self.session.take()
-            && session.stage == Stage::Associated
-        {
+        let Some(session) = self.session.take() else { return };
+        if let Some(dedicated) = session.dedicated {
+            self.spent = Some((dedicated.key, dedicated.floor));
+        }
+        if session.stage == Stage::Associated {
             self.event(Event::Ended { client_sap: session.row.client_sap });
         }
     }
@@ -391,7 +397,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         let Some(session) = &self.session else { return self.tx.clear() };
         let cipher = match session.form {
             Form::Plain => None,
-            form if form.is_dedicated() => session.dedicated.as_ref().map(|(cipher, _)| cipher),
+            form if form.is_dedicated() => session.dedicated.as_ref().map(|d| &d.cipher),
             _ => session.cipher.as_ref(),
         };
         if let Some(cipher) = cipher {
@@ -472,9 +478,9 @@ fn unseal<M: Custody>(
     let policy = session.row.policy.global();
     let key_set = session.row.key_set;
     let len = if sealed.form.is_dedicated() {
-        let (cipher, floor) = session.dedicated.as_mut().ok_or(Refusal::Weak)?;
-        let len = sealed.open(cipher, policy, &session.peer, *floor, rx)?;
-        *floor = Some(sealed.counter);
+        let dedicated = session.dedicated.as_mut().ok_or(Refusal::Weak)?;
+        let len = sealed.open(&dedicated.cipher, policy, &session.peer, dedicated.floor, rx)?;
+        dedicated.floor = Some(sealed.counter);
         len
     } else {
         let cipher = session.cipher.as_ref().ok_or(Refusal::Weak)?;

@@ -6,7 +6,7 @@ use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{Conformance, SecurityControl};
 use crate::dlms::model::Caller;
 use crate::dlms::security::hls::Challenge;
-use crate::dlms::security::{Cipher, Form};
+use crate::dlms::security::{Cipher, Form, Key};
 
 /// Where an association stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,15 @@ pub(super) enum Stage {
     Associated,
 }
 
+/// A key that a client brought for one association.
+#[derive(Debug)]
+pub(super) struct Dedicated {
+    pub key: Key,
+    pub cipher: Cipher,
+    /// The last counter accepted under it.
+    pub floor: Option<u32>,
+}
+
 /// Everything that lives as long as an association.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -25,8 +34,8 @@ pub(super) struct Session {
     pub stage: Stage,
     /// Keyed with the global keys; absent when the association needs none.
     pub cipher: Option<Cipher>,
-    /// Keyed with the key the client brought for this association, and the last counter accepted under it.
-    pub dedicated: Option<(Cipher, Option<u32>)>,
+    /// The key the client brought for this association.
+    pub dedicated: Option<Dedicated>,
     /// The client's system title; zeros when it gave none.
     pub peer: SystemTitle,
     pub conformance: Conformance,
