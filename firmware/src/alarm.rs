@@ -34,6 +34,9 @@ pub const fn is_alarm(event: Event) -> bool {
             | Event::LockedOut
             | Event::CoverOpened
             | Event::MagnetOn
+            | Event::NeutralMissing
+            | Event::ReverseEnergy
+            | Event::LedgerMismatch
             | Event::MeasurementError
             | Event::NvMemoryError
             | Event::PaymentModeChanged

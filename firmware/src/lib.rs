@@ -1,8 +1,4 @@
-//! The prepaid meter, generic over the board traits.
-//!
-//! A [`Meter`] owns its board and its state. The state is one [`record::Record`] in a journal of two or more places
-//! ([`journal`]), so that a power cut at any write leaves the old state or the new one: credit and used token identifiers
-//! change together. Whoever owns the meter calls [`Meter::tick`] when [`Meter::next_tick`] is due, and connects ports to it.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #[cfg(test)]
@@ -11,6 +7,7 @@ extern crate std;
 pub mod alarm;
 pub mod counters;
 mod custody;
+pub mod display;
 pub mod journal;
 pub mod layout;
 pub mod ledger;
@@ -26,6 +23,7 @@ mod relay;
 mod ring;
 #[cfg(test)]
 mod stories;
+mod tamper;
 pub mod tariff;
 pub mod terms;
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::protection::{Finding, Tripped, Watch};
 use crate::record::Record;
 use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
+use crate::tamper::Tamper;
 use crate::tariff::{TARIFF_PLACE_BYTES, Tariffs};
 use crate::terms::DAY_S;
 
@@ -86,8 +87,6 @@ pub struct NotOffered;
 pub(crate) struct Conditions {
     pub measurement_failed: bool,
     pub storage_failed: bool,
-    pub cover_open: bool,
-    pub magnet: bool,
     /// Status bits for the next profile row.
     pub row_status: u8,
 }
@@ -117,6 +116,7 @@ pub struct Meter<B: Board> {
     pub(crate) conditions: Conditions,
     pub(crate) views: [View; View::SLOTS],
     watch: Watch,
+    tamper: Tamper,
     ledger_copy: Ledger,
     alarms: Deque<Alarm, ALARMS_MAX>,
     next_sample: Instant,
@@ -164,6 +164,7 @@ impl<B: Board> Meter<B> {
             conditions: Conditions::default(),
             views: [View::default(); View::SLOTS],
             watch: Watch::default(),
+            tamper: Tamper::default(),
             ledger_copy: ledger,
             alarms: Deque::new(),
             next_sample: now,
@@ -490,15 +491,12 @@ impl<B: Board> Meter<B> {
     fn look_for_tampering(&mut self) {
         let cover = self.board.health().cover_open();
         let magnet = self.board.health().magnet();
-        if cover != self.conditions.cover_open {
-            self.conditions.cover_open = cover;
-            self.note(if cover { Event::CoverOpened } else { Event::CoverClosed }, 0);
+        let sample = (!self.conditions.measurement_failed).then_some(&self.sample);
+        let signs = self.tamper.look(cover, magnet, sample, self.who.options.imports_only);
+        for (event, detail) in signs {
+            self.note(event, detail);
         }
-        if magnet != self.conditions.magnet {
-            self.conditions.magnet = magnet;
-            self.note(if magnet { Event::MagnetOn } else { Event::MagnetOff }, 0);
-        }
-        if cover || magnet {
+        if self.tamper.active() {
             self.conditions.row_status |= protocol::cosem::profile::row_status::TAMPER;
         }
     }

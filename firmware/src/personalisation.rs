@@ -64,6 +64,8 @@ pub struct Options {
     pub terms: Terms,
     /// Limiter, over-current and voltage protection it begins with.
     pub limits: Limits,
+    /// The customer only consumes: energy that flows out is a sign of tampering.
+    pub imports_only: bool,
     /// Account units per kilowatt-hour; `None` is one unit per watt-hour, which an energy account has. Management may set a
     /// tariff with steps or times of use later.
     pub price_per_kwh: Option<u32>,

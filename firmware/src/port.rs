@@ -2,8 +2,9 @@
 
 use hardware::board::Board;
 use protocol::codec::xdlms::LongInvokeId;
+use protocol::cosem::events::Event;
 use protocol::dlms::server::{self, Peer, PushError, Server};
-use protocol::link::{Event, Link, SendError};
+use protocol::link::{self, Link, SendError};
 use protocol::time::Instant;
 
 use crate::alarm::Alarm;
@@ -121,25 +122,32 @@ impl<L: Link> Port<L> {
             let client_sap = self.link.peer_sap().and_then(|sap| u8::try_from(sap).ok());
             match self.link.poll_event() {
                 None => break,
-                Some(Event::Apdu(apdu)) => {
+                Some(link::Event::Apdu(apdu)) => {
                     // An address no client of DLMS has reaches no association.
                     let peer = Peer { client_sap: client_sap.unwrap_or(0), server_sap: SERVER_SAP };
                     self.server.handle_bytes(now, peer, apdu, meter);
                 }
-                Some(Event::Down(_)) => self.server.link_down(),
-                Some(Event::Up | Event::Noise { .. } | Event::Unconfirmed(_)) => {}
+                Some(link::Event::Down(_)) => self.server.link_down(),
+                Some(link::Event::Up | link::Event::Noise { .. } | link::Event::Unconfirmed(_)) => {}
             }
             progressed = true;
-            self.note_security();
+            self.note_security(meter);
             self.transmit(now);
         }
         progressed
     }
 
-    fn note_security(&mut self) {
+    /// Counts refusals, and logs the first, the second, the fourth …: whoever guesses keys cannot fill the log with it.
+    fn note_security<B: Board>(&mut self, meter: &mut Meter<B>) {
         while let Some(event) = self.server.poll_event() {
-            if matches!(event, server::Event::Refused { .. } | server::Event::SecurityAlarm { .. }) {
-                self.refused = self.refused.saturating_add(1);
+            let (event, client_sap) = match event {
+                server::Event::Refused { client_sap, .. } => (Event::AssociationRefused, client_sap),
+                server::Event::SecurityAlarm { client_sap, .. } => (Event::FrameRefused, client_sap),
+                _ => continue,
+            };
+            self.refused = self.refused.saturating_add(1);
+            if self.refused.is_power_of_two() {
+                meter.note(event, i32::from(client_sap));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod credit;
+mod display;
 mod modbus;
 mod power_cut;
 mod protection;

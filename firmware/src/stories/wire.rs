@@ -338,6 +338,8 @@ fn a_wrong_password_or_key_opens_nothing() {
     assert!(wire.associate().is_err());
     assert_eq!(wire.port.associated(), None);
     assert!(wire.port.refused() > 0);
+    let log = events(&mut wire.meter);
+    assert!(log.contains(&Event::AssociationRefused) || log.contains(&Event::FrameRefused), "{log:?}");
 }
 
 #[test]

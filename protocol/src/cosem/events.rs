@@ -38,8 +38,10 @@ events! {
     CoverClosed = 41, "Cover closed";
     MagnetOn = 42, "Strong magnetic field detected";
     MagnetOff = 43, "Strong magnetic field gone";
+    AssociationRefused = 46, "An association was refused; the detail is the client address";
     ParametersChanged = 47, "Parameters changed; the detail is the count of changes";
     KeysChanged = 48, "Keys changed";
+    FrameRefused = 49, "A protected frame could not be opened or was replayed; the detail is the client address";
     ReadyForReconnection = 59, "Relay ready for manual reconnection";
     ManualDisconnection = 60, "Relay opened by a person";
     ManualConnection = 61, "Relay closed by a person";
