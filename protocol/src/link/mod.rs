@@ -103,7 +103,6 @@ fn put(target: &mut [u8], at: usize, source: &[u8]) -> bool {
 }
 
 /// `value` moved into `low..=high`. `Ord::clamp` leaves a panic path for `low > high` in builds optimised for size.
-#[expect(clippy::manual_clamp, reason = "the point of it is not to call clamp")]
 fn within<T: Ord>(value: T, low: T, high: T) -> T {
     value.max(low).min(high)
 }
