@@ -54,17 +54,22 @@ fn read_text(text: &str) -> Result<Vec<Stream>, String> {
         return Ok(vec![Stream { title: String::new(), bytes, datagrams: Vec::new() }]);
     }
     let mut lines: Vec<Line> = Vec::new();
-    let mut heading = "";
+    let (mut heading, mut way) = ("", Way::Unknown);
     for (number, line) in (1..).zip(text.lines()) {
         let bytes = hex_of_line(line).map_err(|why| format!("line {number}: {why}"))?;
         if bytes.is_empty() {
             heading = if line.trim().is_empty() { heading } else { line };
+            // `Sent frame:` above its bytes.
+            if way_of(line) != Way::Unknown {
+                way = way_of(line);
+            }
         } else if matches!(bytes.len(), 16 | 32) && (names_key(heading) || names_key(line)) {
             // A key noted beside its capture is no part of it, and is not shown.
             heading = "";
         } else {
             heading = "";
-            lines.push(Line { number, way: way_of(line), bytes });
+            let own = way_of(line);
+            lines.push(Line { number, way: if own == Way::Unknown { way } else { own }, bytes });
         }
     }
     if lines.is_empty() {
@@ -123,21 +128,37 @@ fn group(lines: Vec<Line>) -> Vec<Stream> {
     streams.into_iter().map(stream).collect()
 }
 
-/// The direction a log line names, if it does.
+/// The direction a log line names in front of its bytes, if it does.
 fn way_of(line: &str) -> Way {
-    let lower = line.to_ascii_lowercase();
-    let words = || lower.split(|c: char| !c.is_ascii_alphabetic());
-    if words().any(|w| matches!(w, "tx" | "send" | "sent" | "sending" | "request" | "out" | "write"))
-        || lower.contains("-->")
-    {
-        Way::Sent
-    } else if words()
-        .any(|w| matches!(w, "rx" | "recv" | "received" | "receive" | "response" | "in" | "read"))
-        || lower.contains("<--")
-    {
-        Way::Received
-    } else {
-        Way::Unknown
+    let lower = without_comment(line).to_ascii_lowercase();
+    // Behind the first long run of digits a word is a remark.
+    let front = lower.split(|c: char| c.is_whitespace()).take_while(|token| !is_bytes(token));
+    for token in front {
+        for word in token.split(|c: char| !c.is_ascii_alphabetic() && !matches!(c, '-' | '<' | '>')) {
+            match word {
+                "tx" | "send" | "sent" | "sending" | "request" | "-->" | "->" | ">>" => return Way::Sent,
+                "rx" | "recv" | "received" | "receive" | "response" | "<--" | "<-" | "<<" => {
+                    return Way::Received;
+                }
+                _ => {}
+            }
+        }
+    }
+    Way::Unknown
+}
+
+/// Whether a word of a line is bytes of a telegram: four digits or more, or one byte that is no number of the log.
+fn is_bytes(token: &str) -> bool {
+    hex_token(token).is_some_and(|bytes| matches!(bytes.first(), Some(0x7E | 0x68)) || bytes.len() > 4)
+}
+
+/// A line without what stands behind `//` or `# `; a line that begins with `#` is all comment.
+fn without_comment(line: &str) -> &str {
+    let line = line.split("//").next().unwrap_or(line);
+    match line.trim_start() {
+        // `#1` in a log is a number, `# text` a comment.
+        comment if comment.starts_with('#') => "",
+        _ => line.split("# ").next().unwrap_or(line),
     }
 }
 
@@ -169,12 +190,7 @@ fn dump_line(line: &str, expected: usize) -> Option<Vec<u8>> {
 
 /// The longest run of hex words in a line.
 fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
-    let line = line.split("//").next().unwrap_or(line);
-    // `#1` in a log is a number, `# text` a comment.
-    let line = match line.trim_start() {
-        comment if comment.starts_with('#') => "",
-        _ => line.split("# ").next().unwrap_or(line),
-    };
+    let line = without_comment(line);
     let (mut best, mut run) = (Vec::new(), Vec::new());
     let mut strange = None;
     for token in line.split(|c: char| {
@@ -273,6 +289,22 @@ mod tests {
         assert_eq!(streams.len(), 2);
         assert_eq!((streams[0].title.as_str(), streams[0].bytes.len()), ("line 1, sent", 9));
         assert_eq!((streams[1].title.as_str(), streams[1].bytes.len()), ("lines 2-3, received", 9));
+    }
+
+    #[test]
+    fn headings_tell_the_direction_and_remarks_do_not() {
+        let text = "Sent frame:\n7EA00A00020023219318717E\n\nReceived frame:\n7EA0\n23 // length in the frame received\n21000200";
+        let streams = read_input(text.as_bytes()).unwrap();
+        assert_eq!(streams.len(), 2, "{streams:?}");
+        assert_eq!((streams[1].title.as_str(), streams[1].bytes.len()), ("lines 5-7, received", 7));
+        let remarks = "7E // flag sent\nA08B // length received\nCEFF03 # in response";
+        assert_eq!(read_input(remarks.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_key_beside_a_capture_is_no_part_of_it() {
+        let text = "Data\n7EA00A0002002321-\n9318717E\nKey\n36C66639E48A8CA4D6BC8B282A793BBB";
+        assert_eq!(one(text).len(), 12);
     }
 
     #[test]

@@ -272,6 +272,7 @@ fn describe(node: &mut Node) {
     }
     if let Some(object) = object_definition(node) {
         node.value = format!("{}: {object}", node.value);
+        return;
     }
     for i in 1..node.children.len() {
         let Some((before, [this, ..])) = node.children.split_at_mut_checked(i) else { continue };

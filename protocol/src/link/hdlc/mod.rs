@@ -292,7 +292,10 @@ impl<F: Storage, A: Storage> Hdlc<F, A> {
         }
         self.counters.received = self.counters.received.wrapping_add(1);
         if header.control == Control::Ui {
-            self.pending.unconfirmed = self.assembler.push_unnumbered(frame.information);
+            // Pieces of a longer UI carry no number to put them together by; they are let go.
+            if !header.segmented {
+                self.pending.unconfirmed = self.assembler.push_unnumbered(frame.information);
+            }
             return;
         }
         // IEC 62056-46: a frame for all stations is never answered; only UI makes sense there.
