@@ -177,6 +177,9 @@ impl<B: Board> Meter<B> {
         } else {
             meter.note_power_gap();
         }
+        if meter.board.clock().utc_s().is_none() {
+            meter.note(Event::ClockInvalid, 0);
+        }
         // Whatever was cut off, the contact is where the record says before anything else happens.
         meter.drive();
         Ok(meter)

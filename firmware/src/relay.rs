@@ -68,9 +68,10 @@ impl RelayLogic {
                     self.enter(letter, to, reason, events);
                 }
             }
+            // What a person opened, a person closes, whatever else holds it meanwhile.
+            (ControlState::ReadyForReconnection, Some(_)) if self.reason == RelayReason::Manual => {}
             (ControlState::ReadyForReconnection, Some(reason)) => self.reason = reason,
             (ControlState::ReadyForReconnection, None) => {
-                // What a person opened, a person closes.
                 let may = self.returns_automatically && self.reason != RelayReason::Manual;
                 if may && let Some((letter, to)) = transition(self.mode, self.state, Trigger::LocalReconnect)
                 {
@@ -242,6 +243,18 @@ mod tests {
         relay.command(Trigger::RemoteDisconnect, None, &mut events).unwrap();
         relay.settle(None, &mut events);
         assert_eq!((relay.state, relay.reason), (ControlState::Disconnected, RelayReason::Remote));
+    }
+
+    #[test]
+    fn what_a_person_opened_stays_open_after_a_top_up() {
+        let mut relay = logic(5, true);
+        let mut events = RelayEvents::new();
+        relay.command(Trigger::ManualDisconnect, None, &mut events).unwrap();
+        relay.settle(Some(RelayReason::NoCredit), &mut events);
+        relay.settle(None, &mut events);
+        assert_eq!((relay.state, relay.reason), (ControlState::ReadyForReconnection, RelayReason::Manual));
+        relay.command(Trigger::ManualReconnect, None, &mut events).unwrap();
+        assert!(relay.wants_closed());
     }
 
     #[test]

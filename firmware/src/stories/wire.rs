@@ -414,3 +414,25 @@ fn management_sets_the_daily_charge_and_a_debt_and_nobody_else_does() {
     assert_eq!(u32::from_data(Data::from_bytes_in(&bytes).unwrap()).unwrap(), 3);
     assert!(events(&mut meter).contains(&Event::ParametersChanged));
 }
+
+#[test]
+fn a_meter_whose_clock_stopped_says_so_and_goes_on_selling() {
+    let mut dark = board();
+    dark.utc_s = None;
+    let mut meter = start(dark);
+    pass(&mut meter, 2_000);
+    assert_eq!(meter.status().credit_wh, 1_000 - 555);
+    assert_eq!(meter.receive_token(token(10, 1).as_bytes(), token_gateway::DeliveryMethod::Remote).code(), 1);
+    assert!(events(&mut meter).contains(&Event::ClockInvalid));
+    let clock = Attribute { class_id: 8, logical_name: obis::CLOCK, index: 4 };
+    let status = get(&mut meter, READER, clock, None).unwrap();
+    assert_eq!(status, [17, protocol::cosem::clock::INVALID]);
+    let rows = Attribute { class_id: 7, logical_name: obis::LOAD_PROFILE, index: 7 };
+    assert_eq!(get(&mut meter, READER, rows, None).unwrap(), [6, 0, 0, 0, 0], "no row without a time");
+    // It is set, and the profile begins.
+    let time = date_time(1_800_000_000, 0, 0).to_bytes();
+    let at = Attribute { class_id: 8, logical_name: obis::CLOCK, index: 2 };
+    meter.set(VENDING, at, None, Data::OctetString(&time)).unwrap();
+    pass(&mut meter, 1_900);
+    assert_eq!(get(&mut meter, READER, rows, None).unwrap(), [6, 0, 0, 0, 2]);
+}
