@@ -202,7 +202,7 @@ fn check_drn(serial: &str) -> Result<(), String> {
             weighed / 10 + weighed % 10
         })
         .sum();
-    if sum % 10 == 0 { Ok(()) } else { Err(format!("serial {serial} has a wrong check digit")) }
+    if sum.is_multiple_of(10) { Ok(()) } else { Err(format!("serial {serial} has a wrong check digit")) }
 }
 
 fn address(text: &str, line: &LineConfig) -> Result<String, String> {
