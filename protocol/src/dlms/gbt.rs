@@ -9,6 +9,7 @@
 use super::security::Frame;
 use crate::codec::codec::{Encode, Result, Writer};
 use crate::codec::xdlms::{ApduTag, BlockControl, GeneralBlockTransfer};
+use crate::dlms::bytes::copy;
 
 /// Blocks we take in a row: few enough that a lost one is cheap, enough to fill a line with delay.
 pub const WINDOW: u8 = 8;
@@ -61,7 +62,7 @@ impl Incoming {
                 *self = Self::default();
                 return Taken::TooLong;
             };
-            room.copy_from_slice(block.block_data);
+            copy(room, block.block_data);
             self.len = end;
             self.number = block.block_number;
             if block.control.last_block() {

@@ -4,6 +4,7 @@
 //! [`crate::link`] carry the APDUs.
 
 pub mod axdr_walk;
+mod bytes;
 pub mod client;
 pub mod gbt;
 pub mod model;

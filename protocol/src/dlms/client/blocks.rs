@@ -6,6 +6,7 @@ use super::response::{Opening, open};
 use super::{Client, Pending};
 use crate::codec::codec::Decode;
 use crate::codec::xdlms::{Conformance, GeneralBlockTransfer};
+use crate::dlms::bytes::copy;
 use crate::dlms::gbt::{self, Incoming, Outgoing, Taken};
 use crate::dlms::security::Frame;
 use crate::time::{Duration, Instant};
@@ -35,7 +36,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         let outgoing = Outgoing::new(request.len(), max.min(Frame::<N>::BODY_MAX), 1);
         match (long.get_mut(..request.len()), outgoing) {
             (Some(to), Some(outgoing)) => {
-                to.copy_from_slice(request);
+                copy(to, request);
                 self.gbt = Gbt { outgoing: Some(outgoing), ..Gbt::default() };
                 self.tx.clear();
                 Ok(())

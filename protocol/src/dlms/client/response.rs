@@ -6,6 +6,7 @@ use super::answer::{Action, Answer, Block, Get, Returned, Set};
 use super::event::{Error, StartError};
 use super::{Client, Happened, Pending, State};
 use crate::codec::xdlms::{ActionResult, ApduTag, DataAccessResult};
+use crate::dlms::bytes::copy;
 use crate::dlms::security::frame::Sealed;
 use crate::dlms::security::{Cipher, Refusal, SecurityPolicy, SystemTitle};
 use crate::time::Instant;
@@ -244,7 +245,7 @@ pub(super) fn open(client: &mut Opening<'_>, apdu: &[u8]) -> Result<(usize, bool
         let needed = apdu.len().saturating_sub(client.rx.len());
         let too_small = crate::codec::ErrorKind::BufferTooSmall { needed };
         let to = client.rx.get_mut(..apdu.len()).ok_or(crate::codec::Error::new(too_small, 0))?;
-        to.copy_from_slice(apdu);
+        copy(to, apdu);
         let unprotected_is_fine = matches!(
             apdu.first().copied().and_then(ApduTag::from_u8),
             Some(

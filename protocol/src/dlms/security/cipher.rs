@@ -7,6 +7,7 @@ use ghash::universal_hash::UniversalHash;
 use super::{Key, SecuritySuite};
 use crate::codec::security::constant_time_eq;
 use crate::codec::xdlms::SecurityControl;
+use crate::dlms::bytes::{copy, cut, cut_mut};
 
 /// Length of the authentication tag in bytes: DLMS cuts GCM's tag to 96 bits.
 pub const TAG_LEN: usize = 12;
@@ -71,9 +72,9 @@ impl Cipher {
             return None;
         }
         let expanded = Expanded::new(suite, encryption.expose())?;
-        let mut h = [Block::default()];
-        expanded.encrypt(&mut h);
-        let hash = GHash::new(&h[0]);
+        let mut h = Block::default();
+        expanded.encrypt(core::slice::from_mut(&mut h));
+        let hash = GHash::new(&h);
         let mut cipher =
             Self { suite, expanded, hash_both: hash.clone(), hash, authentication: authentication.clone() };
         cipher.hash_both = cipher.absorb_prefix(SecurityControl::new(suite.id(), true, true)).finish_block();
@@ -131,14 +132,14 @@ impl Cipher {
     /// GMAC over `SC || AK || parts`: the tag of authenticated-only APDUs and of HLS mechanism 5.
     #[must_use]
     pub fn gmac(&self, control: SecurityControl, nonce: &[u8; 12], parts: &[&[u8]]) -> [u8; TAG_LEN] {
-        let mut first = [counter_block(nonce, 1)];
-        self.expanded.encrypt(&mut first);
+        let mut first = counter_block(nonce, 1);
+        self.expanded.encrypt(core::slice::from_mut(&mut first));
         let mut stream = self.absorb_prefix(control);
         for part in parts {
             stream.update(part);
         }
         let aad_len = stream.total;
-        finish_tag(stream.finish_block(), aad_len, 0, first[0])
+        finish_tag(stream.finish_block(), aad_len, 0, first)
     }
 
     /// `SC || AK` absorbed.
@@ -167,7 +168,7 @@ impl Cipher {
 
     fn keystream(&self, nonce: &[u8; 12], mut counter: u32, wanted: usize) -> [Block; LANES] {
         let mut blocks = [Block::default(); LANES];
-        let wanted = &mut blocks[..wanted.min(LANES)];
+        let wanted = blocks.get_mut(..wanted.min(LANES)).unwrap_or(&mut []);
         for block in wanted.iter_mut() {
             *block = counter_block(nonce, counter);
             counter = counter.wrapping_add(1);
@@ -178,12 +179,12 @@ impl Cipher {
 
     /// XORs the keystream onto `text`; `first` are its first blocks.
     fn apply_keystream(&self, nonce: &[u8; 12], first: &[Block; LANES], text: &mut [u8]) {
-        let (head, mut rest) = text.split_at_mut(text.len().min((LANES - 1) * 16));
-        xor(head, &first[1..]);
+        let (head, mut rest) = cut_mut(text, (LANES - 1) * 16);
+        xor(head, first.get(1..).unwrap_or(&[]));
         let mut counter = 1 + LANES as u32;
         while !rest.is_empty() {
             let blocks = self.keystream(nonce, counter, rest.len().div_ceil(16));
-            let (now, later) = rest.split_at_mut(rest.len().min(LANES * 16));
+            let (now, later) = cut_mut(rest, LANES * 16);
             xor(now, &blocks);
             rest = later;
             counter = counter.wrapping_add(LANES as u32);
@@ -201,15 +202,18 @@ fn xor(text: &mut [u8], keys: &[Block]) {
 
 fn counter_block(nonce: &[u8; 12], counter: u32) -> Block {
     let mut block = Block::default();
-    block[..12].copy_from_slice(nonce);
-    block[12..].copy_from_slice(&counter.to_be_bytes());
+    for (to, from) in block.iter_mut().zip(nonce.iter().copied().chain(counter.to_be_bytes())) {
+        *to = from;
+    }
     block
 }
 
 fn finish_tag(mut hash: GHash, aad_len: u64, text_len: u64, mask: Block) -> [u8; TAG_LEN] {
     let mut lengths = Block::default();
-    lengths[..8].copy_from_slice(&aad_len.wrapping_mul(8).to_be_bytes());
-    lengths[8..].copy_from_slice(&text_len.wrapping_mul(8).to_be_bytes());
+    let bits = [aad_len, text_len].into_iter().flat_map(|n| n.wrapping_mul(8).to_be_bytes());
+    for (to, from) in lengths.iter_mut().zip(bits) {
+        *to = from;
+    }
     hash.update(&[lengths]);
     let sum = hash.finalize();
     let mut tag = [0u8; TAG_LEN];
@@ -232,8 +236,8 @@ impl Stream {
         self.total = self.total.wrapping_add(bytes.len() as u64);
         while !bytes.is_empty() {
             let take = bytes.len().min(16 - self.fill);
-            let (now, later) = bytes.split_at(take);
-            self.pending[self.fill..self.fill + take].copy_from_slice(now);
+            let (now, later) = cut(bytes, take);
+            copy(self.pending.get_mut(self.fill..).unwrap_or(&mut []), now);
             self.fill += take;
             bytes = later;
             if self.fill == 16 {

@@ -14,6 +14,7 @@ use super::{Cipher, SecurityPolicy, SystemTitle};
 use crate::codec::security::keys::nonce;
 use crate::codec::xdlms::{ApduTag, Protection, SecurityControl};
 use crate::codec::{Error, ErrorKind, Reader, Result, SliceWriter, Writer};
+use crate::dlms::bytes::{copy, cut};
 
 /// How an APDU is, or is to be, protected on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,12 +175,12 @@ impl<'a> Sealed<'a> {
         let tag_len = if self.control.authenticated() { TAG_LEN } else { 0 };
         let short = Refusal::Malformed(Error::new(ErrorKind::Truncated { needed: tag_len }, 0));
         let text_len = self.payload.len().checked_sub(tag_len).ok_or(short)?;
-        let (text, tag) = self.payload.split_at(text_len);
+        let (text, tag) = cut(self.payload, text_len);
         let Some(out) = out.get_mut(..text_len) else {
             let needed = text_len.saturating_sub(out.len());
             return Err(Refusal::Malformed(Error::new(ErrorKind::BufferTooSmall { needed }, 0)));
         };
-        out.copy_from_slice(text);
+        copy(out, text);
         let tag: Option<&[u8; TAG_LEN]> = tag.try_into().ok().filter(|_| self.control.authenticated());
         if !cipher.open(self.control, &nonce(peer, self.counter), out, tag) {
             return Err(Refusal::BadTag);
@@ -248,7 +249,7 @@ impl<const N: usize> Frame<N> {
 
     /// The whole room of the body.
     pub fn body_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[HEAD..N - TAG_LEN]
+        self.bytes.get_mut(HEAD..N - TAG_LEN).unwrap_or(&mut [])
     }
 
     /// The plain APDU, before protection.
@@ -263,7 +264,7 @@ impl<const N: usize> Frame<N> {
     /// What `f` gives, or the buffer is too small; the frame is then empty.
     pub fn build(&mut self, f: impl FnOnce(&mut SliceWriter<'_>) -> Result<()>) -> Result<()> {
         self.clear();
-        let mut w = SliceWriter::new(&mut self.bytes[HEAD..N - TAG_LEN]);
+        let mut w = SliceWriter::new(self.bytes.get_mut(HEAD..N - TAG_LEN).unwrap_or(&mut []));
         f(&mut w)?;
         self.end = HEAD + w.written();
         Ok(())
@@ -282,7 +283,7 @@ impl<const N: usize> Frame<N> {
     pub fn prepend(&mut self, bytes: &[u8]) -> Result<()> {
         let full = Error::new(ErrorKind::BufferTooSmall { needed: bytes.len() }, 0);
         let start = self.start.checked_sub(bytes.len()).ok_or(full)?;
-        self.bytes.get_mut(start..self.start).ok_or(full)?.copy_from_slice(bytes);
+        copy(self.bytes.get_mut(start..self.start).ok_or(full)?, bytes);
         self.start = start;
         Ok(())
     }
@@ -296,7 +297,7 @@ impl<const N: usize> Frame<N> {
         let mut w = SliceWriter::new(&mut bytes);
         w.write_length(len)?;
         let n = w.written();
-        self.prepend(&bytes[..n])
+        self.prepend(cut(&bytes, n).0)
     }
 
     /// Protects the APDU in place and marks it ready to go.
@@ -323,7 +324,7 @@ impl<const N: usize> Frame<N> {
         let tag = cipher.seal(how.control, &nonce(how.title, how.counter), text);
         if let Some(tag) = tag {
             let room = Error::new(ErrorKind::BufferTooSmall { needed: TAG_LEN }, *end);
-            bytes.get_mut(*end..*end + TAG_LEN).ok_or(room)?.copy_from_slice(&tag);
+            copy(bytes.get_mut(*end..*end + TAG_LEN).ok_or(room)?, &tag);
             *end += TAG_LEN;
         }
         let content = 5 + self.end - self.start;

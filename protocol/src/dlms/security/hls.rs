@@ -17,6 +17,7 @@ use crate::codec::acse::AuthMechanism;
 use crate::codec::security::constant_time_eq;
 use crate::codec::security::keys::nonce;
 use crate::codec::xdlms::SecurityControl;
+use crate::dlms::bytes::copy;
 
 /// Longest challenge the standard allows, in bytes; the shortest is [`CHALLENGE_MIN`].
 pub const CHALLENGE_MAX: usize = 64;
@@ -40,7 +41,7 @@ impl Challenge {
             return None;
         }
         let mut out = [0u8; CHALLENGE_MAX];
-        out.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        copy(&mut out, bytes);
         Some(Self { bytes: out, len: bytes.len() as u8 })
     }
 
@@ -57,9 +58,10 @@ pub fn gmac_answer(cipher: &Cipher, title: &SystemTitle, counter: u32, challenge
     let control = SecurityControl::new(cipher.suite().id(), true, false);
     let tag = cipher.gmac(control, &nonce(title, counter), &[challenge]);
     let mut out = [0u8; GMAC_LEN];
-    out[0] = control.0;
-    out[1..5].copy_from_slice(&counter.to_be_bytes());
-    out[5..].copy_from_slice(&tag);
+    let parts = [control.0].into_iter().chain(counter.to_be_bytes()).chain(tag);
+    for (to, from) in out.iter_mut().zip(parts) {
+        *to = from;
+    }
     out
 }
 
@@ -142,14 +144,12 @@ fn digest<D: sha2::Digest>(parts: &[&[u8]]) -> Option<Answer> {
 /// this is what the field's tools do.
 fn enciphered(secret: &[u8], challenge: &[u8]) -> Option<Answer> {
     let mut key = [0u8; 16];
-    key.get_mut(..secret.len())?.copy_from_slice(secret);
+    copy(key.get_mut(..secret.len())?, secret);
     let cipher = aes::Aes128Enc::new(&key.into());
     let mut answer = Answer::new();
     for chunk in challenge.chunks(16) {
         let mut block = aes::Block::default();
-        for (to, from) in block.iter_mut().zip(chunk) {
-            *to = *from;
-        }
+        copy(&mut block, chunk);
         cipher.encrypt_block(&mut block);
         answer.extend_from_slice(&block).ok()?;
     }

@@ -100,7 +100,12 @@ fn operate<M: ObjectModel + Custody>(
                 return ([3, result], 0);
             }
             // The value alone: its result goes into the other list.
-            room.copy_within(RETURN_HEAD..written, 0);
+            for i in RETURN_HEAD..written {
+                let byte = room.get(i).copied().unwrap_or(0);
+                if let Some(to) = room.get_mut(i - RETURN_HEAD) {
+                    *to = byte;
+                }
+            }
             ([3, result], written - RETURN_HEAD)
         }
     }

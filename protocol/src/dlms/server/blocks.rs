@@ -9,6 +9,7 @@ use super::session::Stage;
 use super::{Core, Peer, Refusal};
 use crate::codec::codec::Decode;
 use crate::codec::xdlms::{Conformance, GeneralBlockTransfer, ServiceError, StateError};
+use crate::dlms::bytes::copy;
 use crate::dlms::gbt::{self, Incoming, Outgoing, Taken};
 use crate::dlms::model::ObjectModel;
 use crate::dlms::security::Frame;
@@ -98,7 +99,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             // The long buffer is used while a request is carried out: what is in it moves out of the way.
             Ok(None) => match rx.get_mut(..len) {
                 Some(to) => {
-                    to.copy_from_slice(apdu);
+                    copy(to, apdu);
                     to
                 }
                 None => {
@@ -136,7 +137,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         let len = answer.len();
         let outgoing = Outgoing::new(len, max.min(Frame::<N>::BODY_MAX), window);
         if let (Some(to), Some(outgoing)) = (self.long.get_mut(..len), outgoing) {
-            to.copy_from_slice(answer);
+            copy(to, answer);
             self.gbt.outgoing = Some(outgoing);
         }
         self.tx.clear();

@@ -14,6 +14,7 @@ use crate::codec::xdlms::{
     ActionRequest, ActionResult, ApduTag, Conformance, InvokeId, List, MethodDescriptor, ServiceError,
     StateError,
 };
+use crate::dlms::bytes::{copy, cut_mut};
 use crate::dlms::model::{Method, ObjectModel};
 
 const ACTION_RESPONSE: u8 = ApduTag::ActionResponse.as_u8();
@@ -148,7 +149,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             // The method ran; what it returned cannot be told.
             return self.action_error(invoke_id, ActionResult::OtherReason, meter);
         };
-        to.copy_from_slice(from);
+        copy(to, from);
         self.send_return_block(invoke_id, len, 0, 1, meter)
     }
 
@@ -231,7 +232,7 @@ pub(super) fn run<M: ObjectModel>(
     };
     let caller = session.caller();
     let access = meter.method_access(caller, at);
-    let (head, room) = out.split_at_mut(RETURN_HEAD.min(out.len()));
+    let (head, room) = cut_mut(out, RETURN_HEAD);
     let mut w = SliceWriter::new(room);
     let result = if access.is_empty() {
         Err(ActionResult::ObjectUndefined)

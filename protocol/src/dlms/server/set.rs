@@ -10,6 +10,7 @@ use crate::codec::xdlms::{
     Apdu, ApduTag, AttributeDescriptor, AttributeDescriptorWithSelection, Conformance, DataAccessResult,
     DataBlockSA, InvokeId, List, SelectiveAccess, ServiceError, SetRequest, SetResponse, StateError,
 };
+use crate::dlms::bytes::copy;
 use crate::dlms::model::ObjectModel;
 
 const SET_RESPONSE: u8 = ApduTag::SetResponse.as_u8();
@@ -198,7 +199,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             let Some(room) = self.long.get_mut(len..new_len) else {
                 return self.writing_aborted(invoke_id, service, block.block_number, meter);
             };
-            room.copy_from_slice(block.raw_data);
+            copy(room, block.raw_data);
         }
         let number = block.block_number;
         if block.last_block {

@@ -1,6 +1,7 @@
 //! A writer that keeps a window of what is written: skips the beginning, keeps what fits, counts the rest.
 
 use crate::codec::{Result, Writer};
+use crate::dlms::bytes::copy;
 
 /// Keeps bytes `skip .. skip + out.len()` of what is written and counts everything. Never fails.
 pub(super) struct Window<'b> {
@@ -42,9 +43,7 @@ impl Writer for Window<'_> {
         let bytes = bytes.get(self.skip.saturating_sub(at)..).unwrap_or(&[]);
         let at = at.saturating_sub(self.skip);
         if let Some(slot) = self.out.get_mut(at..) {
-            let n = slot.len().min(bytes.len());
-            let (to, _) = slot.split_at_mut(n);
-            to.copy_from_slice(bytes.split_at(n).0);
+            copy(slot, bytes);
         }
         Ok(())
     }
