@@ -3,8 +3,8 @@
 The protocol is the library's; what the objects mean is written here: an account in prepayment mode, one token credit in
 watt-hours, a token gateway that takes each token once, a relay with sensed and logical state.
 
-What a token is worth is said by a table on the command line (`--token 20-digits=watt-hours`), so that this meter shares no
-token code with ours. Every event is one line of JSON on standard output; the first says where it listens.
+What a token is worth is said on the command line (`--token 20-digits=watt-hours`, `--any-token-wh`), so that this meter
+shares no token code with ours. Every event is one line of JSON on standard output; the first says where it listens.
 
     python prepay_meter.py --framing hdlc --token 12345678901234567890=5000
 """
@@ -60,7 +60,7 @@ class Meter(MeterSimulator):
             authentication_key=settings.AUTHENTICATION_KEY,
             max_pdu=options.max_pdu,
         )
-        self.worth = dict(options.token)
+        self.worth, self.worth_of_any = dict(options.token), options.any_token_wh
         self.used = set()
         self.clients = {
             16: ClientProfile(),
@@ -149,22 +149,22 @@ class Meter(MeterSimulator):
         digits = bytes(octets.value).decode("ascii", "replace")
         if len(digits) != DIGITS or not digits.isdigit():
             status = FORMAT_FAILURE
-        elif digits not in self.worth:
-            status = AUTHENTICATION_FAILURE
         elif digits in self.used:
             status = VALIDATION_FAILURE
+        elif self.worth.get(digits, self.worth_of_any) is None:
+            status = AUTHENTICATION_FAILURE
         else:
             status = EXECUTION_OK
             self.used.add(digits)
             credit, account = self.value(112, CREDIT), self.value(111, ACCOUNT)
-            credit[2] = DlmsData.int32(credit[2].value + self.worth[digits])
+            credit[2] = DlmsData.int32(credit[2].value + self.worth.get(digits, self.worth_of_any))
             account[5] = credit[2]
             self.switch(True)
         gateway = self.value(115, TOKEN_GATEWAY)
         gateway[2] = DlmsData.octet_string(bytes(octets.value))
         gateway[3] = date_time(now())
         gateway[6] = DlmsData.structure([DlmsData.enum(status), bits("00000000")])
-        say(event="token", status=status, credit_wh=self.value(112, CREDIT)[2].value)
+        say(event="token", digits=digits, status=status, credit_wh=self.value(112, CREDIT)[2].value)
 
     def switch(self, closed):
         relay = self.value(70, RELAY)
@@ -182,7 +182,7 @@ def main():
     parser.add_argument("--framing", choices=("wrapper", "hdlc"), default="wrapper")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--serial", default="01000000012", help="serial number, 11-digit DRN")
+    parser.add_argument("--serial", default="01000000016", help="serial number, 11-digit DRN")
     parser.add_argument("--system-title", default="PYDMETER")
     parser.add_argument("--credit-wh", type=int, default=10_000)
     parser.add_argument("--energy-wh", type=int, default=1_234_567)
@@ -191,6 +191,7 @@ def main():
     parser.add_argument("--profile-start", type=datetime.datetime.fromisoformat, default=datetime.datetime(2026, 11, 1, tzinfo=datetime.timezone.utc))
     parser.add_argument("--max-pdu", type=int, default=512)
     parser.add_argument("--token", type=worth, action="append", default=[], metavar="DIGITS=WH")
+    parser.add_argument("--any-token-wh", type=int, help="what a token that nobody named is worth")
     options = parser.parse_args()
     meter = Meter(options)
     server = serve(meter, options.host, options.port, options.framing == "hdlc")

@@ -4,6 +4,7 @@
 //! goes away with the test.
 
 pub mod folder;
+pub mod gateway_process;
 pub mod peers;
 pub mod process;
 pub mod qemu;
@@ -11,6 +12,7 @@ pub mod street;
 pub mod wire;
 
 pub use folder::Folder;
+pub use gateway_process::GatewayProcess;
 pub use process::{Process, program, project_root};
 pub use street::Street;
 

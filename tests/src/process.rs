@@ -106,6 +106,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits until it ends by itself: its exit code and everything it said.
     ///
     /// # Panics
@@ -134,6 +139,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Resident memory of a process, in kilobytes.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn resident_kb(id: u32) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{id}/status")).expect("a running process has a status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says the resident size");
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("kilobytes")
 }
 
 fn listen(pipe: impl Read + Send + 'static, said: Arc<Mutex<String>>, sender: mpsc::Sender<String>) {

@@ -21,7 +21,15 @@ impl Qemu {
     /// When the emulator does not start: `tests/run --install-only` installs it.
     #[must_use]
     pub fn start(image: &Path, folder: &Folder) -> Self {
-        let port = crate::free_port();
+        Self::start_on(image, folder, crate::free_port())
+    }
+
+    /// The same, with its UART on this TCP port: for a meter that comes back after a power cut.
+    ///
+    /// # Panics
+    /// When the emulator does not start.
+    #[must_use]
+    pub fn start_on(image: &Path, folder: &Folder, port: u16) -> Self {
         let process = Process::start(
             Command::new("qemu-system-arm")
                 .args(["-M", "mps2-an386", "-display", "none", "-monitor", "none"])

@@ -3,17 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
+use tests::process::resident_kb;
 use tests::{Street, wire};
 
 /// Meters may grow by their buffers, not by what a stranger sends.
 const GROWTH_KB_MAX: u64 = 8 * 1024;
-
-fn resident_kb(id: u32) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{id}/status")).expect("a running process has a status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says the resident size");
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("kilobytes")
-}
 
 /// Bytes that look random and are the same on each run (an LCG; the constants are Knuth's).
 fn noise(length: usize, mut seed: u64) -> Vec<u8> {
