@@ -61,7 +61,7 @@ class Meter(MeterSimulator):
             max_pdu=options.max_pdu,
         )
         self.worth, self.worth_of_any = dict(options.token), options.any_token_wh
-        self.used = set()
+        self.used, self.power_w = set(), options.power_w
         self.clients = {
             16: ClientProfile(),
             17: ClientProfile(Mechanism.LLS, secret=settings.PASSWORD.encode()),
@@ -169,6 +169,7 @@ class Meter(MeterSimulator):
     def switch(self, closed):
         relay = self.value(70, RELAY)
         relay[2], relay[3] = DlmsData.boolean(closed), DlmsData.enum(int(closed))
+        self.value(3, POWER)[2] = DlmsData.uint32(self.power_w if closed else 0)
         say(event="relay", closed=closed)
 
 
