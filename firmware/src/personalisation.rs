@@ -34,7 +34,7 @@ pub struct Personalisation {
     pub tokens: MeterTokenState,
     /// System title: three letters of the manufacturer and five bytes of its own.
     pub system_title: [u8; 8],
-    /// Logical device name, at most 16 octets, unique in the world (Blue Book 4.1.8.2).
+    /// Logical device name, at most 16 octets, unique in the world (Blue Book).
     pub logical_device_name: heapless::String<16>,
     /// Association keys.
     pub keys: Keys,

@@ -15,7 +15,7 @@ use super::{full, refusal};
 use crate::meter::Meter;
 use crate::terms::DAY_S;
 
-/// Seconds that method 6 of the clock may shift (Blue Book 4.5.1.3.6).
+/// Seconds that method 6 of the clock may shift (Blue Book, class 8).
 const SHIFT_MAX_S: i64 = 900;
 
 impl<B: Board> Meter<B> {
