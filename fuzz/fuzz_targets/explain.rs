@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../gateway/src/explain/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod explain;
 
 use explain::{Keys, Space, Stream};
