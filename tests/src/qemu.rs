@@ -30,10 +30,20 @@ impl Qemu {
     /// When the emulator does not start.
     #[must_use]
     pub fn start_on(image: &Path, folder: &Folder, port: u16) -> Self {
+        Self::start_with(image, folder, port, "")
+    }
+
+    /// The same with more semihosting options: `,arg=meter,arg=FILE,arg=stack` names the storage's file and asks for reports
+    /// of the stack's depth.
+    ///
+    /// # Panics
+    /// When the emulator does not start.
+    #[must_use]
+    pub fn start_with(image: &Path, folder: &Folder, port: u16, semihosting: &str) -> Self {
         let process = Process::start(
             Command::new("qemu-system-arm")
                 .args(["-M", "mps2-an386", "-display", "none", "-monitor", "none"])
-                .args(["-semihosting-config", "enable=on,target=native"])
+                .args(["-semihosting-config", &format!("enable=on,target=native{semihosting}")])
                 .args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on")])
                 .arg("-kernel")
                 .arg(image)
