@@ -13,7 +13,7 @@ impl Surroundings for Bench {
         (name == "BANK_SECRET").then(|| "fedcba98765432100000".into())
     }
     fn has_port(&self, path: &str) -> bool {
-        path.starts_with("/dev/pts/")
+        path.starts_with("/dev/pts/") || ["/dev/ttyUSB0", "/dev/ttyUSB1"].contains(&path)
     }
 }
 
@@ -158,4 +158,13 @@ fn a_demo_clock_goes_on_after_a_restart_where_it_would_have_been() {
     assert!(now.duration_since(expected) < SignedDuration::from_mins(10), "{now}");
     assert!(now >= expected);
     assert!(refusal("[clock]\nspeed = 60\n").contains("clock origin is needed"));
+}
+
+#[test]
+fn the_example_is_good() {
+    let text = include_str!("../../gateway.example.toml");
+    let config = Config::parse(text, Path::new("/etc/mg/gateway.toml"), &Bench).unwrap();
+    let names: Vec<_> = config.lines.iter().map(|line| line.name.as_str()).collect();
+    assert_eq!(names, ["street", "bus", "modbus", "feeder"]);
+    assert_eq!(config.schedule.read_interval, Duration::from_secs(900));
 }

@@ -4,9 +4,9 @@ use super::super::Session;
 use super::super::octets::{Cursor, Step};
 use super::super::tree::Node;
 use super::super::value::data;
+use super::notify::optional_date_time;
 use super::services::list;
 use super::{ACCESS_RESULTS, attribute, coded, long_invoke, method};
-use super::notify::optional_date_time;
 
 pub(super) fn request(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
     long_invoke(c, node)?;
