@@ -82,7 +82,7 @@ CREATE TRIGGER ledger_entry_is_append_only_update BEFORE UPDATE ON ledger_entry
 CREATE TRIGGER ledger_entry_is_append_only_delete BEFORE DELETE ON ledger_entry
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 
--- Running sums of ledger_entry, kept in the same transaction.
+-- Running sums of ledger_entry, kept by the trigger below in the transaction of the entry.
 CREATE TABLE account_balance (
     account         TEXT    NOT NULL,
     owner           TEXT    NOT NULL,
@@ -90,6 +90,11 @@ CREATE TABLE account_balance (
     wh              BIGINT  NOT NULL,
     PRIMARY KEY (account, owner)
 );
+
+CREATE TRIGGER ledger_entry_is_summed AFTER INSERT ON ledger_entry BEGIN
+    INSERT INTO account_balance (account, owner, minor, wh) VALUES (NEW.account, NEW.owner, NEW.minor, NEW.wh)
+    ON CONFLICT (account, owner) DO UPDATE SET minor = minor + excluded.minor, wh = wh + excluded.wh;
+END;
 
 -- A token id is reserved here before its token exists, and never freed.
 CREATE TABLE tid_reservation (

@@ -94,16 +94,6 @@ pub async fn post(
         .bind(entry.wh.0)
         .execute(&mut *conn)
         .await?;
-        sqlx::query(
-            "INSERT INTO account_balance (account, owner, minor, wh) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (account, owner) DO UPDATE SET minor = minor + excluded.minor, wh = wh + excluded.wh",
-        )
-        .bind(entry.account.as_str())
-        .bind(&entry.owner)
-        .bind(entry.minor.0)
-        .bind(entry.wh.0)
-        .execute(&mut *conn)
-        .await?;
     }
     Ok(())
 }

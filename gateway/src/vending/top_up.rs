@@ -64,6 +64,17 @@ pub struct Receipt {
     pub replayed: bool,
 }
 
+type WithToken = (Payment, Option<(StoredToken, TokenDigits)>);
+
+/// Whether a payment is new.
+#[derive(Debug, Clone)]
+enum Booked {
+    /// It is; with what its token needs, if it leads to one.
+    Now(Option<StsIdentity>),
+    /// The same request had come before.
+    Before,
+}
+
 /// Vending: needs the store, the vault, the time and the price, and nothing else.
 #[derive(Debug, Clone)]
 pub struct Vending {
@@ -86,14 +97,18 @@ impl Vending {
     /// See [`TopUpError`].
     pub async fn top_up(&self, request: NewPayment) -> Result<Receipt, TopUpError> {
         let (now, price, vault) = (self.clock.now(), self.price.clone(), self.vault.clone());
-        let (payment, replayed) = self
+        let (payment, booked) = self
             .store
             .write(move |conn| {
                 Box::pin(async move { book(conn, &request, now, &price, vault.as_ref()).await })
             })
             .await?;
-        let (payment, token) = self.finish(payment).await?;
-        Ok(Receipt { payment, token, replayed })
+        let (payment, token) = match &booked {
+            Booked::Now(Some(sts)) => self.mint(payment, sts.clone()).await?,
+            Booked::Now(None) => (payment, None),
+            Booked::Before => self.finish(payment).await?,
+        };
+        Ok(Receipt { payment, token, replayed: matches!(booked, Booked::Before) })
     }
 
     /// Makes the tokens of payments that a stop of the gateway left without one.
@@ -120,20 +135,34 @@ impl Vending {
         open(self.vault.as_ref(), token)
     }
 
-    /// The payment with its token, which is made now if it was not yet: its id is already reserved. A token that the vault
-    /// will never make is a refused payment, and its money is owed back.
-    async fn finish(
-        &self,
-        payment: Payment,
-    ) -> Result<(Payment, Option<(StoredToken, TokenDigits)>), TopUpError> {
-        let token = match (payment.state, self.store.payment(payment.id).await?) {
-            (_, Some((payment, Some(token)))) => {
-                return Ok((payment, Some((token.clone(), self.digits(&token)?))));
+    /// The payment with its token, which is made now if it was not yet: its id is already reserved.
+    async fn finish(&self, payment: Payment) -> Result<WithToken, TopUpError> {
+        let payment = match self.store.payment(payment.id).await? {
+            Some((payment, Some(token))) => {
+                let digits = self.digits(&token)?;
+                return Ok((payment, Some((token, digits))));
             }
-            (PaymentState::Recorded, _) => self.mint(&payment).await,
-            _ => return Ok((payment, None)),
+            Some((payment, None)) => payment,
+            None => payment,
         };
-        match token {
+        if payment.state != PaymentState::Recorded {
+            return Ok((payment, None));
+        }
+        let meter = self.store.meter(&payment.request.serial.0).await?.map(|(meter, _)| meter);
+        let sts = meter.and_then(|meter| meter.sts).ok_or_else(|| {
+            StoreError::Corrupt(format!("payment {} for a meter without tokens", payment.id))
+        })?;
+        self.mint(payment, sts).await
+    }
+
+    /// Makes the token. One that the vault will never make is a refused payment, and its money is owed back.
+    async fn mint(&self, payment: Payment, sts: StsIdentity) -> Result<WithToken, TopUpError> {
+        let (booked, now, vault) = (payment.clone(), self.clock.now(), self.vault.clone());
+        let minted = self
+            .store
+            .write(move |conn| Box::pin(async move { mint(conn, &booked, &sts, now, vault.as_ref()).await }))
+            .await;
+        match minted {
             Ok(token) => {
                 let digits = self.digits(&token)?;
                 Ok((Payment { state: PaymentState::OnTheWay, ..payment }, Some((token, digits))))
@@ -144,18 +173,6 @@ impl Vending {
             Err(TopUpError::Vault(error)) => Err(TopUpError::Later(error)),
             Err(error) => Err(error),
         }
-    }
-
-    async fn mint(&self, payment: &Payment) -> Result<StoredToken, TopUpError> {
-        let serial = &payment.request.serial.0;
-        let meter = self.store.meter(serial).await?.map(|(meter, _)| meter);
-        let sts = meter.and_then(|meter| meter.sts).ok_or_else(|| {
-            StoreError::Corrupt(format!("payment {} for a meter without tokens", payment.id))
-        })?;
-        let (payment, now, vault) = (payment.clone(), self.clock.now(), self.vault.clone());
-        self.store
-            .write(move |conn| Box::pin(async move { mint(conn, &payment, &sts, now, vault.as_ref()).await }))
-            .await
     }
 
     async fn refuse(&self, payment: Payment, reason: String) -> Result<Payment, TopUpError> {
@@ -178,12 +195,12 @@ async fn book(
     now: Timestamp,
     price: &Price,
     vault: &dyn Vault,
-) -> Result<(Payment, bool), TopUpError> {
+) -> Result<(Payment, Booked), TopUpError> {
     if let Some(before) = payment::find_by_key(conn, &request.channel, &request.idempotency_key).await? {
         if before.request.request_digest != request.request_digest {
             return Err(TopUpError::KeyReused);
         }
-        return Ok((before, true));
+        return Ok((before, Booked::Before));
     }
     let serial = &request.serial;
     let meter =
@@ -207,7 +224,7 @@ async fn book(
         "payment_id": payment.id, "amount_minor": request.amount, "energy_wh": payment.energy, "state": payment.state,
     });
     event::record(conn, now, "payment", Some(&serial.0), &detail).await?;
-    Ok((payment, false))
+    Ok((payment, Booked::Now(meter.sts.filter(|_| meter.balance == BalanceHolder::Meter))))
 }
 
 /// Writes the payment and its money: in from the channel, out as the bill, the rest is change.
