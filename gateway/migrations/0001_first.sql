@@ -96,26 +96,56 @@ CREATE TRIGGER ledger_entry_is_summed AFTER INSERT ON ledger_entry BEGIN
     ON CONFLICT (account, owner) DO UPDATE SET minor = minor + excluded.minor, wh = wh + excluded.wh;
 END;
 
--- A token id is reserved here before its token exists, and never freed.
+-- A token nobody paid for: free issue, engineering, or the tokens of a key change. Written with its reason before it is made.
+CREATE TABLE special (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    serial          TEXT    NOT NULL REFERENCES meter (serial),
+    kind            TEXT    NOT NULL CHECK (kind IN ('free_issue', 'clear_credit', 'clear_tamper', 'power_limit', 'phase_unbalance_limit', 'key_change')),
+    -- JSON: the kind and its numbers.
+    action          TEXT    NOT NULL,
+    reason          TEXT    NOT NULL,
+    requested_by    TEXT    NOT NULL,
+    decided_by      TEXT,
+    state           TEXT    NOT NULL CHECK (state IN ('waiting', 'on_the_way', 'done', 'refused', 'declined')),
+    -- Tokens made, and tokens the meter has taken.
+    tokens          BIGINT  NOT NULL DEFAULT 0,
+    taken           BIGINT  NOT NULL DEFAULT 0,
+    correlation     TEXT    NOT NULL,
+    at              BIGINT  NOT NULL,
+    updated_at      BIGINT  NOT NULL
+);
+CREATE INDEX special_serial ON special (serial, id);
+
+-- A token id is reserved here before its token exists, and never freed. Ids count from the base date, so they begin again
+-- with a new one.
 CREATE TABLE tid_reservation (
     serial          TEXT    NOT NULL REFERENCES meter (serial),
+    base_year       BIGINT  NOT NULL,
     tid             BIGINT  NOT NULL,
-    payment_id      BIGINT  NOT NULL REFERENCES payment (id),
+    -- Neither for a payment nor for a special token: refused.
+    payment_id      BIGINT  REFERENCES payment (id),
+    special_id      BIGINT  REFERENCES special (id),
     at              BIGINT  NOT NULL,
-    PRIMARY KEY (serial, tid)
+    PRIMARY KEY (serial, base_year, tid),
+    CHECK ((payment_id IS NULL) <> (special_id IS NULL))
 );
 CREATE UNIQUE INDEX tid_reservation_payment ON tid_reservation (payment_id);
 
 CREATE TABLE token (
     id              INTEGER PRIMARY KEY AUTOINCREMENT,
-    payment_id      BIGINT  NOT NULL UNIQUE REFERENCES payment (id),
+    payment_id      BIGINT  UNIQUE REFERENCES payment (id),
+    special_id      BIGINT  REFERENCES special (id),
+    -- Order within a key change.
+    position        BIGINT  NOT NULL DEFAULT 0,
     serial          TEXT    NOT NULL REFERENCES meter (serial),
-    tid             BIGINT  NOT NULL,
+    -- NULL for the tokens of a key change, which carry none.
+    tid             BIGINT,
     tenths_kwh      BIGINT  NOT NULL,
     -- The digits, closed by the vault.
     sealed          BLOB    NOT NULL,
     at              BIGINT  NOT NULL,
-    UNIQUE (serial, tid)
+    UNIQUE (special_id, position),
+    CHECK ((payment_id IS NULL) <> (special_id IS NULL))
 );
 
 CREATE TABLE counter_block (

@@ -233,9 +233,7 @@ impl Engine {
             (CommandKind::Reconnect, Step::Act) => Work::Reconnect,
             (CommandKind::DeliverToken, step) => {
                 let id = open.command.request.token_id.ok_or("a delivery without a token")?;
-                let token = self.store.stored_token(id).await.map_err(|error| error.to_string())?;
-                let token = token.ok_or("its token is not in the store")?;
-                let digits = self.vending.digits(&token).map_err(|error| error.to_string())?;
+                let digits = self.vending.digits_of(id).await.map_err(|error| error.to_string())?;
                 if step == Step::Ask { Work::AskToken(digits) } else { Work::DeliverToken(digits) }
             }
         })

@@ -6,7 +6,7 @@ use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::ledger::{Account, Entry};
 use crate::store::meter::Meter;
 use crate::store::payment::{self, PaymentState};
-use crate::store::{StoreError, command, event, ledger, observation};
+use crate::store::{StoreError, command, event, ledger, observation, special};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -77,7 +77,10 @@ impl Outcome {
             _ => return Ok(()),
         };
         let corrupt = || StoreError::Corrupt(format!("token {token_id} of command {}", self.command.id));
-        let token = payment::token(conn, token_id).await?.ok_or_else(corrupt)?;
+        let Some(token) = payment::token(conn, token_id).await? else {
+            // Nobody paid for it: the next token of its set follows.
+            return special::follow(conn, &self.command, token_id, step).await;
+        };
         let payment = payment::find(conn, token.payment_id).await?.ok_or_else(corrupt)?;
         self.move_money(conn, &payment, account, step.at).await?;
         payment::set_state(conn, payment.id, state).await?;

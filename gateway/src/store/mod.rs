@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod meter;
 pub mod observation;
 pub mod payment;
+pub mod special;
 mod text;
 mod writer;
 

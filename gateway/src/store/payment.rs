@@ -146,11 +146,17 @@ pub async fn set_state(conn: &mut SqliteConnection, id: i64, state: PaymentState
 ///
 /// # Errors
 /// Store failures.
-pub async fn last_tid(conn: &mut SqliteConnection, serial: &Serial) -> Result<Option<u32>, StoreError> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT MAX(tid) FROM tid_reservation WHERE serial = ?1")
-        .bind(&serial.0)
-        .fetch_one(conn)
-        .await?;
+pub async fn last_tid(
+    conn: &mut SqliteConnection,
+    serial: &Serial,
+    base_year: u16,
+) -> Result<Option<u32>, StoreError> {
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(tid) FROM tid_reservation WHERE serial = ?1 AND base_year = ?2")
+            .bind(&serial.0)
+            .bind(base_year)
+            .fetch_one(conn)
+            .await?;
     last.map(to_u32).transpose()
 }
 
@@ -161,17 +167,20 @@ pub async fn last_tid(conn: &mut SqliteConnection, serial: &Serial) -> Result<Op
 pub async fn reserve_tid(
     conn: &mut SqliteConnection,
     serial: &Serial,
-    tid: u32,
+    (base_year, tid): (u16, u32),
     payment_id: i64,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO tid_reservation (serial, tid, payment_id, at) VALUES (?1, ?2, ?3, ?4)")
-        .bind(&serial.0)
-        .bind(tid)
-        .bind(payment_id)
-        .bind(ms(at))
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "INSERT INTO tid_reservation (serial, base_year, tid, payment_id, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )
+    .bind(&serial.0)
+    .bind(base_year)
+    .bind(tid)
+    .bind(payment_id)
+    .bind(ms(at))
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -226,12 +235,15 @@ pub async fn token_of_payment(
     row.as_ref().map(token_of).transpose()
 }
 
-/// One token.
+/// One token that was paid for.
 ///
 /// # Errors
 /// Store failures.
 pub async fn token(conn: &mut SqliteConnection, id: i64) -> Result<Option<StoredToken>, StoreError> {
-    let row = sqlx::query("SELECT * FROM token WHERE id = ?1").bind(id).fetch_optional(conn).await?;
+    let row = sqlx::query("SELECT * FROM token WHERE id = ?1 AND payment_id IS NOT NULL")
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
     row.as_ref().map(token_of).transpose()
 }
 

@@ -2,7 +2,9 @@
 
 pub mod amount;
 pub mod held;
+mod special;
 pub mod tid;
 mod top_up;
 
+pub use special::{Asking, SpecialAction, SpecialError};
 pub use top_up::{Receipt, TopUpError, Vending};

@@ -10,7 +10,7 @@ use crate::store::command::{CommandKind, NewCommand};
 use crate::store::ledger::{Account, Entry};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::payment::{NewPayment, Payment, PaymentState, StoredToken};
-use crate::store::{Store, StoreError, command, event, ledger, meter, payment};
+use crate::store::{Store, StoreError, command, event, ledger, meter, payment, special};
 use crate::units::MinorUnits;
 use crate::vault::{CreditRequest, StsIdentity, Vault, VaultError};
 use jiff::Timestamp;
@@ -78,9 +78,9 @@ enum Booked {
 /// Vending: needs the store, the vault, the time and the price, and nothing else.
 #[derive(Debug, Clone)]
 pub struct Vending {
-    store: Store,
-    vault: Arc<dyn Vault>,
-    clock: Clock,
+    pub(super) store: Store,
+    pub(super) vault: Arc<dyn Vault>,
+    pub(super) clock: Clock,
     price: Arc<Price>,
 }
 
@@ -209,11 +209,15 @@ async fn book(
     let quote = amount::quote(price, request.amount, held)?;
     let payment = match (meter.balance, &meter.sts) {
         (BalanceHolder::Meter, Some(sts)) => {
+            if special::key_change_open(conn, serial).await? {
+                let reason = "a key change of this meter is under way; pay again in a few minutes";
+                return Err(VaultError::Request(reason.into()).into());
+            }
             vault.can_vend(sts)?;
-            let last = payment::last_tid(conn, serial).await?;
+            let last = payment::last_tid(conn, serial, sts.base_year).await?;
             let tid = tid::next(now, sts.base_year, last, sts.ken)?;
             let payment = insert(conn, request, &quote, held, PaymentState::Recorded, now).await?;
-            payment::reserve_tid(conn, serial, tid, payment.id, now).await?;
+            payment::reserve_tid(conn, serial, (sts.base_year, tid), payment.id, now).await?;
             payment
         }
         (BalanceHolder::Gateway, _) => credit_here(conn, request, &meter, &quote, held, now).await?,
