@@ -15,6 +15,7 @@ mod openapi;
 pub mod problem;
 pub mod readings;
 pub mod signature;
+pub mod special_tokens;
 pub mod top_ups;
 
 pub use access::{Scope, hash_of, new_secret};
@@ -72,6 +73,10 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/meters/{serial}/readings", get(readings::list))
         .route("/api/v1/top-ups", get(top_ups::list).post(top_ups::create))
         .route("/api/v1/top-ups/{id}", get(top_ups::show))
+        .route("/api/v1/meters/{serial}/token-explanation", post(special_tokens::explain))
+        .route("/api/v1/special-tokens", get(special_tokens::list).post(special_tokens::create))
+        .route("/api/v1/special-tokens/{id}", get(special_tokens::show))
+        .route("/api/v1/special-tokens/{id}/decision", post(special_tokens::decide))
         .route("/api/v1/commands", get(commands::list).post(commands::create))
         .route("/api/v1/commands/{id}", get(commands::show))
         .route("/api/v1/areas", get(areas::list))

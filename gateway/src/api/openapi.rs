@@ -1,6 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
-use super::{access, accounts, areas, commands, enter, events, health, meters, readings, top_ups};
+use super::{
+    access, accounts, areas, commands, enter, events, health, meters, readings, special_tokens, top_ups,
+};
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -19,6 +21,11 @@ use utoipa::{Modify, OpenApi};
         top_ups::list,
         top_ups::create,
         top_ups::show,
+        special_tokens::list,
+        special_tokens::create,
+        special_tokens::show,
+        special_tokens::decide,
+        special_tokens::explain,
         commands::list,
         commands::create,
         commands::show,

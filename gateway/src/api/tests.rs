@@ -145,7 +145,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 17, "every operation of the document was tried");
+    assert_eq!(tried, 22, "every operation of the document was tried");
 }
 
 #[tokio::test]
@@ -520,4 +520,65 @@ async fn the_document_names_every_route() {
     let paths = serde_json::to_value(document()).unwrap()["paths"].as_object().unwrap().len();
     // The document itself is the one route that it does not name.
     assert_eq!(paths + 1, include_str!("mod.rs").matches(".route(\"/api/v1/").count());
+}
+
+#[tokio::test]
+async fn tokens_without_a_payment_need_a_reason_and_some_a_second_person() {
+    let mut api = Api::new().await;
+    let create = "/api/v1/special-tokens";
+    let body =
+        |action: Value, reason: &str| json!({"serial": DRN, "action": action, "reason": reason}).to_string();
+    let free = json!({"kind": "free_issue", "tenths_kwh": 100});
+    let answer_of = api.ask("eye", "POST", create, &body(free.clone(), "goodwill")).await;
+    assert!(answer_of.said().starts_with("403 missing-scope"));
+    assert!(
+        api.ask("desk", "POST", create, &body(free.clone(), " "))
+            .await
+            .said()
+            .starts_with("422 missing-reason")
+    );
+    let unknown = json!({"kind": "free_issue", "tenths_kwh": 100, "to": "me"});
+    assert_eq!(api.ask("desk", "POST", create, &body(unknown, "x")).await.status, 422);
+    let asked = api.ask("desk", "POST", create, &body(free, "goodwill")).await;
+    assert_eq!((asked.status, asked.body["state"].as_str()), (202, Some("waiting")));
+    let decide = format!("{create}/{}/decision", asked.body["id"]);
+    let agreed = json!({"agreed": true}).to_string();
+    assert_eq!(
+        api.ask("desk", "POST", &decide, &agreed).await.said(),
+        "403 second-person-needed desk asked for it: a second person has to agree"
+    );
+    let made = api.ask("root", "POST", &decide, &agreed).await;
+    assert_eq!(
+        (made.status, made.body["state"].as_str(), made.body["tokens"].as_u64()),
+        (200, Some("on_the_way"), Some(1))
+    );
+    answer(api.bench.job().await, Ending::Done, relay(true));
+    api.bench.finished(1).await;
+    let shown = api.ask("eye", "GET", &format!("{create}/{}", asked.body["id"]), "").await;
+    assert_eq!((shown.body["state"].as_str(), shown.body["taken"].as_u64()), (Some("done"), Some(1)));
+    assert_eq!(api.ask("eye", "GET", create, "").await.body.as_array().unwrap().len(), 1);
+    assert_eq!(
+        api.ask("root", "POST", &decide, &agreed).await.said(),
+        "422 not-waiting it is done, not waiting for a second person"
+    );
+    assert_eq!(api.ask("eye", "GET", "/api/v1/special-tokens/9", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_support_desk_learns_why_a_token_was_refused() {
+    let api = Api::new().await;
+    let path = format!("/api/v1/meters/{DRN}/token-explanation");
+    let explain = |token: String| json!({"token": token}).to_string();
+    let short = api.ask("desk", "POST", &path, &explain("1234".into())).await;
+    assert_eq!(short.body["text"], "not a token: a token has 20 digits, this has 4 characters");
+    let other = crate::vault::StsIdentity { ti: 9, ..crate::bench::sts(DRN) };
+    let request = crate::vault::CreditRequest { meter: other, tid: 6_000_000, tenths_kwh: 15 };
+    let token = api.bench.vault.encode_credit(&request).unwrap();
+    let told = api.ask("desk", "POST", &path, &explain(token.reveal().to_owned())).await;
+    assert_eq!(told.body["differences"], json!([{"parameter": "tariff_index", "meter": 1, "token": 9}]));
+    assert_eq!(
+        api.ask("desk", "POST", "/api/v1/meters/nobody/token-explanation", &explain("1".into())).await.status,
+        404
+    );
+    assert_eq!(api.ask("eye", "POST", &path, &explain("1".into())).await.status, 403);
 }
