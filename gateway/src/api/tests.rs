@@ -538,7 +538,7 @@ async fn tokens_without_a_payment_need_a_reason_and_some_a_second_person() {
             .starts_with("422 missing-reason")
     );
     let unknown = json!({"kind": "free_issue", "tenths_kwh": 100, "to": "me"});
-    assert_eq!(api.ask("desk", "POST", create, &body(unknown, "x")).await.status, 422);
+    assert_eq!(api.ask("desk", "POST", create, &body(unknown, "x")).await.status, 400);
     let asked = api.ask("desk", "POST", create, &body(free, "goodwill")).await;
     assert_eq!((asked.status, asked.body["state"].as_str()), (202, Some("waiting")));
     let decide = format!("{create}/{}/decision", asked.body["id"]);
