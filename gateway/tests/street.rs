@@ -195,3 +195,36 @@ async fn a_lost_answer_to_a_relay_command_is_unknown_on_every_kind_of_line() {
         assert!(!bench.closed(entry.index), "the command was carried out, only its answer was lost");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_is_never_taken_for_the_next_ones() {
+    let bench = Bench::start(1).await;
+    // One meter on each kind of line. The answer comes when it has been given up and the next question is under way.
+    for (index, delay_ms) in [(1, 4_000), (3, 4_000), (5, 10_000), (7, 2_000)] {
+        let entry = bench.entries()[index - 1].clone();
+        let late = Fault::Answer { damage: Damage::Late { delay_ms }, on: On::RelayMoved, count: 1 };
+        assert!(bench.street.inject(entry.index, late));
+        let off = bench.perform(&entry.serial, Work::Disconnect).await;
+        // A slow line may be patient enough to hear it; what counts is that nothing wrong is believed.
+        let fits = matches!(off.ending, Ending::Unknown { .. }) || off.ending == Ending::Done;
+        assert!(fits, "{entry:?}: {off:?}");
+        let mut reads = Vec::new();
+        for _ in 0..4 {
+            let read = bench.perform(&entry.serial, Work::Read).await;
+            if read.ending == Ending::Done {
+                assert_eq!(
+                    read.facts.relay.map(|relay| relay.output_closed),
+                    Some(false),
+                    "{:?}",
+                    read.evidence
+                );
+                assert!(read.facts.import_wh.is_some_and(|import| import < 1_000_000), "{:?}", read.evidence);
+            } else {
+                // On a shared wire the meter is still talking to somebody who has hung up.
+                assert!(matches!(read.ending, Ending::NotSent { .. }), "{entry:?}: {read:?}");
+            }
+            reads.push(read.ending);
+        }
+        assert_eq!(reads.last(), Some(&Ending::Done), "{entry:?}: {reads:?}");
+    }
+}

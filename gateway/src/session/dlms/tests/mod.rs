@@ -311,6 +311,69 @@ async fn a_gateway_that_lost_its_counters_goes_above_what_the_meter_has_seen() {
     assert!(meter.lock().expect("not poisoned").seen > 5_000);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_in_mid_frame_ends_within_its_time() {
+    // A wrapper header that promises 80 bytes, and an HDLC frame that promises 32, each with a few of them.
+    let wrapper = [0, 1, 0, 1, 0, 18, 0, 80, 0x61, 0x29].as_slice();
+    let hdlc = [0x7E, 0xA0, 0x20, 0x25, 0x03, 0x73].as_slice();
+    for (framing, part) in [(Framing::Wrapper, wrapper), (Framing::Hdlc, hdlc)] {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (ours, mut theirs) = tokio::io::duplex(1_000);
+        tokio::spawn(async move {
+            let mut request = [0; 200];
+            while theirs.read(&mut request).await.is_ok_and(|read| read > 0) {
+                theirs.write_all(part).await.expect("part of an answer");
+            }
+        });
+        let mut talker = DlmsTalker::on(Pipe::new(ours, Arc::default(), None));
+        let began = tokio::time::Instant::now();
+        let at = endpoint(SERIAL, "127.0.0.1:1", framing);
+        let report = perform(&mut talker, &context(), &at, Work::DeliverToken(token())).await;
+        assert!(matches!(report.ending, Ending::NotSent { .. }), "{framing:?}: {:?}", report.ending);
+        assert!(began.elapsed() < Duration::from_secs(8), "{framing:?}: {:?}", began.elapsed());
+    }
+}
+
+/// A pty behind a name of its own, as an adapter's device file is: unplugging takes the name away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_vanished_comes_back_by_itself() {
+    use tokio_serial::{SerialPort, SerialStream};
+    let meter = shared(TestMeter::new(SERIAL));
+    let name = std::env::temp_dir().join(format!("adapter-{}", std::process::id()));
+    let plug_in = || {
+        let (bus, ours) = SerialStream::pair().expect("a pty pair");
+        let _ = std::fs::remove_file(&name);
+        std::os::unix::fs::symlink(ours.name().expect("a pty has a name"), &name).expect("a link");
+        let task = tokio::spawn(serve(bus, vec![(meter.clone(), Attached::Bus(17))], Duration::ZERO));
+        (task, ours)
+    };
+    let serial = SerialEndpoint {
+        port: name.to_string_lossy().into_owned(),
+        baud: 115_200,
+        parity: driver::Parity::None,
+        stop_bits: 1,
+        turnaround: Duration::from_millis(1),
+    };
+    let (context, mut talker) = (context(), DlmsTalker::bus(Endpoint::Serial(serial), Arc::default()));
+    let at = endpoint(SERIAL, "17", Framing::Hdlc);
+    let plugged = plug_in();
+    let report = perform(&mut talker, &context, &at, Work::Read).await;
+    assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
+    plugged.0.abort();
+    let _ = plugged.0.await;
+    drop(plugged.1);
+    std::fs::remove_file(&name).expect("the name");
+    let broken = perform(&mut talker, &context, &at, Work::Read).await;
+    assert!(matches!(broken.ending, Ending::NotSent { .. }), "{:?}", broken.ending);
+    let gone = perform(&mut talker, &context, &at, Work::Read).await;
+    let reason = format!("serial port {} does not exist", name.display());
+    assert_eq!(gone.ending, Ending::NotSent { reason });
+    let _plugged = plug_in();
+    let back = perform(&mut talker, &context, &at, Work::Read).await;
+    assert_eq!(back.ending, Ending::Done, "{:?}", back.evidence);
+    std::fs::remove_file(&name).expect("the name");
+}
+
 /// Real time: a pty is no stream of virtual time. Two meters and a dead third share a 9,600-baud bus.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_meters_share_a_bus_and_a_dead_third_costs_only_its_timeout() {
