@@ -14,6 +14,7 @@
 //! | reader (`commands::reader`) | the read schedule | a tick, meters commissioned, reads ended, stop | lines (jobs) |
 //! | end of a read (one per read on a line) | its one-shot channel | report | the store; the reader |
 //! | line (`session`, one per configured line) | its byte pipe and the protocol clients on it | jobs, bytes, deadlines | whoever gave the job |
+//! | meter of a tcp line (`session::network`, one per meter) | its connection and association | jobs, bytes, deadlines, one of the line's places | whoever gave the job |
 //! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |
 //!
 //! A stop (SIGTERM, SIGINT) goes to engine, reader and HTTP; the engine lets what is on the wire finish, and what does not is

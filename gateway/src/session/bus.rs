@@ -11,8 +11,35 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
+
+/// The places of a network: how many of its meters may be talked to at once.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// For work that somebody waits for.
+    pub urgent: Arc<Semaphore>,
+    /// For the rest.
+    pub rest: Arc<Semaphore>,
+    /// Somebody waits for a place: whoever only keeps one warm gives it up.
+    pub wanted: Notify,
+}
+
+impl Places {
+    async fn take(&self, urgent: bool) -> Option<OwnedSemaphorePermit> {
+        let places = if urgent { &self.urgent } else { &self.rest };
+        if let Ok(permit) = places.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        self.wanted.notify_waiters();
+        // The semaphores are never closed.
+        places.clone().acquire_owned().await.ok()
+    }
+
+    fn are_taken(&self) -> bool {
+        self.urgent.available_permits() == 0 || self.rest.available_permits() == 0
+    }
+}
 
 /// The times of a pipe, and the share it has in its network.
 #[derive(Debug, Clone)]
@@ -21,15 +48,15 @@ pub(super) struct Pace {
     pub work_timeout: Duration,
     /// How long an association is kept for the next job of the same meter.
     pub idle_release: Duration,
-    /// Permits to use the network: for urgent work, and for the rest. A bus needs none.
-    pub permits: Option<[Arc<Semaphore>; 2]>,
+    /// The places of its network; a bus needs none.
+    pub places: Option<Arc<Places>>,
 }
 
 impl Pace {
     /// A bus of its own. At 9,600 baud a full read with its association takes some three seconds, so a minute covers
     /// every piece of work with repetitions.
     pub(super) const fn bus() -> Self {
-        Self { work_timeout: Duration::from_secs(60), idle_release: Duration::from_secs(2), permits: None }
+        Self { work_timeout: Duration::from_secs(60), idle_release: Duration::from_secs(2), places: None }
     }
 }
 
@@ -83,14 +110,16 @@ impl Bus {
         tracing::debug!(line = self.name, "line stopped");
     }
 
-    /// Waits for a job; releases the association when none comes soon.
+    /// Waits for a job; releases the association when none comes soon, or when another meter wants its place.
     async fn idle(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
         if self.talker.is_open() || self.permit.is_some() {
-            let contended =
-                self.pace.permits.iter().flatten().any(|permits| permits.available_permits() == 0);
-            let patience = if contended { Duration::ZERO } else { self.pace.idle_release };
-            if let Ok(job) = tokio::time::timeout(patience, jobs.recv()).await {
-                return job;
+            let places = self.pace.places.clone();
+            if !places.as_ref().is_some_and(|places| places.are_taken()) {
+                tokio::select! {
+                    job = jobs.recv() => return job,
+                    () = wanted(places.as_deref()) => {}
+                    () = tokio::time::sleep(self.pace.idle_release) => {}
+                }
             }
             self.rest().await;
         }
@@ -161,11 +190,8 @@ impl Bus {
 
     /// A share of the network for this piece of work; a bus has no need of it.
     async fn acquire(&mut self, job: &Job) {
-        let Some([urgent, rest]) = &self.pace.permits else { return };
-        if self.permit.is_none() {
-            let permits = if job.priority.is_urgent() { urgent } else { rest };
-            // The semaphores are never closed.
-            self.permit = permits.clone().acquire_owned().await.ok();
+        if let (None, Some(places)) = (&self.permit, &self.pace.places) {
+            self.permit = places.take(job.priority.is_urgent()).await;
         }
     }
 
@@ -182,5 +208,13 @@ impl Bus {
             true => self.breakers.remove(meter),
             false => self.breakers.insert(meter.clone(), breaker),
         };
+    }
+}
+
+/// Until a place of the network is wanted; on a bus, for ever.
+async fn wanted(places: Option<&Places>) {
+    match places {
+        Some(places) => places.wanted.notified().await,
+        None => std::future::pending().await,
     }
 }

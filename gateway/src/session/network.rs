@@ -1,6 +1,6 @@
 //! A network line: every meter has its own address and its own task; the line limits how many talk at once.
 
-use super::bus::{Bus, Pace};
+use super::bus::{Bus, Pace, Places};
 use super::dlms::DlmsTalker;
 use super::lines::{Context, Gauges};
 use super::talker::Talker;
@@ -8,7 +8,7 @@ use super::work::{Job, LineSender, Serial};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// Jobs on their way to one meter's task.
 const METER_INBOX: usize = 16;
@@ -32,13 +32,14 @@ impl Network {
     /// waits for a sweep.
     pub(super) fn new(name: String, connections_max: usize, context: Context, gauges: Arc<Gauges>) -> Self {
         let urgent = connections_max / 4;
-        let permits = if urgent == 0 {
+        let (urgent, rest) = if urgent == 0 {
             let all = Arc::new(Semaphore::new(connections_max.max(1)));
-            [all.clone(), all]
+            (all.clone(), all)
         } else {
-            [Arc::new(Semaphore::new(urgent)), Arc::new(Semaphore::new(connections_max - urgent))]
+            (Arc::new(Semaphore::new(urgent)), Arc::new(Semaphore::new(connections_max - urgent)))
         };
-        let pace = Pace { work_timeout: WORK_TIMEOUT, idle_release: IDLE_RELEASE, permits: Some(permits) };
+        let places = Some(Arc::new(Places { urgent, rest, wanted: Notify::new() }));
+        let pace = Pace { work_timeout: WORK_TIMEOUT, idle_release: IDLE_RELEASE, places };
         Self { name, context, gauges, pace, meters: HashMap::new() }
     }
 
