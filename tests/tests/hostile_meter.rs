@@ -7,8 +7,11 @@ use tests::{GatewayProcess, Street};
 
 const EX_UNAVAILABLE: i32 = 69;
 
+/// What an impostor does to whoever connects.
+type Act = fn(TcpStream);
+
 /// Serves every connection on a new port with `act`, each in a thread of its own; gives the address.
-fn impostor(act: fn(TcpStream)) -> String {
+fn impostor(act: Act) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || {
@@ -54,7 +57,7 @@ fn impostors_are_reported_change_nothing_and_keep_nobody_waiting() {
     let good = street.meter(1)["serial"].as_str().expect("a serial number").to_owned();
     let gateway = GatewayProcess::start();
     gateway.add_meter(&good, &format!("{}:{}", street.host(1), street.port), "wrapper");
-    let impostors: [(&str, &str, fn(TcpStream)); 4] = [
+    let impostors: [(&str, &str, Act); 4] = [
         ("01000000024", "wrapper", garbage),
         ("01000000032", "wrapper", stops_in_mid_frame),
         ("01000000040", "wrapper", floods),
