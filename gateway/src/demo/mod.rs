@@ -13,7 +13,8 @@ pub use cast::{Actor, Cast, METERS_MIN};
 pub use client::{Answer, Client};
 pub use stage::{Options, Stage};
 
-use std::net::SocketAddr;
+use anyhow::Context;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 /// Simulated seconds per second when nothing else is asked for: a day in 24 minutes.
@@ -98,6 +99,15 @@ pub fn tell(stage: &mut Stage) -> Result<(), DemoError> {
     Ok(())
 }
 
+/// Port 0 is whichever is free: the gateway is started twice and has to be found again at the same place.
+fn with_a_port(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if listen.port() != 0 {
+        return Ok(listen);
+    }
+    let free = TcpListener::bind(listen).with_context(|| format!("cannot listen on {}", listen.ip()))?;
+    Ok(free.local_addr()?)
+}
+
 fn options(args: &Args) -> anyhow::Result<Options> {
     let data = match &args.data {
         Some(data) => data.clone(),
@@ -113,7 +123,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         speed: args.speed,
         seed: args.seed,
         data,
-        listen: args.listen,
+        listen: with_a_port(args.listen)?,
         program: std::env::current_exe()?,
         quiet: false,
     })
