@@ -11,6 +11,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::SqliteConnection;
 
+/// Result codes `1stKCT` and `2ndKCT` of IEC 62055-52: the token was taken, other parts of its key change are still missing.
+const STS_OUTSTANDING: [u8; 2] = [2, 3];
+
 /// One command's change, ready to be written.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
@@ -79,7 +82,9 @@ impl Outcome {
         let corrupt = || StoreError::Corrupt(format!("token {token_id} of command {}", self.command.id));
         let Some(token) = payment::token(conn, token_id).await? else {
             // Nobody paid for it: the next token of its set follows.
-            return special::follow(conn, &self.command, token_id, step).await;
+            let result = self.report.as_ref().and_then(|report| report.facts.token_status);
+            let outstanding = result.is_some_and(|(_, result)| STS_OUTSTANDING.contains(&result));
+            return special::follow(conn, &self.command, token_id, step, outstanding).await;
         };
         let payment = payment::find(conn, token.payment_id).await?.ok_or_else(corrupt)?;
         self.move_money(conn, &payment, account, step.at).await?;

@@ -37,7 +37,7 @@ words! {
         OnTheWay = "on_the_way",
         /// The meter has taken every token.
         Done = "done",
-        /// The meter refused a token; those after it are not sent.
+        /// The meter refused a token, and those after it are not sent; or it forgot a part of a key change.
         Refused = "refused",
         /// The second person said no.
         Declined = "declined",
@@ -242,7 +242,8 @@ pub async fn deliver(
 }
 
 /// Goes on with a request after a step of one of its deliveries: the next token of the set, or its end. A key change that is
-/// done gives the meter's record its new attributes in the same transaction.
+/// done gives the meter's record its new attributes in the same transaction. One whose last token was taken while the meter
+/// says that parts are `outstanding` is not done: the meter forgot the early ones and keeps its old key.
 ///
 /// # Errors
 /// Store failures.
@@ -251,6 +252,7 @@ pub async fn follow(
     command: &Command,
     token_id: i64,
     step: &CommandEvent,
+    outstanding: bool,
 ) -> Result<(), StoreError> {
     let corrupt = || StoreError::Corrupt(format!("token {token_id} of command {}", command.id));
     let row = sqlx::query("SELECT special_id, position FROM token WHERE id = ?1 AND special_id IS NOT NULL")
@@ -269,6 +271,10 @@ pub async fn follow(
     if next < special.tokens {
         update(conn, &special, step.at).await?;
         return deliver(conn, &special, next, step.at).await;
+    }
+    if special.kind == SpecialKind::KeyChange && outstanding {
+        special.state = SpecialState::Refused;
+        return update(conn, &special, step.at).await;
     }
     special.state = SpecialState::Done;
     if special.kind == SpecialKind::KeyChange {

@@ -37,11 +37,21 @@ async fn deliver(
     bench: &mut Bench,
     meter: &mut (MeterTokenState, Abilities<'static>),
 ) -> (TokenResult, Option<Effect>) {
+    deliver_at(bench, meter, 0).await
+}
+
+/// The same at a time of the meter's clock, in milliseconds.
+async fn deliver_at(
+    bench: &mut Bench,
+    meter: &mut (MeterTokenState, Abilities<'static>),
+    at_ms: u64,
+) -> (TokenResult, Option<Effect>) {
     let job = bench.job().await;
-    let verdict = evaluate(&meter.0, &meter.1, token_of(&job.work).reveal().as_bytes(), 0);
+    let verdict = evaluate(&meter.0, &meter.1, token_of(&job.work).reveal().as_bytes(), at_ms);
     if let Some(effect) = &verdict.effect {
         meter.0.apply(effect);
-        answer(job, Ending::Done, relay(true));
+        let token_status = Some((3, verdict.result.code()));
+        answer(job, Ending::Done, Facts { token_status, ..relay(true) });
     } else {
         let reason = verdict.result.explanation().to_owned();
         answer(job, Ending::Rejected { reason, code: Some(verdict.result.code()) }, Facts::default());
@@ -162,6 +172,27 @@ async fn a_refused_key_change_stops_and_leaves_the_record_as_it_is() {
     assert!(bench.line.try_recv().is_err(), "the other tokens are not sent");
     // Vending goes on.
     bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
+}
+
+/// A line that was down for a quarter of an hour in mid-set: the meter has forgotten the first part, takes the others, and keeps
+/// its old key. Vending under the new one would have made every later token worthless.
+#[tokio::test]
+async fn a_key_change_of_which_the_meter_forgot_a_part_is_not_done() {
+    let (mut bench, mut meter) = (Bench::new().await, meter());
+    let asked = bench.vending.request_special(DRN, ROLLOVER, "tariff change", by("anna")).await.unwrap();
+    assert_eq!(deliver(&mut bench, &mut meter).await.0, TokenResult::FirstKct);
+    for _ in 0..3 {
+        assert_eq!(deliver_at(&mut bench, &mut meter, 900_000).await.0, TokenResult::SecondKct);
+    }
+    assert_eq!(settled(&bench, asked.id).await.state, SpecialState::Refused);
+    let (record, _) = bench.store().meter(DRN).await.unwrap().unwrap();
+    assert_eq!(record.sts, Some(sts(DRN)), "the meter has its old key, and the record says so");
+    // Asked for again, it is carried out.
+    let again = bench.vending.request_special(DRN, ROLLOVER, "tariff change", by("anna")).await.unwrap();
+    for _ in 0..4 {
+        deliver_at(&mut bench, &mut meter, 2_000_000).await;
+    }
+    assert_eq!(settled(&bench, again.id).await.state, SpecialState::Done);
 }
 
 #[tokio::test]
