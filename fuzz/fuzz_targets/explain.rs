@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../gateway/src/explain/mod.rs"]
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, reason = "the explainer brings parts that this target does not call")]
 mod explain;
 
 use explain::{Keys, Space, Stream};
