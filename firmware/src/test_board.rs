@@ -1,6 +1,6 @@
 //! A board in memory for the tests of this crate: storage that power can be cut on, a load, a relay that may stick.
 
-use hardware::board::{Board, Clock, Health, Metering, Relay, Sample, Storage};
+use hardware::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
 use std::vec;
 use std::vec::Vec;
 
@@ -183,6 +183,7 @@ impl Board for TestBoard {
     type Storage = Memory;
     type Clock = Self;
     type Health = Self;
+    type Images = NoImages;
     fn metering(&mut self) -> &mut Self {
         self
     }
@@ -197,5 +198,9 @@ impl Board for TestBoard {
     }
     fn health(&mut self) -> &mut Self {
         self
+    }
+
+    fn images(&mut self) -> Option<&mut NoImages> {
+        None
     }
 }

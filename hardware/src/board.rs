@@ -69,7 +69,19 @@ pub trait Clock {
     fn monotonic_ms(&mut self) -> u64;
 }
 
-/// Digital inputs that tell of tampering, and the source of randomness for HLS challenges.
+/// Why the processor started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResetCause {
+    /// The supply came (or the board can't tell).
+    #[default]
+    PowerOn,
+    /// Nobody fed the watchdog in time.
+    Watchdog,
+    /// The firmware asked for it: a new image.
+    Requested,
+}
+
+/// Digital inputs that tell of tampering and of the supply, the watchdog, and the source of randomness for HLS challenges.
 pub trait Health {
     /// The terminal cover is open.
     fn cover_open(&mut self) -> bool;
@@ -77,6 +89,88 @@ pub trait Health {
     fn magnet(&mut self) -> bool;
     /// Fills `out` with random bytes.
     fn random(&mut self, out: &mut [u8]);
+    /// The supply has gone and what is left in the capacitors lasts for a few hundred milliseconds: time for a last word.
+    /// A board without such a comparator never says so.
+    fn supply_failing(&mut self) -> bool {
+        false
+    }
+    /// Why the processor started this time.
+    fn reset_cause(&mut self) -> ResetCause {
+        ResetCause::PowerOn
+    }
+    /// All is well: the watchdog counts anew. A board without one does nothing.
+    fn feed_watchdog(&mut self) {}
+}
+
+/// One of the two places that hold a firmware image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bank {
+    /// Where the factory put the first image.
+    #[default]
+    A,
+    /// The other one.
+    B,
+}
+
+impl Bank {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// Two banks of program memory: one runs, the other one takes a new image. Which of them starts is decided at each reset by
+/// the board's start code, from a record in [`Storage`] that the firmware keeps.
+pub trait ImageBanks {
+    /// What went wrong.
+    type Error: core::fmt::Debug;
+    /// Bytes of one bank.
+    fn bank_bytes(&self) -> u32;
+    /// The bank whose image runs.
+    fn running(&self) -> Bank;
+    /// Reads `out.len()` bytes at `at` of a bank.
+    ///
+    /// # Errors
+    /// Out of range, or the memory failed.
+    fn read(&mut self, bank: Bank, at: u32, out: &mut [u8]) -> Result<(), Self::Error>;
+    /// Blanks the bank that does not run. A power cut leaves anything in it.
+    ///
+    /// # Errors
+    /// The memory failed.
+    fn erase_idle(&mut self) -> Result<(), Self::Error>;
+    /// Writes to the bank that does not run; returns when the bytes are durable. The same place is written again with the
+    /// same bytes when power was cut meanwhile.
+    ///
+    /// # Errors
+    /// Out of range, or the memory failed: any prefix may have been written.
+    fn write_idle(&mut self, at: u32, bytes: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// For a board whose program memory holds one image: there is no value of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoImages {}
+
+impl ImageBanks for NoImages {
+    type Error = core::convert::Infallible;
+    fn bank_bytes(&self) -> u32 {
+        match *self {}
+    }
+    fn running(&self) -> Bank {
+        match *self {}
+    }
+    fn read(&mut self, _bank: Bank, _at: u32, _out: &mut [u8]) -> Result<(), Self::Error> {
+        match *self {}
+    }
+    fn erase_idle(&mut self) -> Result<(), Self::Error> {
+        match *self {}
+    }
+    fn write_idle(&mut self, _at: u32, _bytes: &[u8]) -> Result<(), Self::Error> {
+        match *self {}
+    }
 }
 
 /// A whole board: the parts, each borrowed on its own.
@@ -91,6 +185,8 @@ pub trait Board {
     type Clock: Clock;
     /// Tamper inputs and randomness.
     type Health: Health;
+    /// The two banks for firmware images; [`NoImages`] where there is one image only.
+    type Images: ImageBanks;
     /// The metering front end.
     fn metering(&mut self) -> &mut Self::Metering;
     /// The supply relay.
@@ -101,4 +197,6 @@ pub trait Board {
     fn clock(&mut self) -> &mut Self::Clock;
     /// Tamper inputs and randomness.
     fn health(&mut self) -> &mut Self::Health;
+    /// The banks for firmware images, where the board has them.
+    fn images(&mut self) -> Option<&mut Self::Images>;
 }

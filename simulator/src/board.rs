@@ -3,7 +3,7 @@
 use crate::clock::SimClock;
 use crate::load::Household;
 use crate::random::Sequence;
-use hardware::board::{Board, Clock, Health, Metering, Relay, Sample, Storage};
+use hardware::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -334,6 +334,7 @@ impl Board for VirtualBoard {
     type Storage = Nvm;
     type Clock = Self;
     type Health = Self;
+    type Images = NoImages;
 
     fn metering(&mut self) -> &mut Self {
         self
@@ -353,6 +354,10 @@ impl Board for VirtualBoard {
 
     fn health(&mut self) -> &mut Self {
         self
+    }
+
+    fn images(&mut self) -> Option<&mut NoImages> {
+        None
     }
 }
 

@@ -19,7 +19,7 @@ mod stack;
 mod tick;
 mod uart;
 
-use crate::board::{Board, Clock, Health, Metering, Relay, Sample, Storage};
+use crate::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
 pub use nvm::{NVM_BYTES, NvmError};
 pub use stack::stack_used_bytes;
 pub use uart::{Uart, UartError};
@@ -189,6 +189,7 @@ impl Board for Mps2 {
     type Storage = Self;
     type Clock = Self;
     type Health = Self;
+    type Images = NoImages;
 
     fn metering(&mut self) -> &mut Self {
         self
@@ -208,5 +209,9 @@ impl Board for Mps2 {
 
     fn health(&mut self) -> &mut Self {
         self
+    }
+
+    fn images(&mut self) -> Option<&mut NoImages> {
+        None
     }
 }
