@@ -5,6 +5,7 @@
 
 pub mod cipher;
 pub mod counter;
+pub mod ecdsa;
 pub mod frame;
 pub mod hls;
 
