@@ -4,6 +4,7 @@ use crate::session::work::{Ending, Facts, Report};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::{StoreError, command, observation};
 use crate::vending::held;
+use protocol::cosem::disconnect::RelayReason;
 use sqlx::SqliteConnection;
 
 /// Stores what a report brought, in the write of whoever asked for it.
@@ -34,13 +35,17 @@ pub async fn observe(
     Ok(())
 }
 
-/// Every open relay has a reason (N02). A meter that cannot say one was opened by us: then it is our command's.
+/// Every open relay has a reason (N02). A meter that cannot say one, or knows no more than that it was told to from outside,
+/// was opened by us: then it is our command's.
 async fn with_reason(conn: &mut SqliteConnection, meter: &Meter, facts: &Facts) -> Result<Facts, StoreError> {
     let mut facts = facts.clone();
     let open = facts.relay.is_some_and(|relay| !relay.output_closed);
-    if open && facts.relay_reason.is_none() {
-        let standing = command::standing_disconnect(conn, &meter.serial).await?;
-        facts.relay_reason = standing.map(|reason| reason.as_str().replace('_', " "));
+    let said = facts.relay_reason.as_deref();
+    if open
+        && said.is_none_or(|said| said == RelayReason::Remote.text())
+        && let Some(reason) = command::standing_disconnect(conn, &meter.serial).await?
+    {
+        facts.relay_reason = Some(reason.as_str().replace('_', " "));
     }
     Ok(facts)
 }

@@ -69,6 +69,12 @@ impl Pipe {
         Self { stream: Box::new(stream), counters, pacing, heard: None, pause: None, sent_until: None }
     }
 
+    /// What was counted so far in the counters this pipe was opened with.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.counters.traffic()
+    }
+
     /// When the last byte written will have left a paced wire: the time to start waiting for an answer. Writing returns
     /// as soon as the operating system has the bytes, long before that.
     #[must_use]

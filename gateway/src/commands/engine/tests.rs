@@ -217,12 +217,19 @@ async fn a_gateway_held_balance_runs_out_is_cut_and_comes_back_with_a_payment() 
     assert_eq!(bench.store().account(Account::Held, MODBUS).await.unwrap().1, WattHours(-50));
     let job = bench.job().await;
     assert_eq!((&job.work, &job.meter.0), (&Work::Disconnect, &MODBUS.to_owned()));
-    answer(job, Ending::Done, relay(false));
+    // The meter knows only that it was told to from outside; why is ours to say.
+    answer(job, Ending::Done, Facts { relay_reason: Some("remote".into()), ..relay(false) });
     let commands = bench.store().commands(Some(MODBUS), 1).await.unwrap();
     assert_eq!(commands[0].request.reason, Some(DisconnectReason::NoCredit));
     assert_eq!(bench.finished(commands[0].id).await.state, Verified);
     let (_, state) = bench.store().meter(MODBUS).await.unwrap().unwrap();
     assert_eq!(state.relay_reason.as_deref(), Some("no credit"));
+    let id = record(&bench, CommandKind::Read, MODBUS, None).await;
+    let tampered = Facts { relay_reason: Some("tamper".into()), ..relay(false) };
+    answer(bench.job().await, Ending::Done, tampered);
+    bench.finished(id).await;
+    let (_, state) = bench.store().meter(MODBUS).await.unwrap().unwrap();
+    assert_eq!(state.relay_reason.as_deref(), Some("tamper"), "a reason of the meter's own stands");
 
     bench.vending.top_up(payment(MODBUS, "k2", 30)).await.unwrap();
     let job = bench.job().await;

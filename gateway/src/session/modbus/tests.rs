@@ -7,6 +7,7 @@ use crate::session::directory;
 use crate::session::model::{Model, Models};
 use crate::session::work::{Report, Serial};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// CRC of Modbus over serial line V1.02, 6.2.2, bit by bit.
@@ -34,6 +35,10 @@ enum Fault {
     FirstAnswerLate(u64),
     /// The first answer has a flipped bit.
     FirstAnswerDamaged,
+    /// Every answer has one.
+    EveryAnswerDamaged,
+    /// The answer to a coil has one.
+    DamagesCoilAnswer,
 }
 
 #[derive(Debug)]
@@ -43,7 +48,11 @@ struct Unit {
     closed: bool,
     energy_wh: u64,
     answered: u32,
+    coils_written: u32,
 }
+
+/// The units of a bus, shared with the test.
+type Units = Arc<Mutex<BTreeMap<u8, Unit>>>;
 
 impl Unit {
     fn registers(&self) -> Vec<u16> {
@@ -72,6 +81,7 @@ impl Unit {
             }
             5 if self.fault == Fault::RefusesCoil => vec![unit, 0x85, 4],
             5 => {
+                self.coils_written += 1;
                 if self.fault != Fault::StuckRelay {
                     self.closed = request[4] == 0xFF;
                 }
@@ -83,19 +93,23 @@ impl Unit {
 }
 
 /// Serves the bus until the other end is dropped. Every request here is eight bytes.
-async fn serve(mut line: DuplexStream, mut units: BTreeMap<u8, Unit>) {
+async fn serve(mut line: DuplexStream, units: Units) {
     let mut request = [0; 8];
     while line.read_exact(&mut request).await.is_ok() {
         assert_eq!(with_crc(request[..6].to_vec()), request, "a request with a wrong checksum");
-        let Some(unit) = units.get_mut(&request[0]) else { continue };
-        let mut answer = with_crc(unit.answer(&request));
-        let first = unit.answered == 0;
-        unit.answered += 1;
-        match unit.fault {
+        let (mut answer, first, fault) = {
+            let mut units = units.lock().expect("not poisoned");
+            let Some(unit) = units.get_mut(&request[0]) else { continue };
+            unit.answered += 1;
+            (with_crc(unit.answer(&request)), unit.answered == 1, unit.fault)
+        };
+        match fault {
             Fault::Dead => continue,
             Fault::LosesCoilAnswer if request[1] == 5 => continue,
             Fault::FirstAnswerLate(ms) if first => tokio::time::sleep(Duration::from_millis(ms)).await,
             Fault::FirstAnswerDamaged if first => answer[4] ^= 0x10,
+            Fault::EveryAnswerDamaged => answer[4] ^= 0x10,
+            Fault::DamagesCoilAnswer if request[1] == 5 => answer[4] ^= 0x10,
             _ => {}
         }
         if line.write_all(&answer).await.is_err() {
@@ -104,14 +118,23 @@ async fn serve(mut line: DuplexStream, mut units: BTreeMap<u8, Unit>) {
     }
 }
 
-fn bus(units: &[(u8, &'static str, Fault)]) -> ModbusTalker {
-    let (ours, theirs) = tokio::io::duplex(512);
+fn units_of(units: &[(u8, &'static str, Fault)]) -> Units {
     let unit = |(unit, serial, fault): &(u8, &'static str, Fault)| {
-        (*unit, Unit { serial, fault: *fault, closed: true, energy_wh: 123_456_789, answered: 0 })
+        let (closed, energy_wh) = (true, 123_456_789);
+        (*unit, Unit { serial, fault: *fault, closed, energy_wh, answered: 0, coils_written: 0 })
     };
-    tokio::spawn(serve(theirs, units.iter().map(unit).collect()));
+    Arc::new(Mutex::new(units.iter().map(unit).collect()))
+}
+
+fn talker(units: &Units) -> ModbusTalker {
+    let (ours, theirs) = tokio::io::duplex(512);
+    tokio::spawn(serve(theirs, units.clone()));
     let pacing = Pacing { byte_time: Duration::from_millis(1), turnaround: Duration::from_millis(4) };
     ModbusTalker::new(Wire::on(Pipe::new(ours, Default::default(), Some(pacing)), Framing::Rtu))
+}
+
+fn bus(units: &[(u8, &'static str, Fault)]) -> ModbusTalker {
+    talker(&units_of(units))
 }
 
 fn endpoint(unit: u8, serial: &str) -> directory::Endpoint {
@@ -230,11 +253,32 @@ async fn a_token_is_refused_by_a_meter_without_a_token_gateway() {
 
 #[tokio::test(start_paused = true)]
 async fn a_damaged_answer_is_asked_for_again() {
-    let mut bus = bus(&[(1, "01000000017", Fault::FirstAnswerDamaged)]);
-    let report = perform(&mut bus, 1, "01000000017", Work::Read).await;
-    // A damaged answer of a short read waits for more bytes until its time is over; what matters is that nothing wrong is
-    // believed and that the next read is right.
-    assert_ne!(report.facts.import_wh, Some(0), "{:?}", report.evidence);
-    let again = perform(&mut bus, 1, "01000000017", Work::Read).await;
-    assert_eq!(again.facts.import_wh, Some(123_456_789));
+    let clean = units_of(&[(1, "01000000017", Fault::None)]);
+    let report = perform(&mut talker(&clean), 1, "01000000017", Work::Read).await;
+    assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
+    let bus = units_of(&[(1, "01000000017", Fault::FirstAnswerDamaged)]);
+    let repeated = perform(&mut talker(&bus), 1, "01000000017", Work::Read).await;
+    assert_eq!(repeated.ending, Ending::Done, "{:?}", repeated.evidence);
+    assert_eq!(repeated.facts, report.facts);
+    assert_eq!(asked(&bus), asked(&clean) + 1, "one request was repeated, once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_damaged_twice_is_given_up_and_a_damaged_coil_is_never_written_again() {
+    let bus = units_of(&[(1, "01000000017", Fault::EveryAnswerDamaged)]);
+    let report = perform(&mut talker(&bus), 1, "01000000017", Work::Read).await;
+    assert!(
+        matches!(&report.ending, Ending::NotSent { reason } if reason.ends_with("was answered by garbage")),
+        "{report:?}"
+    );
+    assert_eq!(asked(&bus), 2);
+    let bus = units_of(&[(1, "01000000017", Fault::DamagesCoilAnswer)]);
+    let report = perform(&mut talker(&bus), 1, "01000000017", Work::Disconnect).await;
+    assert!(matches!(report.ending, Ending::Unknown { .. }), "{report:?}");
+    assert_eq!(bus.lock().expect("not poisoned")[&1].coils_written, 1);
+}
+
+/// How many requests unit 1 has heard.
+fn asked(units: &Units) -> u32 {
+    units.lock().expect("not poisoned")[&1].answered
 }

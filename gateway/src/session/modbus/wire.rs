@@ -27,6 +27,8 @@ pub enum Framing {
 
 /// An RTU unit whose answer was given up may still speak. It is left alone for this long, and what it says is thrown away.
 const LATE_ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// A unit whose answer came damaged has spoken; what may be left of it is over within this time.
+const DAMAGED_ANSWER_GRACE: Duration = Duration::from_millis(100);
 /// The most bytes thrown away before a request: more than any answer has, so that a babbling peer cannot hold us here.
 const DRAIN_MAX: usize = 4096;
 /// Bytes of a request and of an answer besides its registers (unit, function, count, CRC).
@@ -189,13 +191,13 @@ impl Wire {
     }
 
     /// After an answer that was late or wrong the framing may be out of step. A bus keeps its port, starts with clean
-    /// framing and leaves the unit alone for a moment; a TCP connection is closed, and what is late dies with it.
-    fn give_up(&mut self, unit: u8) {
+    /// framing and leaves the unit alone for `grace`; a TCP connection is closed, and what is late dies with it.
+    fn give_up(&mut self, unit: u8, grace: Duration) {
         match (self.framing, self.open.take()) {
             (Framing::Rtu, Some((pipe, _))) => {
                 let caller = self.attach(&pipe);
                 self.open = Some((pipe, caller));
-                self.given_up.insert(unit, Instant::now() + LATE_ANSWER_GRACE);
+                self.given_up.insert(unit, Instant::now() + grace);
             }
             _ => self.close(),
         }
@@ -218,6 +220,9 @@ impl Wire {
             self.close();
             return Err(broken(error.to_string()));
         }
+        let pipe = pipe.clone();
+        let heard = || pipe.with(|pipe| pipe.traffic().received_bytes);
+        let heard_before = heard();
         caller.set_slave(Slave(unit));
         let patience = patience + self.byte_time * (OVERHEAD_BYTES + answer_bytes);
         let answer = tokio::time::timeout(patience, caller.call(request)).await;
@@ -235,15 +240,20 @@ impl Wire {
                 Err(broken(error.to_string()))
             }
             Ok(Err(tokio_modbus::Error::Transport(_))) => {
-                self.give_up(unit);
+                self.give_up(unit, LATE_ANSWER_GRACE);
                 Err(Trouble::Protocol(format!("{what} was answered by garbage")))
             }
             Ok(Err(tokio_modbus::Error::Protocol(_))) => {
-                self.give_up(unit);
+                self.give_up(unit, LATE_ANSWER_GRACE);
                 Err(Trouble::Protocol(format!("{what} was answered by another unit or function")))
             }
+            // tokio-modbus goes on looking for a good frame in damaged bytes until the time is over.
+            Err(_elapsed) if heard() > heard_before => {
+                self.give_up(unit, DAMAGED_ANSWER_GRACE);
+                Err(Trouble::Protocol(format!("{what} was answered by garbage")))
+            }
             Err(_elapsed) => {
-                self.give_up(unit);
+                self.give_up(unit, LATE_ANSWER_GRACE);
                 Err(Trouble::Silent { waited_for: what.to_owned(), waited: patience })
             }
         }
