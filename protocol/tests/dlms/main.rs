@@ -7,4 +7,5 @@ mod dialogue;
 mod differential;
 mod lossy;
 mod meter;
+mod signed;
 mod strangers;

@@ -12,7 +12,7 @@ use protocol::codec::xdlms::{ActionResult, Conformance, DataAccessResult, Select
 use protocol::dlms::client::{Client, Config, Event, Failure};
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 use protocol::dlms::security::{
-    CounterBlock, Form, Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle,
+    CounterBlock, Form, Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle, ecdsa,
 };
 use protocol::dlms::server::{Association, Custody, Peer, Server};
 use protocol::time::Instant;
@@ -40,6 +40,17 @@ pub const VENDING: u8 = 18;
 /// GMAC without ciphering.
 pub const GMAC_PLAIN: u8 = 19;
 
+/// Private key that this meter signs with, on any curve.
+pub const METER_SIGNS: u8 = 0x31;
+/// Private key that the client signs with.
+pub const CLIENT_SIGNS: u8 = 0x57;
+
+/// The signing key whose number is `byte` over and over.
+pub fn signing_key(suite: SecuritySuite, byte: u8) -> Option<ecdsa::PrivateKey> {
+    let curve = ecdsa::Curve::of_suite(suite)?;
+    ecdsa::PrivateKey::from_bytes(curve, &vec![byte; curve.field_len()])
+}
+
 /// Base of the client addresses whose association asks for HLS mechanism `sap - HLS`.
 pub const HLS: u8 = 64;
 
@@ -53,6 +64,8 @@ pub struct Meter {
     pub seen: BTreeMap<[u8; 8], u32>,
     pub random: u8,
     pub policy: SecurityPolicy,
+    /// How the vending client proves who it is.
+    pub vending: AuthMechanism,
 }
 
 impl Default for Meter {
@@ -65,6 +78,7 @@ impl Default for Meter {
             seen: BTreeMap::new(),
             random: 0,
             policy: SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0),
+            vending: AuthMechanism::HighGmac,
         }
     }
 }
@@ -78,7 +92,7 @@ impl Custody for Meter {
         let (mechanism, policy) = match client_sap {
             PUBLIC => (AuthMechanism::None, SecurityPolicy::NONE),
             READER => (AuthMechanism::Low, SecurityPolicy::NONE),
-            VENDING => (AuthMechanism::HighGmac, self.policy),
+            VENDING => (self.vending, self.policy),
             GMAC_PLAIN => (AuthMechanism::HighGmac, SecurityPolicy::NONE),
             HLS..80 => (AuthMechanism::from_arc(client_sap - HLS), SecurityPolicy::NONE),
             _ => return None,
@@ -120,6 +134,22 @@ impl Custody for Meter {
 
     fn accept(&mut self, _key_set: u8, peer: &SystemTitle, counter: u32) {
         assert!(self.seen.insert(peer.0, counter).is_none_or(|before| before < counter));
+    }
+
+    fn sign(&mut self, suite: SecuritySuite, parts: &[&[u8]]) -> Option<ecdsa::Signature> {
+        signing_key(suite, METER_SIGNS)?.sign(parts)
+    }
+
+    fn verify(
+        &self,
+        suite: SecuritySuite,
+        _client_sap: u8,
+        peer: &SystemTitle,
+        parts: &[&[u8]],
+        signature: &[u8],
+    ) -> bool {
+        let known = *peer == CLIENT_TITLE;
+        known && signing_key(suite, CLIENT_SIGNS).is_some_and(|key| key.public_key().verify(parts, signature))
     }
 
     fn random(&mut self, out: &mut [u8]) {

@@ -14,14 +14,15 @@ use crate::codec::xdlms::{
 };
 use crate::dlms::security::frame::{Protect, Sealed};
 use crate::dlms::security::hls::{self, Challenge};
-use crate::dlms::security::{Form, Frame, Key, Refusal};
+use crate::dlms::security::{Form, Frame, Key, Refusal, ecdsa};
 use crate::time::Instant;
 
 /// The current association object, 0.0.40.0.0.255, class 15: method 1 is reply_to_HLS_authentication.
 const REPLY_TO_HLS: MethodDescriptor = MethodDescriptor::new(15, Obis::new(0, 0, 40, 0, 0, 255), 1);
 
 impl<const N: usize, const LONG: usize> Client<N, LONG> {
-    /// Sends the AARQ. `challenge` is 8 to 64 fresh random bytes where the mechanism is a high-level one.
+    /// Sends the AARQ. `challenge` is 8 to 64 fresh random bytes where the mechanism is a high-level one, at least 32 with
+    /// ECDSA.
     ///
     /// # Errors
     /// [`StartError`]; nothing has left.
@@ -42,7 +43,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             _ if high && short_names => return Err(StartError::Configuration),
             AuthMechanism::None | AuthMechanism::Low => None,
             high if hls::is_supported(high) => {
-                if high != AuthMechanism::HighGmac && self.config.secret.is_none() {
+                if !self.has_credentials(high) || challenge.len() < hls::challenge_min(high) {
                     return Err(StartError::Configuration);
                 }
                 Some(Challenge::new(challenge).ok_or(StartError::Configuration)?)
@@ -242,6 +243,21 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         Ok(())
     }
 
+    /// What proves us under a high-level mechanism is configured.
+    fn has_credentials(&self, mechanism: AuthMechanism) -> bool {
+        let config = &self.config;
+        match mechanism {
+            AuthMechanism::HighGmac => true,
+            AuthMechanism::HighEcdsa => {
+                let curve = ecdsa::Curve::of_suite(config.policy.suite);
+                let ours = config.signing_key.as_ref().map(ecdsa::PrivateKey::curve);
+                let theirs = config.server_public_key.as_ref().map(ecdsa::PublicKey::curve);
+                curve.is_some() && ours == curve && theirs == curve
+            }
+            _ => config.secret.is_some(),
+        }
+    }
+
     fn hls_answer(&mut self, ours: &Challenge, theirs: &Challenge) -> Result<hls::Answer, StartError> {
         let title = &self.config.system_title;
         if self.config.mechanism == AuthMechanism::HighGmac {
@@ -250,10 +266,15 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             let answer = hls::gmac_answer(cipher, title, counter, theirs.as_bytes());
             return hls::Answer::from_slice(&answer).map_err(|_| StartError::TooLong);
         }
-        // Only mechanism 6 binds the titles; zeros stand for one a meter did not tell.
+        // Only mechanisms 6 and 7 bind the titles; zeros stand for one a meter did not tell.
         let asker = &self.server_title.unwrap_or_default();
         let (challenge, other) = (theirs.as_bytes(), ours.as_bytes());
         let pass = hls::Pass { answerer: title, asker, challenge, other };
+        if self.config.mechanism == AuthMechanism::HighEcdsa {
+            let signature = self.config.signing_key.as_ref().and_then(|key| key.sign(&pass.signed()));
+            let signature = signature.ok_or(StartError::Configuration)?;
+            return hls::Answer::from_slice(&signature).map_err(|_| StartError::TooLong);
+        }
         let secret = self.config.secret.as_ref().ok_or(StartError::Configuration)?;
         hls::secret_answer(self.config.mechanism, secret.expose(), pass).ok_or(StartError::Configuration)
     }
@@ -268,6 +289,10 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         }
         let (challenge, other) = (ours.as_bytes(), theirs.as_bytes());
         let pass = hls::Pass { answerer: &title, asker: &self.config.system_title, challenge, other };
+        if self.config.mechanism == AuthMechanism::HighEcdsa {
+            let key = self.config.server_public_key.as_ref();
+            return key.is_some_and(|key| key.verify(&pass.signed(), answer));
+        }
         self.config
             .secret
             .as_ref()

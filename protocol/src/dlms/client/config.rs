@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::codec::acse::{AuthMechanism, Referencing};
 use crate::codec::xdlms::Conformance;
-use crate::dlms::security::{Form, Key, Secret, SecurityPolicy, SystemTitle};
+use crate::dlms::security::{Form, Key, Secret, SecurityPolicy, SystemTitle, ecdsa};
 
 /// Services this client can use. General block transfer is not proposed by default: a meter that has both takes the blocks of
 /// each service, which stream.
@@ -39,8 +39,12 @@ pub const SHORT_NAMES: Conformance = Conformance::from_bits_truncate(
 pub struct Config {
     /// How we prove who we are: none, LLS, or one of [`crate::dlms::security::hls::is_supported`].
     pub mechanism: AuthMechanism,
-    /// The LLS password, or the shared secret of an HLS mechanism other than GMAC.
+    /// The LLS password, or the shared secret of an HLS mechanism other than GMAC and ECDSA.
     pub secret: Option<Secret>,
+    /// Our signing key, on the curve of the policy's suite: HLS 7.
+    pub signing_key: Option<ecdsa::PrivateKey>,
+    /// The public key the meter signs with: HLS 7.
+    pub server_public_key: Option<ecdsa::PublicKey>,
     /// The protection we apply and demand; [`SecurityPolicy::NONE`] asks for the context without ciphering. With the
     /// dedicated key set, `dedicated_key` is handed over in the AARQ and used for everything after.
     pub policy: SecurityPolicy,
@@ -77,6 +81,8 @@ impl Default for Config {
         Self {
             mechanism: AuthMechanism::None,
             secret: None,
+            signing_key: None,
+            server_public_key: None,
             policy: SecurityPolicy::NONE,
             form: Form::Glo,
             system_title: SystemTitle::default(),

@@ -6,12 +6,12 @@
 //! | 3 MD5, 4 SHA-1 | `hash(C || secret)`, with the feature `hls-legacy` |
 //! | 5 GMAC | `SC || IC || GMAC(SC || AK || C)` |
 //! | 6 SHA-256 | `hash(secret || own title || peer's title || C || own challenge)` |
-//!
-//! Mechanism 7 (ECDSA) is not implemented.
+//! | 7 ECDSA | signature over `own title || peer's title || C || own challenge`, on the curve of the suite |
 
 use aes::cipher::{BlockEncrypt, KeyInit};
 
 use super::cipher::TAG_LEN;
+use super::ecdsa::PAIR_MAX;
 use super::{Cipher, SystemTitle};
 use crate::codec::acse::AuthMechanism;
 use crate::codec::security::constant_time_eq;
@@ -78,8 +78,8 @@ pub fn gmac_verify(cipher: &Cipher, peer: &SystemTitle, challenge: &[u8], answer
     constant_time_eq(&cipher.gmac(control, &nonce(peer, counter), &[challenge]), tag)
 }
 
-/// Longest answer of a mechanism with a shared secret: 64 bytes of challenge, enciphered.
-pub const ANSWER_MAX: usize = 64;
+/// Longest answer: 64 bytes of challenge, enciphered; or a signature.
+pub const ANSWER_MAX: usize = if PAIR_MAX > CHALLENGE_MAX { PAIR_MAX } else { CHALLENGE_MAX };
 
 /// An answer to a challenge.
 pub type Answer = heapless::Vec<u8, ANSWER_MAX>;
@@ -88,8 +88,32 @@ pub type Answer = heapless::Vec<u8, ANSWER_MAX>;
 #[must_use]
 pub fn is_supported(mechanism: AuthMechanism) -> bool {
     let legacy = matches!(mechanism, AuthMechanism::HighMd5 | AuthMechanism::HighSha1);
-    let always = [AuthMechanism::HighManufacturer, AuthMechanism::HighGmac, AuthMechanism::HighSha256];
+    let always = [
+        AuthMechanism::HighManufacturer,
+        AuthMechanism::HighGmac,
+        AuthMechanism::HighSha256,
+        AuthMechanism::HighEcdsa,
+    ];
     legacy && cfg!(feature = "hls-legacy") || always.contains(&mechanism)
+}
+
+/// How long our own challenge must be at least: the standard wants 32 bytes with mechanism 7.
+#[must_use]
+pub const fn challenge_min(mechanism: AuthMechanism) -> usize {
+    if matches!(mechanism, AuthMechanism::HighEcdsa) { 32 } else { CHALLENGE_MIN }
+}
+
+/// Length of the answers of a mechanism, at most.
+#[must_use]
+pub const fn answer_len(mechanism: AuthMechanism) -> usize {
+    match mechanism {
+        AuthMechanism::HighMd5 => 16,
+        AuthMechanism::HighSha1 => 20,
+        AuthMechanism::HighGmac => GMAC_LEN,
+        AuthMechanism::HighSha256 => 32,
+        AuthMechanism::HighManufacturer | AuthMechanism::HighEcdsa => ANSWER_MAX,
+        _ => 0,
+    }
 }
 
 /// The two sides of one pass. Whoever verifies fills it in from the answerer's view.
@@ -103,6 +127,14 @@ pub struct Pass<'a> {
     pub challenge: &'a [u8],
     /// The challenge that went the other way.
     pub other: &'a [u8],
+}
+
+impl<'a> Pass<'a> {
+    /// What the answerer signs with mechanism 7.
+    #[must_use]
+    pub fn signed(&self) -> [&'a [u8]; 4] {
+        [self.answerer.as_bytes(), self.asker.as_bytes(), self.challenge, self.other]
+    }
 }
 
 /// The answer of a mechanism with a shared secret; `None` when this build has no such mechanism or the secret does not

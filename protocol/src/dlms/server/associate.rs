@@ -16,6 +16,7 @@ use crate::codec::xdlms::{
     ConfirmedServiceError, Conformance, DLMS_VERSION, GetDataResult, InitiateRequest, InitiateResponse,
     SecurityControl, ServiceError, StateError, VAA_NAME_LN,
 };
+use crate::dlms::bytes::cut_mut;
 use crate::dlms::security::frame::{Protect, Sealed};
 use crate::dlms::security::hls::{self, Challenge};
 use crate::dlms::security::{Cipher, Form, Frame, Key, KeyUsage, Refusal};
@@ -25,11 +26,13 @@ use crate::time::Instant;
 const CALLING_TITLE_NOT_RECOGNISED: UserDiagnostic = UserDiagnostic::Other(3);
 
 /// Smallest receive size worth an association: an exception-response in general-glo-ciphering, and one block with one
-/// byte of data. The standard demands more than 11.
+/// byte of data. The standard demands more than 11. With a high-level mechanism, the answer to the challenge as well.
 const CLIENT_PDU_MIN: u16 = 48;
 
-/// Length of the server's challenge in bytes; the standard allows 8 to 64.
-const CHALLENGE_LEN: usize = 16;
+/// Length of the server's challenge in bytes; the standard allows 8 to 64, and 32 to 64 with signatures.
+const fn challenge_len(mechanism: AuthMechanism) -> usize {
+    if matches!(mechanism, AuthMechanism::HighEcdsa) { 32 } else { 16 }
+}
 
 /// The `initiateError` numbers of ConfirmedServiceError.
 #[derive(Clone, Copy)]
@@ -94,7 +97,8 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         }
         let proof = check_mechanism(&row, aarq, meter)?;
         let keyed = ciphered || row.mechanism == AuthMechanism::HighGmac;
-        let needs_title = keyed || row.mechanism == AuthMechanism::HighSha256;
+        let needs_title =
+            keyed || matches!(row.mechanism, AuthMechanism::HighSha256 | AuthMechanism::HighEcdsa);
         let title = aarq.calling_ap_title.and_then(|t| SystemTitle::from_slice(t).ok());
         if needs_title && title.is_none() {
             return Err(CALLING_TITLE_NOT_RECOGNISED.into());
@@ -118,9 +122,10 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         let stage = match proof {
             Proof::Done => Stage::Associated,
             Proof::Challenge(to_server) => {
-                let mut bytes = [0u8; CHALLENGE_LEN];
-                meter.random(&mut bytes);
-                let to_client = Challenge::new(&bytes).ok_or(UserDiagnostic::NoReasonGiven)?;
+                let mut bytes = [0u8; hls::CHALLENGE_MAX];
+                let bytes = cut_mut(&mut bytes, challenge_len(row.mechanism)).0;
+                meter.random(bytes);
+                let to_client = Challenge::new(bytes).ok_or(UserDiagnostic::NoReasonGiven)?;
                 Stage::Challenged { to_client, to_server }
             }
         };
@@ -364,13 +369,21 @@ fn prove<M: Custody>(
         let proof = hls::gmac_answer(cipher, &title, counter, to_server.as_bytes());
         return hls::Answer::from_slice(&proof).ok();
     }
-    let secret = meter.secret(session.row.client_sap)?;
-    let pass = |answerer, asker, challenge, other| hls::Pass { answerer, asker, challenge, other };
     let (c, s) = (to_client.as_bytes(), to_server.as_bytes());
-    if !hls::secret_verify(mechanism, secret.expose(), pass(&session.peer, &title, c, s), answer) {
+    let theirs = hls::Pass { answerer: &session.peer, asker: &title, challenge: c, other: s };
+    let ours = hls::Pass { answerer: &title, asker: &session.peer, challenge: s, other: c };
+    if mechanism == AuthMechanism::HighEcdsa {
+        let (suite, client_sap) = (session.row.policy.suite, session.row.client_sap);
+        if !meter.verify(suite, client_sap, &session.peer, &theirs.signed(), answer) {
+            return None;
+        }
+        return hls::Answer::from_slice(&meter.sign(suite, &ours.signed())?).ok();
+    }
+    let secret = meter.secret(session.row.client_sap)?;
+    if !hls::secret_verify(mechanism, secret.expose(), theirs, answer) {
         return None;
     }
-    hls::secret_answer(mechanism, secret.expose(), pass(&title, &session.peer, s, c))
+    hls::secret_answer(mechanism, secret.expose(), ours)
 }
 
 const fn context(ciphered: bool) -> ApplicationContext {
@@ -455,7 +468,9 @@ fn check_initiate(
         return Err(Refused::Initiate(InitiateError::IncompatibleConformance));
     }
     let max = initiate.client_max_receive_pdu_size;
-    if max != 0 && max < CLIENT_PDU_MIN {
+    let answer = CLIENT_PDU_MIN - 1 + hls::answer_len(row.mechanism) as u16;
+    let min = if row.mechanism.is_high_level() { answer } else { CLIENT_PDU_MIN };
+    if max != 0 && max < min {
         return Err(Refused::Initiate(InitiateError::PduSizeTooShort));
     }
     Ok(conformance)
@@ -482,6 +497,3 @@ fn seal_information<M: Custody>(session: &Session, info: &mut Frame<96>, meter: 
     let how = Protect { form: session.form, control: session.own_control(), title: &title, counter };
     info.protect(cipher, how)
 }
-
-#[cfg(test)]
-const _: () = assert!(CHALLENGE_LEN >= hls::CHALLENGE_MIN && CHALLENGE_LEN <= hls::CHALLENGE_MAX);

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::codec::acse::AuthMechanism;
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::Conformance;
-use crate::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy};
+use crate::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, ecdsa};
 
 /// One row of a meter's association table. Carries no secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Association {
     /// How the client must prove who it is: none, LLS, or one of [`crate::dlms::security::hls::is_supported`]; a row with
     /// another mechanism refuses every client.
     pub mechanism: AuthMechanism,
-    /// What protection APDUs must have in both directions; [`SecurityPolicy::NONE`] means the application context
-    /// without ciphering. A dedicated key is accepted when the client brings one, whatever the policy's key set says.
+    /// What protection APDUs must have in both directions; one that demands nothing, as [`SecurityPolicy::NONE`], means the
+    /// application context without ciphering. Its suite says the curve of HLS 7. A dedicated key is accepted when the client brings one, whatever the policy's key set says.
     pub policy: SecurityPolicy,
     /// Services offered; what the engine does not implement is left out of the answer by itself.
     pub conformance: Conformance,
@@ -53,6 +53,27 @@ pub trait Custody {
     /// A frame with this counter was verified. Called before its request is carried out; durable when it returns, or a
     /// recorded command could be replayed after a power cut.
     fn accept(&mut self, key_set: u8, peer: &SystemTitle, counter: u32);
+
+    /// Signs `parts` joined with this device's signing key on the suite's curve ([`ecdsa::PrivateKey::sign`]). `None`, the
+    /// default, where it has none: HLS 7 refuses every client then.
+    fn sign(&mut self, suite: SecuritySuite, parts: &[&[u8]]) -> Option<ecdsa::Signature> {
+        let _ = (suite, parts);
+        None
+    }
+
+    /// Whether `signature` over `parts` joined is that of the peer with this title, who speaks as this client
+    /// ([`ecdsa::PublicKey::verify`]). Public keys are provisioned; false, the default, where none is known.
+    fn verify(
+        &self,
+        suite: SecuritySuite,
+        client_sap: u8,
+        peer: &SystemTitle,
+        parts: &[&[u8]],
+        signature: &[u8],
+    ) -> bool {
+        let _ = (suite, client_sap, peer, parts, signature);
+        false
+    }
 
     /// Fills `out` with unpredictable bytes (HLS challenges).
     fn random(&mut self, out: &mut [u8]);
