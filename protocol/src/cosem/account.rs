@@ -180,6 +180,8 @@ impl<'a> FromData<'a> for Currency<'a> {
     }
 }
 
+super::class::encoded!(ModeAndStatus, CreditStatusBits);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,6 +59,8 @@ macro_rules! wire_enum {
             }
         }
 
+        $crate::cosem::class::encoded!($name);
+
         impl FromData<'_> for $name {
             fn from_data(d: Data<'_>) -> Result<Self> {
                 match d {

@@ -269,6 +269,8 @@ impl FromData<'_> for RelayReason {
     }
 }
 
+super::class::encoded!(ControlState, ControlMode, RelayReason);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -94,3 +94,5 @@ impl FromData<'_> for EmergencyProfile {
         })
     }
 }
+
+super::class::encoded!(MonitoredValue, EmergencyProfile);

@@ -1,24 +1,27 @@
 //! COSEM interface classes of a prepaid meter, declared once for both ends of the wire (Blue Book, IEC 62056-6-2).
 //!
 //! An attribute is an [`Attr`]: its class, its index and the type of its value. The client asks `attr.of(logical_name)` and
-//! gives the answer to `attr.decode(..)`; the server encodes a value of the same type. Logical names of the reference meter
-//! are in [`obis`].
+//! gives the answer to `attr.decode(..)`; the server encodes a value of the same type. How a class is declared is in
+//! [`class`]; logical names of the reference meter are in [`obis`].
 
 use core::marker::PhantomData;
 
+use self::class::{Nothing, ToData, Value};
 use crate::codec::axdr::Data;
-use crate::codec::codec::{Error, ErrorKind, Result};
+use crate::codec::codec::{Error, ErrorKind, Result, Writer};
 use crate::codec::obis::Obis;
 use crate::dlms::model::{Attribute, Method};
 
 pub mod account;
 pub mod association;
 pub mod charge;
+pub mod class;
 pub mod clock;
 pub mod credit;
 pub mod data;
 pub mod disconnect;
 pub mod events;
+pub mod image_transfer;
 pub mod limiter;
 pub mod obis;
 pub mod profile;
@@ -66,27 +69,29 @@ impl<T> Attr<T> {
     }
 }
 
-impl<T> Attr<T> {
+impl<T: Value> Attr<T> {
     /// Decodes an answer to a GET of this attribute.
     ///
     /// # Errors
     /// See [`FromData::from_data`].
-    pub fn decode<'a>(&self, d: Data<'a>) -> Result<T>
-    where
-        T: FromData<'a>,
-    {
-        T::from_data(d)
+    pub fn decode<'a>(&self, d: Data<'a>) -> Result<T::Of<'a>> {
+        T::Of::from_data(d)
+    }
+
+    /// Writes a value of this attribute.
+    ///
+    /// # Errors
+    /// The buffer is full.
+    pub fn put(&self, value: &T::Of<'_>, w: &mut dyn Writer) -> Result<()> {
+        value.put(w)
     }
 
     /// Decodes an answer to a GET of this attribute from its A-XDR bytes.
     ///
     /// # Errors
     /// The bytes are no A-XDR value, or see [`FromData::from_data`].
-    pub fn decode_bytes<'a>(&self, bytes: &'a [u8]) -> Result<T>
-    where
-        T: FromData<'a>,
-    {
-        T::from_data(Data::from_bytes_in(bytes)?)
+    pub fn decode_bytes<'a>(&self, bytes: &'a [u8]) -> Result<T::Of<'a>> {
+        T::Of::from_data(Data::from_bytes_in(bytes)?)
     }
 }
 
@@ -102,25 +107,53 @@ impl<T> core::fmt::Debug for Attr<T> {
     }
 }
 
-/// A method of a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meth {
+/// A method of a class: where it is and what type its parameter has.
+pub struct Meth<T = Nothing> {
     /// Interface class.
     pub class_id: u16,
     /// Method index from 1.
     pub index: i8,
+    parameter: PhantomData<fn() -> T>,
 }
 
-impl Meth {
+impl<T> Meth<T> {
     /// Method `index` of `class_id`.
     #[must_use]
     pub const fn new(class_id: u16, index: i8) -> Self {
-        Self { class_id, index }
+        Self { class_id, index, parameter: PhantomData }
     }
 
     /// The method of one object.
     #[must_use]
     pub const fn of(&self, logical_name: Obis) -> Method {
         Method { class_id: self.class_id, logical_name, index: self.index }
+    }
+}
+
+impl<T: Value> Meth<T> {
+    /// Writes a parameter of this method.
+    ///
+    /// # Errors
+    /// The buffer is full.
+    pub fn put(&self, parameter: &T::Of<'_>, w: &mut dyn Writer) -> Result<()> {
+        parameter.put(w)
+    }
+}
+
+impl<T> Clone for Meth<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Meth<T> {}
+impl<T> PartialEq for Meth<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.class_id, self.index) == (other.class_id, other.index)
+    }
+}
+impl<T> Eq for Meth<T> {}
+impl<T> core::fmt::Debug for Meth<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "class {} method {}", self.class_id, self.index)
     }
 }

@@ -117,6 +117,14 @@ impl FromData<'_> for LoadRow {
     }
 }
 
+super::class::encoded!(CaptureObject);
+
+impl FromData<'_> for CaptureObject {
+    fn from_data(d: Data<'_>) -> Result<Self> {
+        Self::from_data(&d)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

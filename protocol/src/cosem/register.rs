@@ -36,6 +36,8 @@ impl FromData<'_> for ScalerUnit {
     }
 }
 
+super::class::encoded!(ScalerUnit);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Class 64, security setup (version 0).
 
+use super::class::Octets;
 use super::{Attr, Meth};
 
 /// Interface class.
@@ -9,9 +10,9 @@ pub const SECURITY_POLICY: i8 = 2;
 /// Enum: 0 AES-GCM-128.
 pub const SECURITY_SUITE: i8 = 3;
 /// Octet string of eight bytes.
-pub const CLIENT_SYSTEM_TITLE: Attr<&'static [u8]> = Attr::new(CLASS, 4);
+pub const CLIENT_SYSTEM_TITLE: Attr<Octets> = Attr::new(CLASS, 4);
 /// Octet string of eight bytes.
-pub const SERVER_SYSTEM_TITLE: Attr<&'static [u8]> = Attr::new(CLASS, 5);
+pub const SERVER_SYSTEM_TITLE: Attr<Octets> = Attr::new(CLASS, 5);
 /// Raises the policy.
 pub const SECURITY_ACTIVATE: Meth = Meth::new(CLASS, 1);
 /// Array of {key id enum, wrapped key octet-string}.

@@ -124,6 +124,8 @@ pub const fn sts_text(result: u8) -> &'static str {
     }
 }
 
+super::class::encoded!(TokenStatus);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
+mod classes;
 mod dialogue;
 mod differential;
 mod lossy;

@@ -54,8 +54,51 @@ pub fn signing_key(suite: SecuritySuite, byte: u8) -> Option<ecdsa::PrivateKey> 
 /// Base of the client addresses whose association asks for HLS mechanism `sap - HLS`.
 pub const HLS: u8 = 64;
 
+/// The name that [`Meter::shelf`] has, whatever its class.
+pub const SHELF: Obis = Obis::new(0, 0, 44, 0, 0, 255);
+
+/// An object of a typed class, served through that class's dispatch.
+pub trait Served {
+    fn get(&mut self, index: i8, piece: u32, out: &mut dyn Writer) -> Result<Piece, DataAccessResult>;
+    fn set(&mut self, index: i8, value: Data<'_>) -> Result<(), DataAccessResult>;
+    fn invoke(&mut self, index: i8, parameter: Data<'_>) -> Result<(), ActionResult>;
+}
+
+/// Serves a type through the dispatch of its class's module.
+macro_rules! served {
+    ($type:ty, $class:ident) => {
+        impl crate::meter::Served for $type {
+            fn get(
+                &mut self,
+                index: i8,
+                piece: u32,
+                out: &mut dyn protocol::codec::codec::Writer,
+            ) -> Result<protocol::dlms::model::Piece, protocol::codec::xdlms::DataAccessResult> {
+                protocol::cosem::$class::get(self, index, piece, out)
+            }
+            fn set(
+                &mut self,
+                index: i8,
+                value: protocol::codec::axdr::Data<'_>,
+            ) -> Result<(), protocol::codec::xdlms::DataAccessResult> {
+                protocol::cosem::$class::set(self, index, value)
+            }
+            fn invoke(
+                &mut self,
+                index: i8,
+                parameter: protocol::codec::axdr::Data<'_>,
+            ) -> Result<(), protocol::codec::xdlms::ActionResult> {
+                protocol::cosem::$class::invoke(self, index, parameter)
+            }
+        }
+    };
+}
+pub(crate) use served;
+
 /// Objects, and everything that survives the engine.
 pub struct Meter {
+    /// One object of a class under test.
+    pub shelf: Option<Box<dyn Served>>,
     pub note: Vec<u8>,
     pub rows: u32,
     /// How often the method COUNT ran.
@@ -71,6 +114,7 @@ pub struct Meter {
 impl Default for Meter {
     fn default() -> Self {
         Self {
+            shelf: None,
             note: b"hello".to_vec(),
             rows: 0,
             count: 0,
@@ -177,6 +221,9 @@ impl ObjectModel for Meter {
         piece: u32,
         out: &mut dyn Writer,
     ) -> Result<Piece, DataAccessResult> {
+        if let (SHELF, Some(object)) = (at.logical_name, &mut self.shelf) {
+            return object.get(at.index, piece, out);
+        }
         let written = match at {
             NAME => Data::OctetString(b"MGW0000000000001").encode(out),
             NOTE => Data::OctetString(&self.note).encode(out),
@@ -215,6 +262,9 @@ impl ObjectModel for Meter {
         _selection: Option<SelectiveAccess<'_>>,
         value: Data<'_>,
     ) -> Result<(), DataAccessResult> {
+        if let (SHELF, Some(object)) = (at.logical_name, &mut self.shelf) {
+            return object.set(at.index, value);
+        }
         if at != NOTE {
             return Err(DataAccessResult::ReadWriteDenied);
         }
@@ -229,6 +279,9 @@ impl ObjectModel for Meter {
         parameter: Option<Data<'_>>,
         out: &mut dyn Writer,
     ) -> Result<bool, ActionResult> {
+        if let (SHELF, Some(object)) = (at.logical_name, &mut self.shelf) {
+            return object.invoke(at.index, parameter.unwrap_or(Data::Null)).map(|()| false);
+        }
         match (at, parameter) {
             (COUNT, _) => {
                 self.count += 1;
@@ -245,6 +298,7 @@ impl ObjectModel for Meter {
     fn attribute_access(&self, caller: Caller, at: Attribute) -> AttributeAccess {
         match at {
             NAME => AttributeAccess::READ,
+            _ if at.logical_name == SHELF => AttributeAccess::READ | AttributeAccess::WRITE,
             NOTE | COUNTED | PROFILE if caller.client_sap != PUBLIC => {
                 AttributeAccess::READ | AttributeAccess::WRITE
             }
@@ -254,6 +308,7 @@ impl ObjectModel for Meter {
 
     fn method_access(&self, caller: Caller, at: Method) -> MethodAccess {
         match at {
+            _ if at.logical_name == SHELF => MethodAccess::ACCESS,
             COUNT | ECHO if caller.client_sap != PUBLIC => MethodAccess::ACCESS,
             _ => MethodAccess::empty(),
         }

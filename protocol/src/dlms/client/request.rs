@@ -4,10 +4,13 @@ use super::event::StartError;
 use super::{Client, Outgoing, Pending, State};
 use crate::codec::axdr::Data;
 use crate::codec::codec::{Encode, Result, SliceWriter, Writer};
+use crate::codec::obis::Obis;
 use crate::codec::xdlms::{
     AccessRequestSpecification, Apdu, ApduTag, AttributeDescriptor, AttributeDescriptorWithSelection,
     Conformance, GetRequest, InvokeId, MethodDescriptor, SelectiveAccess,
 };
+use crate::cosem::class::Value;
+use crate::cosem::{Attr, Meth};
 use crate::dlms::model::{Attribute, Method};
 use crate::dlms::security::Form;
 use crate::time::Instant;
@@ -130,6 +133,30 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         selection: Option<SelectiveAccess<'_>>,
         value: Data<'_>,
     ) -> core::result::Result<(), StartError> {
+        self.set_with(now, at, selection, |w| value.encode(w))
+    }
+
+    /// Writes a value of an attribute's own type.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has left.
+    pub fn set_value<T: Value>(
+        &mut self,
+        now: Instant,
+        attribute: Attr<T>,
+        logical_name: Obis,
+        value: &T::Of<'_>,
+    ) -> core::result::Result<(), StartError> {
+        self.set_with(now, attribute.of(logical_name), None, |w| attribute.put(value, w))
+    }
+
+    fn set_with(
+        &mut self,
+        now: Instant,
+        at: Attribute,
+        selection: Option<SelectiveAccess<'_>>,
+        value: impl Fn(&mut SliceWriter<'_>) -> Result<()>,
+    ) -> core::result::Result<(), StartError> {
         self.ready(Conformance::SET)?;
         let invoke_id = self.next_invoke_id();
         let item = described((at, selection));
@@ -138,7 +165,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             Conformance::BLOCK_TRANSFER_WITH_SET_OR_WRITE,
             &[],
             |w| item.encode(w),
-            |w| value.encode(w),
+            value,
         )?;
         self.finish_start(now, Pending::Set { invoke_id, list: false, out })
     }
@@ -180,29 +207,50 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         at: Method,
         parameter: Option<Data<'_>>,
     ) -> core::result::Result<(), StartError> {
+        match parameter {
+            Some(parameter) => self.action_with(now, at, |w| parameter.encode(w)),
+            None => {
+                self.ready(Conformance::ACTION)?;
+                let invoke_id = self.next_invoke_id();
+                let pending = Pending::Action { invoke_id, list: false, out: Outgoing::default(), blocks: 0 };
+                self.start(now, pending, |w| {
+                    w.write_bytes(&[ACTION_REQUEST, 1, InvokeId::confirmed(invoke_id).0])?;
+                    method(at).encode(w)?;
+                    w.write_u8(0)
+                })
+            }
+        }
+    }
+
+    /// Invokes a method with a parameter of its own type.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has left.
+    pub fn invoke<T: Value>(
+        &mut self,
+        now: Instant,
+        method: Meth<T>,
+        logical_name: Obis,
+        parameter: &T::Of<'_>,
+    ) -> core::result::Result<(), StartError> {
+        self.action_with(now, method.of(logical_name), |w| method.put(parameter, w))
+    }
+
+    fn action_with(
+        &mut self,
+        now: Instant,
+        at: Method,
+        parameter: impl Fn(&mut SliceWriter<'_>) -> Result<()>,
+    ) -> core::result::Result<(), StartError> {
         self.ready(Conformance::ACTION)?;
         let invoke_id = self.next_invoke_id();
-        let method = method(at);
-        let out = match parameter {
-            None => {
-                let id = InvokeId::confirmed(invoke_id).0;
-                self.tx
-                    .build(|w| {
-                        w.write_bytes(&[ACTION_REQUEST, 1, id])?;
-                        method.encode(w)?;
-                        w.write_u8(0)
-                    })
-                    .map_err(|_| StartError::TooLong)?;
-                Outgoing::default()
-            }
-            Some(parameter) => self.start_parameter(
-                (ACTION_REQUEST, 1, 4, invoke_id),
-                Conformance::BLOCK_TRANSFER_WITH_ACTION,
-                &[1],
-                |w| method.encode(w),
-                |w| parameter.encode(w),
-            )?,
-        };
+        let out = self.start_parameter(
+            (ACTION_REQUEST, 1, 4, invoke_id),
+            Conformance::BLOCK_TRANSFER_WITH_ACTION,
+            &[1],
+            |w| method(at).encode(w),
+            parameter,
+        )?;
         self.finish_start(now, Pending::Action { invoke_id, list: false, out, blocks: 0 })
     }
 
