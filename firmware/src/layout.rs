@@ -4,6 +4,8 @@ use protocol::cosem::events::EventRow;
 use protocol::cosem::profile::LoadRow;
 
 use crate::counters::COUNTER_PLACE_BYTES;
+use crate::image::TRANSFER_PLACE_BYTES;
+use crate::image::boot::BOOT_PLACE_BYTES;
 use crate::journal::PLACE_BYTES;
 use crate::ring::Ring;
 use crate::tariff::TARIFF_PLACE_BYTES;
@@ -14,6 +16,10 @@ const STATE_PLACES: u32 = 4;
 const COUNTER_PLACES: u32 = 4;
 /// Places of the tariff journal.
 const TARIFF_PLACES: u32 = 2;
+/// Places of the boot journal.
+const BOOT_PLACES: u32 = 2;
+/// Places of the image transfer's journal, which is written with every block.
+const TRANSFER_PLACES: u32 = 4;
 /// Rows of the event log.
 const EVENT_ROWS: u32 = 100;
 
@@ -22,7 +28,8 @@ const DAILY_ROWS: u32 = 62;
 /// Rows of the monthly billing profile: two years.
 const MONTHLY_ROWS: u32 = 24;
 
-/// The memory map, from address 0: state journal, counter journal, event log, billing profiles, tariffs, load profile to the end.
+/// The memory map, from address 0: state journal, counter journal, event log, billing profiles, tariffs, boot record, image
+/// transfer, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) counters_base: u32,
@@ -30,6 +37,7 @@ pub struct Layout {
     pub(crate) daily_base: u32,
     pub(crate) monthly_base: u32,
     pub(crate) tariff_base: u32,
+    pub(crate) transfer_base: u32,
     pub(crate) profile_base: u32,
     pub(crate) profile_rows: u32,
 }
@@ -49,7 +57,9 @@ const DAILY_BYTES: u32 = DAILY_ROWS * Ring::<LoadRow>::ROW_BYTES;
 const MONTHLY_BYTES: u32 = MONTHLY_ROWS * Ring::<LoadRow>::ROW_BYTES;
 const DAILY_BASE: u32 = JOURNAL_BYTES + COUNTER_BYTES + EVENT_BYTES;
 const TARIFF_BASE: u32 = DAILY_BASE + DAILY_BYTES + MONTHLY_BYTES;
-const FIXED: u32 = TARIFF_BASE + TARIFF_PLACES * TARIFF_PLACE_BYTES as u32;
+const BOOT_BASE: u32 = TARIFF_BASE + TARIFF_PLACES * TARIFF_PLACE_BYTES as u32;
+const TRANSFER_BASE: u32 = BOOT_BASE + BOOT_PLACES * BOOT_PLACE_BYTES as u32;
+const FIXED: u32 = TRANSFER_BASE + TRANSFER_PLACES * TRANSFER_PLACE_BYTES as u32;
 
 impl Layout {
     /// Places of the state journal.
@@ -58,6 +68,12 @@ impl Layout {
     pub(crate) const COUNTER_PLACES: u32 = COUNTER_PLACES;
     /// Places of the tariff journal.
     pub(crate) const TARIFF_PLACES: u32 = TARIFF_PLACES;
+    /// Where the boot record lies: the start code knows it too.
+    pub(crate) const BOOT_BASE: u32 = BOOT_BASE;
+    /// Places of the boot journal.
+    pub(crate) const BOOT_PLACES: u32 = BOOT_PLACES;
+    /// Places of the image transfer's journal.
+    pub(crate) const TRANSFER_PLACES: u32 = TRANSFER_PLACES;
     /// Rows of the event log.
     pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
 
@@ -86,6 +102,7 @@ impl Layout {
             events_base: JOURNAL_BYTES + COUNTER_BYTES,
             daily_base: DAILY_BASE,
             tariff_base: TARIFF_BASE,
+            transfer_base: TRANSFER_BASE,
             monthly_base: DAILY_BASE + DAILY_BYTES,
             profile_base: FIXED,
             profile_rows: (capacity - FIXED) / Ring::<LoadRow>::ROW_BYTES,

@@ -13,6 +13,7 @@ use protocol::time::{Duration, Instant};
 
 use crate::alarm::{ALARMS_MAX, Alarm, is_alarm};
 use crate::counters::{COUNTER_PLACE_BYTES, Counters};
+use crate::image::Update;
 use crate::journal::{Journal, JournalError, PLACE_BYTES};
 use crate::layout::{Layout, TooSmall};
 use crate::ledger::Ledger;
@@ -106,6 +107,7 @@ pub struct Meter<B: Board> {
     pub(crate) block: CounterBlock,
     pub(crate) tariffs: Tariffs,
     tariff_journal: Journal<Tariffs, TARIFF_PLACE_BYTES>,
+    pub(crate) update: Update,
     pub(crate) events: Ring<EventRow>,
     pub(crate) profile: Ring<LoadRow>,
     pub(crate) daily: Ring<LoadRow>,
@@ -139,6 +141,7 @@ impl<B: Board> Meter<B> {
         let (tariff_journal, tariffs) =
             Journal::recover(board.storage(), layout.tariff_base, Layout::TARIFF_PLACES)
                 .map_err(StartError::Journal)?;
+        let update = Update::recover(&mut board, &layout).map_err(StartError::Journal)?;
         let price = who.options.price_per_kwh.unwrap_or(ONE_FOR_ONE);
         let tariffs = tariffs.unwrap_or_else(|| Tariffs::new(Tariff::flat(price)));
         let fresh = stored.is_none();
@@ -154,6 +157,7 @@ impl<B: Board> Meter<B> {
             block: CounterBlock::default(),
             tariffs,
             tariff_journal,
+            update,
             events: Ring::new(layout.events_base, Layout::EVENT_ROWS),
             profile: Ring::new(layout.profile_base, layout.profile_rows),
             daily: Ring::new(layout.daily_base, Layout::DAILY_ROWS),
@@ -180,6 +184,7 @@ impl<B: Board> Meter<B> {
         if meter.board.clock().utc_s().is_none() {
             meter.note(Event::ClockInvalid, 0);
         }
+        meter.settle_update();
         // Whatever was cut off, the contact is where the record says before anything else happens.
         meter.drive();
         Ok(meter)
@@ -285,6 +290,7 @@ impl<B: Board> Meter<B> {
         self.capture_if_due();
         self.follow_contact();
         self.look_for_tampering();
+        self.confirm_when_sound();
     }
 
     /// A person presses the button that closes an armed relay.

@@ -4,6 +4,7 @@ use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
 use protocol::sts::meter::MeterTokenState;
 
+use crate::image::Trust;
 use crate::protection::Limits;
 use crate::terms::Terms;
 
@@ -71,6 +72,8 @@ pub struct Options {
     pub price_per_kwh: Option<u32>,
     /// The account counts money; `None`: it counts watt-hours.
     pub money: Option<Money>,
+    /// Whose firmware images it takes; `None` takes none.
+    pub images: Option<Trust>,
 }
 
 /// What an account unit is when it is money.

@@ -86,6 +86,12 @@ impl<L: Link> Port<L> {
         [self.link.poll_timeout(), self.server.poll_timeout()].into_iter().flatten().min()
     }
 
+    /// Whether the link is connected.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
     /// The client address of the association that is open.
     #[must_use]
     pub fn associated(&self) -> Option<u8> {

@@ -1,17 +1,50 @@
 //! A board in memory for the tests of this crate: storage that power can be cut on, a load, a relay that may stick.
 
-use hardware::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
+use core::cell::RefCell;
+
+use hardware::board::{Bank, Board, Clock, Health, ImageBanks, Metering, Relay, Sample, Storage};
+use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
-/// Storage of a given size whose power can be cut in the middle of a write.
-#[derive(Debug, Clone)]
-pub struct Memory {
-    pub bytes: Vec<u8>,
+/// The supply of everything that can be written: cut in the middle of a write.
+#[derive(Debug, Default)]
+pub struct Power {
     /// Writes that still succeed, and how many bytes of the next one do.
     cut: Option<(u32, usize)>,
     off: bool,
-    pub writes: u32,
+    fired: bool,
+    writes: u32,
+}
+
+impl Power {
+    /// How many bytes of a write of `len` arrive.
+    fn spend(&mut self, len: usize) -> usize {
+        if self.off {
+            return 0;
+        }
+        self.writes += 1;
+        match &mut self.cut {
+            Some((0, torn)) => {
+                (self.off, self.fired) = (true, true);
+                len.min(*torn)
+            }
+            Some((left, _)) => {
+                *left -= 1;
+                len
+            }
+            None => len,
+        }
+    }
+}
+
+/// Storage of a given size whose power can be cut in the middle of a write.
+#[derive(Debug)]
+pub struct Memory {
+    pub bytes: Vec<u8>,
+    /// Writes to each byte, where a test counts them.
+    pub wear: Option<Vec<u32>>,
+    power: Rc<RefCell<Power>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,21 +52,31 @@ pub struct NoPower;
 
 impl Memory {
     pub fn new(size: usize) -> Self {
-        Self { bytes: vec![0xff; size], cut: None, off: false, writes: 0 }
+        Self { bytes: vec![0xff; size], wear: None, power: Rc::default() }
     }
 
     /// The next `whole` writes succeed, then one leaves `torn` bytes of itself, then nothing works.
     pub fn cut_after_writes(&mut self, whole: u32, torn: usize) {
-        self.cut = Some((whole, torn));
+        self.power.borrow_mut().cut = Some((whole, torn));
     }
 
     pub fn power_up(&mut self) {
-        self.cut = None;
-        self.off = false;
+        let mut power = self.power.borrow_mut();
+        (power.cut, power.off) = (None, false);
+    }
+
+    /// Whether a cut has happened since the beginning.
+    pub fn was_cut(&self) -> bool {
+        self.power.borrow().fired
     }
 
     pub fn is_off(&self) -> bool {
-        self.off
+        self.power.borrow().off
+    }
+
+    /// Writes so far, to this memory and to what shares its supply.
+    pub fn writes(&self) -> u32 {
+        self.power.borrow().writes
     }
 }
 
@@ -43,36 +86,75 @@ impl Storage for Memory {
         self.bytes.len() as u32
     }
     fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NoPower> {
-        if self.off {
-            return Err(NoPower);
-        }
+        // Whoever still reads without power is forgotten with what he read.
         let at = at as usize;
         out.copy_from_slice(self.bytes.get(at..at + out.len()).ok_or(NoPower)?);
         Ok(())
     }
     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NoPower> {
-        if self.off {
-            return Err(NoPower);
-        }
-        let (at, mut len) = (at as usize, bytes.len());
-        match &mut self.cut {
-            Some((0, torn)) => {
-                len = len.min(*torn);
-                self.off = true;
-            }
-            Some((left, _)) => *left -= 1,
-            None => {}
-        }
+        let at = at as usize;
+        let len = self.power.borrow_mut().spend(bytes.len());
         self.bytes.get_mut(at..at + len).ok_or(NoPower)?.copy_from_slice(&bytes[..len]);
-        self.writes += 1;
-        if self.off { Err(NoPower) } else { Ok(()) }
+        if let Some(wear) = &mut self.wear {
+            wear[at..at + len].iter_mut().for_each(|writes| *writes += 1);
+        }
+        if self.is_off() { Err(NoPower) } else { Ok(()) }
+    }
+}
+
+/// Two banks of program memory on the same supply.
+#[derive(Debug)]
+pub struct Banks {
+    pub bytes: [Vec<u8>; 2],
+    pub running: Bank,
+    power: Rc<RefCell<Power>>,
+}
+
+impl Banks {
+    /// Bank A holds `factory`, and B nothing.
+    pub fn new(size: usize, factory: &[u8], memory: &Memory) -> Self {
+        let mut bytes = [vec![0xff; size], vec![0xff; size]];
+        bytes[0][..factory.len()].copy_from_slice(factory);
+        Self { bytes, running: Bank::A, power: memory.power.clone() }
+    }
+
+    fn write(&mut self, at: u32, len: usize, byte: impl Fn(usize) -> u8) -> Result<(), NoPower> {
+        let mut power = self.power.borrow_mut();
+        let arrived = power.spend(len);
+        let bank = &mut self.bytes[self.running.other() as usize];
+        for (i, slot) in bank[at as usize..].iter_mut().take(arrived).enumerate() {
+            *slot = byte(i);
+        }
+        if power.off { Err(NoPower) } else { Ok(()) }
+    }
+}
+
+impl ImageBanks for Banks {
+    type Error = NoPower;
+    fn bank_bytes(&self) -> u32 {
+        self.bytes[0].len() as u32
+    }
+    fn running(&self) -> Bank {
+        self.running
+    }
+    fn read(&mut self, bank: Bank, at: u32, out: &mut [u8]) -> Result<(), NoPower> {
+        let at = at as usize;
+        out.copy_from_slice(self.bytes[bank as usize].get(at..at + out.len()).ok_or(NoPower)?);
+        Ok(())
+    }
+    fn erase_idle(&mut self) -> Result<(), NoPower> {
+        self.write(0, self.bytes[0].len(), |_| 0xff)
+    }
+    fn write_idle(&mut self, at: u32, bytes: &[u8]) -> Result<(), NoPower> {
+        self.write(at, bytes.len(), |i| bytes[i])
     }
 }
 
 /// A load behind a relay, measured.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TestBoard {
     pub storage: Memory,
+    pub banks: Option<Banks>,
     pub load_mw: u64,
     pub voltage_mv: u32,
     pub closed: bool,
@@ -86,6 +168,8 @@ pub struct TestBoard {
     /// Current flows even when the contact says open.
     pub bypassed: bool,
     pub pulses: u32,
+    /// The front end does not answer.
+    pub metering_fails: bool,
     random: u8,
 }
 
@@ -93,6 +177,7 @@ impl TestBoard {
     pub fn new(storage_bytes: usize) -> Self {
         Self {
             storage: Memory::new(storage_bytes),
+            banks: None,
             load_mw: 1_000_000,
             voltage_mv: 230_000,
             closed: true,
@@ -104,6 +189,7 @@ impl TestBoard {
             magnet: false,
             bypassed: false,
             pulses: 0,
+            metering_fails: false,
             random: 0,
         }
     }
@@ -124,6 +210,9 @@ impl TestBoard {
 impl Metering for TestBoard {
     type Error = ();
     fn sample(&mut self) -> Result<Sample, ()> {
+        if self.metering_fails {
+            return Err(());
+        }
         let power = if self.closed || self.bypassed { self.load_mw } else { 0 };
         Ok(Sample {
             voltage_mv: self.voltage_mv,
@@ -183,7 +272,7 @@ impl Board for TestBoard {
     type Storage = Memory;
     type Clock = Self;
     type Health = Self;
-    type Images = NoImages;
+    type Images = Banks;
     fn metering(&mut self) -> &mut Self {
         self
     }
@@ -200,7 +289,7 @@ impl Board for TestBoard {
         self
     }
 
-    fn images(&mut self) -> Option<&mut NoImages> {
-        None
+    fn images(&mut self) -> Option<&mut Banks> {
+        self.banks.as_mut()
     }
 }

@@ -40,7 +40,12 @@ impl<B: Board> Meter<B> {
             obis::LOGICAL_DEVICE_NAME => Data::OctetString(self.who.logical_device_name.as_bytes()),
             obis::SERIAL => Data::OctetString(serial.as_str().as_bytes()),
             obis::PAN => Data::OctetString(self.record.tokens.pan.as_bytes()),
-            obis::FIRMWARE_VERSION => Data::OctetString(env!("CARGO_PKG_VERSION").as_bytes()),
+            obis::FIRMWARE_VERSION => {
+                let mut version = heapless::String::<18>::new();
+                // Three numbers below 65,536 and two dots.
+                let _ = core::fmt::write(&mut version, format_args!("{}", self.firmware_version()));
+                return Data::OctetString(version.as_bytes()).encode(out).map_err(full);
+            }
             obis::INVOCATION_COUNTER => Data::DoubleLongUnsigned(self.counters.highest()),
             obis::CONFIGURATION_CHANGES => Data::DoubleLongUnsigned(self.record.configuration_changes),
             obis::RELAY_REASON => Data::Enum(self.record.relay.reason as u8),

@@ -5,6 +5,7 @@ mod charges;
 mod control;
 mod credits;
 mod data;
+mod image;
 mod limiter;
 mod measured;
 mod payment;
@@ -18,7 +19,7 @@ use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::cosem::{
     account, association as association_class, charge, clock, credit, data as data_class, disconnect,
-    limiter as limiter_class, profile, register, security_setup, token_gateway,
+    image_transfer, limiter as limiter_class, profile, register, security_setup, token_gateway,
 };
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 
@@ -62,6 +63,9 @@ impl<B: Board> ObjectModel for Meter<B> {
             association_class::CLASS => return self.get_association(caller, at, piece, out),
             profile::CLASS if at.index == profile::BUFFER => {
                 return self.get_buffer(caller, at.logical_name, selection, piece, out);
+            }
+            image_transfer::CLASS => {
+                return image_transfer::get(&mut image::ImageObject::of(self), at.index, piece, out);
             }
             data_class::CLASS => self.get_data(at.logical_name, out),
             clock::CLASS => self.get_clock(at.index, out),
@@ -131,6 +135,9 @@ impl<B: Board> ObjectModel for Meter<B> {
             (credit::CLASS, _) => self.invoke_credit(at.logical_name, at.index, parameter),
             (charge::CLASS, _) => self.invoke_charge(at.logical_name, at.index, parameter),
             (account::CLASS, 1 | 2) => self.invoke_account(at.index),
+            (image_transfer::CLASS, index) => {
+                image_transfer::invoke(&mut image::ImageObject::of(self), index, parameter)
+            }
             (profile::CLASS, 1 | 2) => self.invoke_profile(at.logical_name, at.index),
             _ => Err(ActionResult::ObjectUnavailable),
         }?;

@@ -3,8 +3,8 @@
 use protocol::codec::cosem::{AttributeAccess, MethodAccess, ObjectRef};
 use protocol::codec::obis::Obis;
 use protocol::cosem::{
-    account, association, charge, clock, credit, data, disconnect, limiter, obis, profile, register,
-    security_setup, token_gateway,
+    account, association, charge, clock, credit, data, disconnect, image_transfer, limiter, obis, profile,
+    register, security_setup, token_gateway,
 };
 use protocol::dlms::model::Caller;
 
@@ -32,7 +32,7 @@ const fn measured(name: Obis) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 45] = [
+pub const OBJECTS: [Object; 46] = [
     value(obis::LOGICAL_DEVICE_NAME),
     object(clock::CLASS, 0, obis::CLOCK, 9, 6),
     value(obis::INVOCATION_COUNTER),
@@ -42,6 +42,7 @@ pub const OBJECTS: [Object; 45] = [
     value(obis::SERIAL),
     value(obis::PAN),
     value(obis::FIRMWARE_VERSION),
+    object(image_transfer::CLASS, 0, obis::IMAGE_TRANSFER, 7, 4),
     value(obis::CONFIGURATION_CHANGES),
     value(obis::CONFIGURATION_DIGEST),
     measured(obis::IMPORT_ENERGY),
@@ -156,7 +157,7 @@ impl Object {
         let vending = management || caller.client_sap == client::VENDING;
         let granted = match (self.at.class_id, index) {
             (disconnect::CLASS, 1 | 2) | (token_gateway::CLASS, 1) | (clock::CLASS, 6) => vending,
-            (account::CLASS, 1 | 2) => management,
+            (account::CLASS, 1 | 2) | (image_transfer::CLASS, 1..=4) => management,
             (credit::CLASS, 1 | 2) => management && name == obis::TOKEN_CREDIT,
             (credit::CLASS, 3) => vending && name == obis::EMERGENCY_CREDIT,
             (charge::CLASS, 1 | 2) => management && name != obis::CONSUMPTION_CHARGE,

@@ -3,7 +3,9 @@
 mod accounting;
 mod credit;
 mod display;
+mod image;
 mod modbus;
+mod optical;
 mod power_cut;
 mod protection;
 mod relay;

@@ -103,9 +103,9 @@ fn new_meter(board: TestBoard) -> Meter<TestBoard> {
 fn no_unit_of_credit_is_lost_or_doubled_wherever_the_power_is_cut() {
     // How many writes the whole story takes, first, and how long each place of it can be.
     let mut meter = new_meter(board());
-    let factory_writes = meter.board().storage.writes;
+    let factory_writes = meter.board().storage.writes();
     story(&mut meter, &mut Known::default());
-    let writes = meter.board().storage.writes - factory_writes;
+    let writes = meter.board().storage.writes() - factory_writes;
     assert!(writes > 100, "the story writes {writes} times");
 
     let mut cuts = 0;

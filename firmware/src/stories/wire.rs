@@ -24,12 +24,12 @@ use protocol::time::Instant;
 use std::vec;
 use std::vec::Vec;
 
-const READER: Caller = Caller { client_sap: client::READER, authenticated: false };
-const VENDING: Caller = Caller { client_sap: client::VENDING, authenticated: true };
-const MANAGEMENT: Caller = Caller { client_sap: client::MANAGEMENT, authenticated: true };
+pub(super) const READER: Caller = Caller { client_sap: client::READER, authenticated: false };
+pub(super) const VENDING: Caller = Caller { client_sap: client::VENDING, authenticated: true };
+pub(super) const MANAGEMENT: Caller = Caller { client_sap: client::MANAGEMENT, authenticated: true };
 
 /// All pieces of an attribute, joined.
-fn get(
+pub(super) fn get(
     meter: &mut Meter<TestBoard>,
     caller: Caller,
     at: Attribute,
@@ -48,7 +48,7 @@ fn get(
     Ok(whole)
 }
 
-fn act(
+pub(super) fn act(
     meter: &mut Meter<TestBoard>,
     caller: Caller,
     at: Method,

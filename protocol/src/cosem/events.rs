@@ -34,6 +34,8 @@ events! {
     ClockInvalid = 6, "Clock invalid";
     NvMemoryError = 14, "Non-volatile memory error";
     MeasurementError = 16, "Measurement system error";
+    FirmwareReady = 17, "New firmware is about to start; the detail is its version, ten bits a part";
+    FirmwareActivated = 18, "New firmware confirmed itself; the detail is its version, ten bits a part";
     CoverOpened = 40, "Cover opened";
     CoverClosed = 41, "Cover closed";
     MagnetOn = 42, "Strong magnetic field detected";
@@ -42,6 +44,7 @@ events! {
     ParametersChanged = 47, "Parameters changed; the detail is the count of changes";
     KeysChanged = 48, "Keys changed";
     FrameRefused = 49, "A protected frame could not be opened or was replayed; the detail is the client address";
+    FirmwareRefused = 51, "A firmware image was refused; the detail is 1 format, 2 damaged, 3 other model, 4 older, 5 signature, 6 memory";
     ReadyForReconnection = 59, "Relay ready for manual reconnection";
     ManualDisconnection = 60, "Relay opened by a person";
     ManualConnection = 61, "Relay closed by a person";
@@ -67,6 +70,7 @@ events! {
     KeypadLocked = 142, "Keypad locked after wrong tokens; the detail is the seconds";
     LedgerMismatch = 143, "The two ledgers disagreed at start";
     OverloadTrip = 145, "Tripped by the limiter; the detail is the power in watts";
+    FirmwareRolledBack = 146, "New firmware did not confirm itself; the former runs: the detail is its version, ten bits a part";
     Watchdog = 144, "Restarted by the watchdog";
 }
 

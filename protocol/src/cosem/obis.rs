@@ -27,6 +27,7 @@ names! {
     SUPPLY_GROUP = 0 . 0 . 96 . 1 . 128 . 255, "STS supply group code, null-data when unknown (class 1)";
     KEY_REVISION = 0 . 0 . 96 . 1 . 129 . 255, "STS key revision number (class 1)";
     TARIFF_INDEX = 0 . 0 . 96 . 1 . 130 . 255, "STS tariff index (class 1)";
+    IMAGE_TRANSFER = 0 . 0 . 44 . 0 . 0 . 255, "Image transfer (class 18)";
     FIRMWARE_VERSION = 1 . 0 . 0 . 2 . 0 . 255, "Firmware version (class 1)";
     CONFIGURATION_DIGEST = 1 . 0 . 0 . 2 . 8 . 255, "Configuration digest (class 1)";
     CONFIGURATION_CHANGES = 0 . 0 . 96 . 2 . 0 . 255, "Number of configuration changes (class 1)";
