@@ -156,25 +156,19 @@ impl ToData for Nothing {
 #[derive(Debug)]
 pub struct Array<T>(PhantomData<fn() -> T>);
 impl<T: Value> Value for Array<T> {
-    type Of<'a> = Items<'a, T>;
+    type Of<'a> = Items<'a, T::Of<'a>>;
 }
 
 /// The items of an array: as they came, or as a meter holds them.
-pub enum Items<'a, T: Value> {
+#[derive(Clone, Copy)]
+pub enum Items<'a, V> {
     /// Encoded; an item is decoded when it is reached.
     Encoded(Seq<'a>),
     /// To be encoded.
-    Held(&'a [T::Of<'a>]),
+    Held(&'a [V]),
 }
 
-impl<T: Value> Clone for Items<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T: Value> Copy for Items<'_, T> {}
-
-impl<'a, T: Value> Items<'a, T> {
+impl<'a, V: FromData<'a> + Copy> Items<'a, V> {
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -191,55 +185,55 @@ impl<'a, T: Value> Items<'a, T> {
     }
 
     /// Each item, or the error where it is not one.
-    pub fn iter(&self) -> impl Iterator<Item = Result<T::Of<'a>>> + use<'a, T> {
+    pub fn iter(&self) -> impl Iterator<Item = Result<V>> + use<'a, V> {
         let (encoded, held) = match *self {
             Self::Encoded(seq) => (Some(seq), &[][..]),
             Self::Held(held) => (None, held),
         };
         let encoded = encoded.into_iter().flat_map(|seq| seq.iter());
-        encoded.map(|item| T::Of::from_data(item?)).chain(held.iter().map(|item| Ok(*item)))
+        encoded.map(|item| V::from_data(item?)).chain(held.iter().map(|item| Ok(*item)))
     }
 }
 
-impl<T: Value> PartialEq for Items<'_, T> {
+impl<'a, V: FromData<'a> + Copy + PartialEq> PartialEq for Items<'a, V> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len()
             && self.iter().zip(other.iter()).all(|(a, b)| matches!((a, b), (Ok(a), Ok(b)) if a == b))
     }
 }
 
-impl<T: Value> fmt::Debug for Items<'_, T> {
+impl<'a, V: FromData<'a> + Copy + fmt::Debug> fmt::Debug for Items<'a, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
 }
 
-impl<'a, T: Value> FromData<'a> for Items<'a, T> {
+impl<'a, V> FromData<'a> for Items<'a, V> {
     fn from_data(d: Data<'a>) -> Result<Self> {
         d.as_array().map(Self::Encoded).ok_or_else(bad_value)
     }
 }
 
-impl<T: Value> ToData for Items<'_, T> {
+impl<'a, V: FromData<'a> + ToData + Copy> ToData for Items<'a, V> {
     fn put(&self, w: &mut dyn Writer) -> Result<()> {
         put_array(w, self.len())?;
         self.iter().try_for_each(|item| item?.put(w))
     }
 }
 
-/// Declares a structure with its codec: fields in the order of the wire, each with the [`Value`] it is.
+/// Declares a structure with its codec: fields in the order of the wire.
 macro_rules! structure {
     ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq)]
-        pub struct $name { $($(#[$fmeta])* pub $field: <$type as $crate::cosem::class::Value>::Of<'static>,)* }
+        pub struct $name { $($(#[$fmeta])* pub $field: $type,)* }
         impl $crate::cosem::class::Value for $name { type Of<'a> = $name; }
         $crate::cosem::class::structure!(@codec $name, $name, { $($field),* });
     };
-    ($(#[$meta:meta])* $name:ident<'a> { $($(#[$fmeta:meta])* $field:ident: $type:ty,)* }) => {
+    ($(#[$meta:meta])* $name:ident<$life:lifetime> { $($(#[$fmeta:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq)]
-        pub struct $name<'a> { $($(#[$fmeta])* pub $field: <$type as $crate::cosem::class::Value>::Of<'a>,)* }
+        pub struct $name<$life> { $($(#[$fmeta])* pub $field: $type,)* }
         impl $crate::cosem::class::Value for $name<'static> { type Of<'a> = $name<'a>; }
         $crate::cosem::class::structure!(@codec $name, $name<'a>, { $($field),* });
     };

@@ -1,7 +1,7 @@
 //! Class 18, image transfer (version 0; Blue Book, image transfer): a new firmware image comes block by block, is verified,
 //! and is activated.
 
-use super::class::{Bits, Nothing, Octets, class, structure};
+use super::class::{Bits, Nothing, class, structure};
 use super::credit::wire_enum;
 use super::{FromData, bad_value};
 use crate::codec::axdr::Data;
@@ -13,9 +13,9 @@ structure! {
         /// Bytes.
         image_to_activate_size: u32,
         /// What the client called it when it began.
-        image_to_activate_identification: Octets,
+        image_to_activate_identification: &'a [u8],
         /// Over the image, by the manufacturer's scheme.
-        image_to_activate_signature: Octets,
+        image_to_activate_signature: &'a [u8],
     }
 }
 
@@ -23,7 +23,7 @@ structure! {
     /// Parameter of method 1.
     ImageTransferInitiate<'a> {
         /// What the image is called.
-        image_identifier: Octets,
+        image_identifier: &'a [u8],
         /// Its bytes.
         image_size: u32,
     }
@@ -35,7 +35,7 @@ structure! {
         /// From 0.
         image_block_number: u32,
         /// The bytes.
-        image_block_value: Octets,
+        image_block_value: &'a [u8],
     }
 }
 

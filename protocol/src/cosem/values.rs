@@ -1,7 +1,7 @@
 //! Simple values to and from A-XDR, and the small helpers the classes share.
 
 use super::{FromData, bad_value};
-use crate::codec::axdr::{BitStr, Data, DateTime};
+use crate::codec::axdr::{BitStr, Data, Date, DateTime, Time};
 use crate::codec::codec::{Encode, Result, Writer};
 use crate::codec::obis::Obis;
 
@@ -47,6 +47,31 @@ impl FromData<'_> for DateTime {
         }
     }
 }
+
+macro_rules! part_of_time {
+    ($($type:ident: $len:literal),*) => {$(
+        super::class::owned!($type);
+        impl FromData<'_> for $type {
+            /// An octet string, or the data type of its own.
+            fn from_data(d: Data<'_>) -> Result<Self> {
+                match d {
+                    Data::$type(t) => Ok(t),
+                    _ => {
+                        let bytes: [u8; $len] = d.as_bytes().and_then(|b| b.try_into().ok()).ok_or_else(bad_value)?;
+                        Ok(Self::from_bytes(bytes))
+                    }
+                }
+            }
+        }
+        impl super::class::ToData for $type {
+            /// The octet string that attributes use.
+            fn put(&self, w: &mut dyn Writer) -> Result<()> {
+                Data::OctetString(&self.to_bytes()).encode(w)
+            }
+        }
+    )*};
+}
+part_of_time! { Date: 5, Time: 4 }
 
 /// Writes a date-time as the octet string of 12 bytes that attributes use.
 ///

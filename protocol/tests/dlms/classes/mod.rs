@@ -1,6 +1,9 @@
 //! Every typed class, served and asked through both engines, with values written by another author's implementation.
 
 mod image;
+mod measured;
+mod schedules;
+mod setup;
 
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
 use protocol::cosem::class::Value;
