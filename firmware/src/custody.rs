@@ -14,6 +14,8 @@ use crate::objects::client;
 
 /// The meter has one set of global keys: 0.0.43.0.0.255.
 const KEY_SET: u8 = 0;
+/// AES-GCM-128 for ciphering, AES-128 key wrap.
+pub(crate) const SUITE: SecuritySuite = SecuritySuite::Suite0;
 /// An association nobody uses for so long ends; the client opens it again.
 const INACTIVITY: Duration = Duration::from_secs(300);
 
@@ -24,12 +26,12 @@ impl<B: Board> Custody for Meter<B> {
 
     fn association(&self, client_sap: u8) -> Option<Association> {
         let none = SecurityPolicy::NONE;
-        let both = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0);
+        let policy = self.keys.policy().of_association(SUITE);
         let (mechanism, policy, instance) = match client_sap {
             client::PUBLIC => (AuthMechanism::None, none, 1),
             client::READER => (AuthMechanism::Low, none, 2),
-            client::VENDING => (AuthMechanism::HighGmac, both, 3),
-            client::MANAGEMENT => (AuthMechanism::HighGmac, both, 4),
+            client::VENDING => (AuthMechanism::HighGmac, policy, 3),
+            client::MANAGEMENT => (AuthMechanism::HighGmac, policy, 4),
             _ => return None,
         };
         let (conformance, inactivity) = (IMPLEMENTED, INACTIVITY);
@@ -52,11 +54,7 @@ impl<B: Board> Custody for Meter<B> {
     }
 
     fn key(&self, key_set: u8, usage: KeyUsage) -> Option<Key> {
-        match (key_set, usage) {
-            (KEY_SET, KeyUsage::GlobalUnicastEncryption) => Some(Key::new(self.who.keys.encryption)),
-            (KEY_SET, KeyUsage::Authentication) => Some(Key::new(self.who.keys.authentication)),
-            _ => None,
-        }
+        if key_set == KEY_SET { self.keys.get(usage) } else { None }
     }
 
     fn next_counter(&mut self, _key_set: u8) -> Option<u32> {

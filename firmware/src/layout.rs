@@ -7,6 +7,7 @@ use crate::counters::COUNTER_PLACE_BYTES;
 use crate::image::TRANSFER_PLACE_BYTES;
 use crate::image::boot::BOOT_PLACE_BYTES;
 use crate::journal::PLACE_BYTES;
+use crate::keys::KEY_PLACE_BYTES;
 use crate::ring::Ring;
 use crate::tariff::TARIFF_PLACE_BYTES;
 
@@ -20,6 +21,8 @@ const TARIFF_PLACES: u32 = 2;
 const BOOT_PLACES: u32 = 2;
 /// Places of the image transfer's journal, which is written with every block.
 const TRANSFER_PLACES: u32 = 4;
+/// Places of the key journal.
+const KEY_PLACES: u32 = 2;
 /// Rows of the event log.
 const EVENT_ROWS: u32 = 100;
 
@@ -29,7 +32,7 @@ const DAILY_ROWS: u32 = 62;
 const MONTHLY_ROWS: u32 = 24;
 
 /// The memory map, from address 0: state journal, counter journal, event log, billing profiles, tariffs, boot record, image
-/// transfer, load profile to the end.
+/// transfer, keys, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) counters_base: u32,
@@ -38,6 +41,7 @@ pub struct Layout {
     pub(crate) monthly_base: u32,
     pub(crate) tariff_base: u32,
     pub(crate) transfer_base: u32,
+    pub(crate) keys_base: u32,
     pub(crate) profile_base: u32,
     pub(crate) profile_rows: u32,
 }
@@ -59,7 +63,8 @@ const DAILY_BASE: u32 = JOURNAL_BYTES + COUNTER_BYTES + EVENT_BYTES;
 const TARIFF_BASE: u32 = DAILY_BASE + DAILY_BYTES + MONTHLY_BYTES;
 const BOOT_BASE: u32 = TARIFF_BASE + TARIFF_PLACES * TARIFF_PLACE_BYTES as u32;
 const TRANSFER_BASE: u32 = BOOT_BASE + BOOT_PLACES * BOOT_PLACE_BYTES as u32;
-const FIXED: u32 = TRANSFER_BASE + TRANSFER_PLACES * TRANSFER_PLACE_BYTES as u32;
+const KEYS_BASE: u32 = TRANSFER_BASE + TRANSFER_PLACES * TRANSFER_PLACE_BYTES as u32;
+const FIXED: u32 = KEYS_BASE + KEY_PLACES * KEY_PLACE_BYTES as u32;
 
 impl Layout {
     /// Places of the state journal.
@@ -74,6 +79,8 @@ impl Layout {
     pub(crate) const BOOT_PLACES: u32 = BOOT_PLACES;
     /// Places of the image transfer's journal.
     pub(crate) const TRANSFER_PLACES: u32 = TRANSFER_PLACES;
+    /// Places of the key journal.
+    pub(crate) const KEY_PLACES: u32 = KEY_PLACES;
     /// Rows of the event log.
     pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
 
@@ -103,6 +110,7 @@ impl Layout {
             daily_base: DAILY_BASE,
             tariff_base: TARIFF_BASE,
             transfer_base: TRANSFER_BASE,
+            keys_base: KEYS_BASE,
             monthly_base: DAILY_BASE + DAILY_BYTES,
             profile_base: FIXED,
             profile_rows: (capacity - FIXED) / Ring::<LoadRow>::ROW_BYTES,

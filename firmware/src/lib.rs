@@ -10,6 +10,7 @@ mod custody;
 pub mod display;
 pub mod image;
 pub mod journal;
+pub mod keys;
 pub mod layout;
 pub mod ledger;
 mod meter;

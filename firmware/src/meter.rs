@@ -15,6 +15,7 @@ use crate::alarm::{ALARMS_MAX, Alarm, is_alarm};
 use crate::counters::{COUNTER_PLACE_BYTES, Counters};
 use crate::image::Update;
 use crate::journal::{Journal, JournalError, PLACE_BYTES};
+use crate::keys::{KEY_PLACE_BYTES, KeyStore};
 use crate::layout::{Layout, TooSmall};
 use crate::ledger::Ledger;
 use crate::objects::View;
@@ -105,6 +106,8 @@ pub struct Meter<B: Board> {
     pub(crate) counters: Counters,
     pub(crate) counter_journal: Journal<Counters, COUNTER_PLACE_BYTES>,
     pub(crate) block: CounterBlock,
+    pub(crate) keys: KeyStore,
+    pub(crate) key_journal: Journal<KeyStore, KEY_PLACE_BYTES>,
     pub(crate) tariffs: Tariffs,
     tariff_journal: Journal<Tariffs, TARIFF_PLACE_BYTES>,
     pub(crate) update: Update,
@@ -142,6 +145,9 @@ impl<B: Board> Meter<B> {
             Journal::recover(board.storage(), layout.tariff_base, Layout::TARIFF_PLACES)
                 .map_err(StartError::Journal)?;
         let update = Update::recover(&mut board, &layout).map_err(StartError::Journal)?;
+        let (key_journal, keys) = Journal::recover(board.storage(), layout.keys_base, Layout::KEY_PLACES)
+            .map_err(StartError::Journal)?;
+        let keys = keys.unwrap_or_else(|| KeyStore::new(&who));
         let price = who.options.price_per_kwh.unwrap_or(ONE_FOR_ONE);
         let tariffs = tariffs.unwrap_or_else(|| Tariffs::new(Tariff::flat(price)));
         let fresh = stored.is_none();
@@ -155,6 +161,8 @@ impl<B: Board> Meter<B> {
             counters: counters.unwrap_or_default(),
             counter_journal,
             block: CounterBlock::default(),
+            keys,
+            key_journal,
             tariffs,
             tariff_journal,
             update,

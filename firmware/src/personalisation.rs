@@ -2,6 +2,7 @@
 
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
+use protocol::cosem::security_setup::Policy;
 use protocol::sts::meter::MeterTokenState;
 
 use crate::image::Trust;
@@ -18,6 +19,8 @@ pub struct Keys {
     pub encryption: [u8; 16],
     /// Authentication key (AK), AES-128.
     pub authentication: [u8; 16],
+    /// Master key (KEK), AES-128: other keys travel under it.
+    pub master: [u8; 16],
     /// Password of the reader's association (low-level security).
     pub reader_password: heapless::Vec<u8, PASSWORD_MAX>,
 }
@@ -56,7 +59,7 @@ pub struct Personalisation {
     pub options: Options,
 }
 
-/// What not every meter has. The default has none of it.
+/// What not every meter has. The default has none of it, and full protection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
     /// Modbus masters may switch the relay. Modbus knows no keys: only for lines that nobody else reaches.
@@ -70,6 +73,8 @@ pub struct Options {
     /// Account units per kilowatt-hour; `None` is one unit per watt-hour, which an energy account has. Management may set a
     /// tariff with steps or times of use later.
     pub price_per_kwh: Option<u32>,
+    /// What ciphered associations must be protected with; management may strengthen it later. The default is everything.
+    pub policy: Policy,
     /// The account counts money; `None`: it counts watt-hours.
     pub money: Option<Money>,
     /// Whose firmware images it takes; `None` takes none.

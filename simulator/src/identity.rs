@@ -33,6 +33,7 @@ const READER_PASSWORD: &str = "Reader01";
 pub struct StreetKeys {
     encryption: [u8; 16],
     authentication: [u8; 16],
+    master: [u8; 16],
     vending: VendingKey,
     reader_password: String,
 }
@@ -44,12 +45,13 @@ impl std::fmt::Debug for StreetKeys {
 }
 
 impl Default for StreetKeys {
-    /// EK and AK of the Green Book's examples, the vending key of the published STS vectors.
+    /// EK and AK of the Green Book's examples, 00112233 to EEFF as the master key, the vending key of the published STS vectors.
     fn default() -> Self {
         let vending = *b"\xab\xab\xab\xab\xab\xab\xab\xab\x94\x94\x94\x94\x94\x94\x94\x94\x01\x23\x45\x67";
         Self {
             encryption: std::array::from_fn(|i| i as u8), // 00 to 0F
             authentication: std::array::from_fn(|i| 0xD0 + i as u8), // D0 to DF
+            master: std::array::from_fn(|i| 0x11 * i as u8),
             vending: VendingKey::Hmac(vending),
             reader_password: READER_PASSWORD.into(),
         }
@@ -62,6 +64,7 @@ impl Default for StreetKeys {
 struct KeyFile {
     encryption_key_hex: Option<String>,
     authentication_key_hex: Option<String>,
+    master_key_hex: Option<String>,
     vending_key_hex: Option<String>,
     reader_password: Option<String>,
 }
@@ -79,6 +82,9 @@ impl StreetKeys {
         }
         if let Some(hex) = file.authentication_key_hex {
             keys.authentication = sixteen(&hex).context("authentication_key_hex")?;
+        }
+        if let Some(hex) = file.master_key_hex {
+            keys.master = sixteen(&hex).context("master_key_hex")?;
         }
         if let Some(hex) = file.vending_key_hex {
             let bytes = from_hex(&hex).context("vending_key_hex")?;
@@ -194,6 +200,7 @@ pub fn personalisation(index: u32, keys: &StreetKeys) -> anyhow::Result<Personal
         keys: Keys {
             encryption: keys.encryption,
             authentication: keys.authentication,
+            master: keys.master,
             reader_password: keys.reader_password.bytes().collect(),
         },
         account: AccountSetup {

@@ -53,7 +53,7 @@ struct Which {
     /// Credit of every meter at the start, in watt-hours; each has its own without this.
     #[arg(long)]
     balance_wh: Option<i64>,
-    /// JSON object with `encryption_key_hex`, `authentication_key_hex`, `vending_key_hex`, `reader_password`.
+    /// JSON object with `encryption_key_hex`, `authentication_key_hex`, `master_key_hex`, `vending_key_hex`, `reader_password`.
     #[arg(long)]
     keys: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The association's object list, the SAP assignment and the security setup.
+//! The association's object list and the SAP assignment.
 
 use hardware::board::Board;
 use protocol::codec::axdr::Data;
@@ -47,23 +47,6 @@ impl<B: Board> Meter<B> {
             Data::OctetString(self.who.logical_device_name.as_bytes()).encode(out)
         };
         write(out).map_err(full)
-    }
-
-    pub(super) fn get_security_setup(
-        &mut self,
-        index: i8,
-        out: &mut dyn Writer,
-    ) -> Result<(), DataAccessResult> {
-        let value = match index {
-            // Authenticated and encrypted, AES-GCM-128.
-            2 => Data::Enum(3),
-            3 => Data::Enum(0),
-            // Peers are known by the title they bring.
-            4 => Data::OctetString(&[]),
-            5 => Data::OctetString(&self.who.system_title),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        };
-        value.encode(out).map_err(full)
     }
 }
 

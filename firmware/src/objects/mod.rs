@@ -10,6 +10,7 @@ mod limiter;
 mod measured;
 mod payment;
 mod profiles;
+mod security;
 mod table;
 
 use hardware::board::Board;
@@ -139,6 +140,7 @@ impl<B: Board> ObjectModel for Meter<B> {
                 image_transfer::invoke(&mut image::ImageObject::of(self), index, parameter)
             }
             (profile::CLASS, 1 | 2) => self.invoke_profile(at.logical_name, at.index),
+            (security_setup::CLASS, _) => self.invoke_security_setup(at.index, parameter),
             _ => Err(ActionResult::ObjectUnavailable),
         }?;
         Ok(false)

@@ -38,7 +38,7 @@ pub const OBJECTS: [Object; 46] = [
     value(obis::INVOCATION_COUNTER),
     object(association::CLASS, association::VERSION, obis::ASSOCIATION, 9, 4),
     object(SAP_ASSIGNMENT_CLASS, 0, obis::SAP_ASSIGNMENT, 2, 1),
-    object(security_setup::CLASS, 0, obis::SECURITY_SETUP, 5, 2),
+    object(security_setup::CLASS, security_setup::VERSION, obis::SECURITY_SETUP, 6, 8),
     value(obis::SERIAL),
     value(obis::PAN),
     value(obis::FIRMWARE_VERSION),
@@ -162,6 +162,7 @@ impl Object {
             (credit::CLASS, 3) => vending && name == obis::EMERGENCY_CREDIT,
             (charge::CLASS, 1 | 2) => management && name != obis::CONSUMPTION_CHARGE,
             (charge::CLASS, 4 | 5) => management && name == obis::DEBT_CHARGE,
+            (security_setup::CLASS, 1 | 2) => management,
             (profile::CLASS, 1 | 2) => management && name == obis::LOAD_PROFILE,
             // The engine answers the HLS reply itself.
             (association::CLASS, 1) => vending,

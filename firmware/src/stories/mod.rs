@@ -9,6 +9,7 @@ mod optical;
 mod power_cut;
 mod protection;
 mod relay;
+mod security;
 mod tariff;
 mod terms;
 mod wire;
@@ -91,6 +92,7 @@ fn personalisation() -> Personalisation {
         keys: Keys {
             encryption: core::array::from_fn(|i| i as u8),
             authentication: core::array::from_fn(|i| 0xD0 + i as u8),
+            master: [0x4D; 16],
             reader_password: heapless::Vec::from_slice(b"Reader01").unwrap(),
         },
         account: AccountSetup {

@@ -171,19 +171,21 @@ fn the_event_log_is_evidence_nobody_clears() {
 }
 
 /// Our own client on one end of a wrapper link, a port of the meter on the other.
-struct Wire {
-    meter: Meter<TestBoard>,
-    port: Port<Wrapper<Vec<u8>>>,
+pub(super) struct Wire {
+    pub(super) meter: Meter<TestBoard>,
+    pub(super) port: Port<Wrapper<Vec<u8>>>,
     link: Wrapper<Vec<u8>>,
-    client: Client<512, 128>,
+    pub(super) client: Client<512, 128>,
     now: Instant,
+    /// Every frame the client sent.
+    pub(super) sent: Vec<Vec<u8>>,
 }
 
 /// A value read, a result, or the failure.
-type Answer = Result<Vec<u8>, protocol::dlms::client::Error>;
+pub(super) type Answer = Result<Vec<u8>, protocol::dlms::client::Error>;
 
 impl Wire {
-    fn new(meter: Meter<TestBoard>, sap: u16, config: Config, first_counter: u32) -> Self {
+    pub(super) fn new(meter: Meter<TestBoard>, sap: u16, config: Config, first_counter: u32) -> Self {
         let now = Instant::from_millis(1);
         let buffer = || vec![0; 600];
         let mut link = Wrapper::new(wrapper::Config::client(sap, 1), buffer(), buffer());
@@ -194,11 +196,12 @@ impl Wire {
             link,
             client: Client::new(config, CounterBlock::new(first_counter, 1_000)),
             now,
+            sent: Vec::new(),
         }
     }
 
     /// Carries bytes until both ends are quiet; gives what the client was told.
-    fn settle(&mut self) -> Answer {
+    pub(super) fn settle(&mut self) -> Answer {
         let mut value = Vec::new();
         loop {
             let mut quiet = true;
@@ -217,6 +220,7 @@ impl Wire {
             let mut bytes = [0; 700];
             while let Some(n) = self.link.poll_transmit(self.now, &mut bytes) {
                 quiet = false;
+                self.sent.push(bytes[..n].to_vec());
                 // One byte at a time: the port must not care.
                 for byte in &bytes[..n] {
                     self.port.handle_bytes(self.now, &[*byte], &mut self.meter);
@@ -241,25 +245,37 @@ impl Wire {
         }
     }
 
-    fn associate(&mut self) -> Answer {
+    /// A stranger sends what was recorded; nobody looks at the answer.
+    pub(super) fn replay(&mut self, frame: &[u8]) {
+        self.port.handle_bytes(self.now, frame, &mut self.meter);
+        let mut out = [0; 700];
+        while self.port.poll_transmit(self.now, &mut out).is_some() {}
+    }
+
+    pub(super) fn release(&mut self) -> Answer {
+        self.client.release(self.now).unwrap();
+        self.settle()
+    }
+
+    pub(super) fn associate(&mut self) -> Answer {
         let mut random = [7; 16];
         random[0] = 9;
         self.client.associate(self.now, &random).unwrap();
         self.settle()
     }
 
-    fn get(&mut self, at: Attribute) -> Answer {
+    pub(super) fn get(&mut self, at: Attribute) -> Answer {
         self.client.get(self.now, at, None).unwrap();
         self.settle()
     }
 
-    fn action(&mut self, at: Method, parameter: Data<'_>) -> Answer {
+    pub(super) fn action(&mut self, at: Method, parameter: Data<'_>) -> Answer {
         self.client.action(self.now, at, Some(parameter)).unwrap();
         self.settle()
     }
 }
 
-fn secured() -> Config {
+pub(super) fn secured() -> Config {
     Config {
         mechanism: AuthMechanism::HighGmac,
         policy: SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0),

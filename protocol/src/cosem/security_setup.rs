@@ -1,29 +1,286 @@
-//! Class 64, security setup (version 0).
+//! Class 64, security setup (version 1; Blue Book 4.4.7): policy, keys and how they are changed.
+//!
+//! Certificates are out of scope: public keys are provisioned, the list of certificates is empty.
 
-use super::class::Octets;
-use super::{Attr, Meth};
+use super::class::{Array, Items, Octets, ToData, owned, structure};
+use super::credit::wire_enum;
+use super::values::put_array;
+use super::{Attr, FromData, Meth, bad_value};
+use crate::codec::axdr::Data;
+use crate::codec::codec::{Encode, Error, ErrorKind, Result, Writer};
+use crate::codec::xdlms::ActionResult;
+use crate::dlms::security::{Key, SecurityPolicy, SecuritySuite, key_wrap};
 
 /// Interface class.
 pub const CLASS: u16 = 64;
-/// Enum: 0 nothing, 1 authenticated, 2 encrypted, 3 both.
-pub const SECURITY_POLICY: i8 = 2;
-/// Enum: 0 AES-GCM-128.
-pub const SECURITY_SUITE: i8 = 3;
-/// Octet string of eight bytes.
+/// Version of the class: how the policy is encoded.
+pub const VERSION: u8 = 1;
+/// What APDUs must be protected with.
+pub const SECURITY_POLICY: Attr<Policy> = Attr::new(CLASS, 2);
+/// Enum: the suite's number.
+pub const SECURITY_SUITE: Attr<u8> = Attr::new(CLASS, 3);
+/// Octet string of eight bytes, empty where any client's is taken.
 pub const CLIENT_SYSTEM_TITLE: Attr<Octets> = Attr::new(CLASS, 4);
 /// Octet string of eight bytes.
 pub const SERVER_SYSTEM_TITLE: Attr<Octets> = Attr::new(CLASS, 5);
-/// Raises the policy.
-pub const SECURITY_ACTIVATE: Meth = Meth::new(CLASS, 1);
-/// Array of {key id enum, wrapped key octet-string}.
-pub const GLOBAL_KEY_TRANSFER: Meth = Meth::new(CLASS, 2);
+/// Index of the list of certificates.
+pub const CERTIFICATES: i8 = 6;
+/// Strengthens the policy.
+pub const SECURITY_ACTIVATE: Meth<Policy> = Meth::new(CLASS, 1);
+/// Changes keys, each wrapped under the master key: [`put_key_transfer`].
+pub const KEY_TRANSFER: Meth<Array<KeyData<'static>>> = Meth::new(CLASS, 2);
 
-/// Key ids of [`GLOBAL_KEY_TRANSFER`].
-pub mod key_id {
-    /// Global unicast encryption key.
-    pub const UNICAST: u8 = 0;
-    /// Global broadcast encryption key.
-    pub const BROADCAST: u8 = 1;
-    /// Authentication key.
-    pub const AUTHENTICATION: u8 = 2;
+/// The security policy: a bit for each kind of protection that APDUs must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy(pub u8);
+
+impl Policy {
+    /// Requests must be authenticated.
+    pub const AUTHENTICATED_REQUEST: u8 = 0x04;
+    /// Requests must be encrypted.
+    pub const ENCRYPTED_REQUEST: u8 = 0x08;
+    /// Requests must be signed.
+    pub const SIGNED_REQUEST: u8 = 0x10;
+    /// Responses are authenticated.
+    pub const AUTHENTICATED_RESPONSE: u8 = 0x20;
+    /// Responses are encrypted.
+    pub const ENCRYPTED_RESPONSE: u8 = 0x40;
+    /// Responses are signed.
+    pub const SIGNED_RESPONSE: u8 = 0x80;
+
+    /// Nothing is demanded.
+    pub const NOTHING: Self = Self(0);
+    /// Everything is authenticated.
+    pub const AUTHENTICATED: Self = Self(Self::AUTHENTICATED_REQUEST | Self::AUTHENTICATED_RESPONSE);
+    /// Everything is authenticated and encrypted.
+    pub const BOTH: Self = Self(Self::AUTHENTICATED.0 | Self::ENCRYPTED_REQUEST | Self::ENCRYPTED_RESPONSE);
+
+    /// What this build can hold a peer to.
+    const KNOWN: u8 = Self::BOTH.0;
+
+    /// The policy after [`SECURITY_ACTIVATE`] asked for `wanted`: the same or a stronger one. `None` when anything demanded
+    /// now would no longer be, or when it cannot be enforced.
+    #[must_use]
+    pub const fn strengthened(self, wanted: Self) -> Option<Self> {
+        let weaker = self.0 & !wanted.0 != 0;
+        let unknown = wanted.0 & !Self::KNOWN != 0;
+        if weaker || unknown { None } else { Some(wanted) }
+    }
+
+    /// What it demands of an association. What is demanded of one direction is applied to both.
+    #[must_use]
+    pub const fn of_association(self, suite: SecuritySuite) -> SecurityPolicy {
+        SecurityPolicy {
+            suite,
+            authenticated: self.0 & Self::AUTHENTICATED.0 != 0,
+            encrypted: self.0 & (Self::ENCRYPTED_REQUEST | Self::ENCRYPTED_RESPONSE) != 0,
+            ..SecurityPolicy::NONE
+        }
+    }
+}
+
+impl Default for Policy {
+    /// Everything is authenticated and encrypted.
+    fn default() -> Self {
+        Self::BOTH
+    }
+}
+
+impl FromData<'_> for Policy {
+    fn from_data(d: Data<'_>) -> Result<Self> {
+        match d {
+            Data::Enum(bits) => Ok(Self(bits)),
+            _ => Err(bad_value()),
+        }
+    }
+}
+
+owned!(Policy);
+
+impl ToData for Policy {
+    fn put(&self, w: &mut dyn Writer) -> Result<()> {
+        Data::Enum(self.0).encode(w)
+    }
+}
+
+wire_enum! {
+    /// What a key is for, in the methods of this class.
+    KeyId {
+        /// Global unicast encryption key.
+        Unicast = 0,
+        /// Global broadcast encryption key.
+        Broadcast = 1,
+        /// Authentication key.
+        Authentication = 2,
+        /// Master key: the key-encrypting key.
+        Master = 3,
+    }
+}
+
+structure! {
+    /// One key in a parameter of this class.
+    KeyData<'a> {
+        /// What it is for.
+        key_id: KeyId,
+        /// The wrapped key.
+        key_data: Octets,
+    }
+}
+
+/// Uses of keys: most keys in one call.
+const USES: usize = 4;
+
+/// Writes the parameter of [`KEY_TRANSFER`], each key wrapped under `master`.
+///
+/// # Errors
+/// The buffer is full.
+pub fn put_key_transfer(w: &mut dyn Writer, master: &Key, keys: &[(KeyId, &Key)]) -> Result<()> {
+    put_array(w, keys.len())?;
+    for (key_id, key) in keys {
+        let wrapped = key_wrap::wrap(master, key).ok_or(Error::new(ErrorKind::InvalidLength, 0))?;
+        KeyData { key_id: *key_id, key_data: &wrapped }.put(w)?;
+    }
+    Ok(())
+}
+
+/// New keys, all of one method call. Neither `Debug` nor any error shows them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct NewKeys {
+    keys: [Option<Key>; USES],
+}
+
+impl core::fmt::Debug for NewKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("NewKeys(..)")
+    }
+}
+
+impl NewKeys {
+    /// The new key of that use.
+    #[must_use]
+    pub fn get(&self, id: KeyId) -> Option<&Key> {
+        self.keys.get(id as usize)?.as_ref()
+    }
+
+    /// Takes in a key; an error where there is one of that use already.
+    fn add(&mut self, id: KeyId, key: Key) -> core::result::Result<(), ActionResult> {
+        match self.keys.get_mut(id as usize) {
+            Some(slot @ None) => *slot = Some(key),
+            _ => return Err(ActionResult::OtherReason),
+        }
+        Ok(())
+    }
+
+    /// Reads the parameter of [`KEY_TRANSFER`] and unwraps every key under `master`: all of them or none.
+    ///
+    /// # Errors
+    /// `TypeUnmatched` when it is no such array; `OtherReason` when it is empty, when a key does not unwrap or is not as long as the
+    /// suite's, or when one use comes twice.
+    pub fn transferred(
+        parameter: Data<'_>,
+        suite: SecuritySuite,
+        master: &Key,
+    ) -> core::result::Result<Self, ActionResult> {
+        let list =
+            Items::<KeyData<'static>>::from_data(parameter).map_err(|_| ActionResult::TypeUnmatched)?;
+        let mut keys = Self::default();
+        if list.is_empty() || list.len() > USES {
+            return Err(ActionResult::OtherReason);
+        }
+        for item in list.iter() {
+            let KeyData { key_id, key_data } = item.map_err(|_| ActionResult::TypeUnmatched)?;
+            let key = key_wrap::unwrap(master, key_data).filter(|key| key.len() == suite.key_len());
+            keys.add(key_id, key.ok_or(ActionResult::OtherReason)?)?;
+        }
+        Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::codec::{Decode, SliceWriter};
+
+    const MASTER: Key = Key::new([0x77; 16]);
+
+    fn parameter(keys: &[(KeyId, &Key)]) -> std::vec::Vec<u8> {
+        let mut buffer = [0xA5; 256];
+        let mut w = SliceWriter::new(&mut buffer);
+        put_key_transfer(&mut w, &MASTER, keys).unwrap();
+        w.as_slice().to_vec()
+    }
+
+    fn read(bytes: &[u8]) -> core::result::Result<NewKeys, ActionResult> {
+        NewKeys::transferred(Data::from_bytes(bytes).unwrap(), SecuritySuite::Suite0, &MASTER)
+    }
+
+    #[test]
+    fn several_keys_arrive_in_one_call() {
+        let (unicast, authentication) = (Key::new([1; 16]), Key::new([2; 16]));
+        let bytes = parameter(&[(KeyId::Unicast, &unicast), (KeyId::Authentication, &authentication)]);
+        let keys = read(&bytes).unwrap();
+        assert_eq!(keys.get(KeyId::Unicast), Some(&unicast));
+        assert_eq!(keys.get(KeyId::Authentication), Some(&authentication));
+        assert_eq!(keys.get(KeyId::Master), None);
+        assert_eq!(std::format!("{keys:?}"), "NewKeys(..)");
+    }
+
+    /// The array of structures as `gurux-dlms` 1.0.203 (PyPI) builds it, with the wrapped key of RFC 3394, 4.1.
+    #[test]
+    fn the_parameter_has_the_form_that_others_send() {
+        let bytes = [
+            &[1, 1, 2, 2, 0x16, 0, 9, 24][..],
+            &[0x1F, 0xA6, 0x8B, 0x0A, 0x81, 0x12, 0xB4, 0x47, 0xAE, 0xF3, 0x4B, 0xD8],
+            &[0xFB, 0x5A, 0x7B, 0x82, 0x9D, 0x3E, 0x86, 0x23, 0x71, 0xD2, 0xCF, 0xE5],
+        ]
+        .concat();
+        let master = Key::new(core::array::from_fn(|i| i as u8));
+        let key = Key::new(core::array::from_fn(|i| 0x11 * i as u8));
+        let read = NewKeys::transferred(Data::from_bytes(&bytes).unwrap(), SecuritySuite::Suite0, &master);
+        assert_eq!(read.unwrap().get(KeyId::Unicast), Some(&key));
+        let mut buffer = [0xA5; 64];
+        let mut w = SliceWriter::new(&mut buffer);
+        put_key_transfer(&mut w, &master, &[(KeyId::Unicast, &key)]).unwrap();
+        assert_eq!(w.as_slice(), bytes);
+    }
+
+    #[test]
+    fn one_bad_key_spoils_the_whole_call() {
+        let key = Key::new([1; 16]);
+        let good = parameter(&[(KeyId::Unicast, &key), (KeyId::Authentication, &key)]);
+        assert!(read(&good).is_ok());
+        let mut damaged = good.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert_eq!(read(&damaged), Err(ActionResult::OtherReason));
+        let twice = parameter(&[(KeyId::Unicast, &key), (KeyId::Unicast, &key)]);
+        assert_eq!(read(&twice), Err(ActionResult::OtherReason));
+        let long = parameter(&[(KeyId::Unicast, &Key::new_256([1; 32]))]);
+        assert_eq!(read(&long), Err(ActionResult::OtherReason), "a key of another suite");
+        assert_eq!(read(&parameter(&[])), Err(ActionResult::OtherReason));
+        let mut unknown = good.clone();
+        unknown[5] = 4;
+        assert_eq!(read(&unknown), Err(ActionResult::TypeUnmatched));
+        for wrong in
+            [&[0][..], &[9, 1, 0], &[1, 1, 0x16, 0], &[1, 1, 2, 1, 0x16, 0], &[1, 1, 2, 2, 9, 0, 9, 0]]
+        {
+            assert_eq!(read(wrong), Err(ActionResult::TypeUnmatched));
+        }
+    }
+
+    #[test]
+    fn a_policy_is_strengthened_or_refused() {
+        assert_eq!(Policy::AUTHENTICATED.strengthened(Policy::BOTH), Some(Policy::BOTH));
+        assert_eq!(Policy::BOTH.strengthened(Policy::BOTH), Some(Policy::BOTH));
+        assert_eq!(Policy::BOTH.strengthened(Policy::AUTHENTICATED), None);
+        assert_eq!(Policy::BOTH.strengthened(Policy(Policy::BOTH.0 | Policy::SIGNED_REQUEST)), None);
+        for now in 0..=255 {
+            for wanted in 0..=255 {
+                let next = Policy(now).strengthened(Policy(wanted));
+                assert!(next.is_none_or(|next| next.0 & now == now), "{now:02x} {wanted:02x}");
+            }
+        }
+        let demanded = Policy(Policy::ENCRYPTED_REQUEST).of_association(SecuritySuite::Suite0);
+        assert!(demanded.encrypted && !demanded.authenticated);
+        assert!(Policy::NOTHING.of_association(SecuritySuite::Suite0).is_none());
+    }
 }

@@ -11,6 +11,7 @@ use protocol::sts::{BaseDate, DecoderKey, Drn, KeyRevision, KeyType, MeterPan, S
 const DECODER_KEY: [u8; 16] = include!(concat!(env!("OUT_DIR"), "/decoder_key.rs"));
 const ENCRYPTION_KEY: [u8; 16] = *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0A\x0B\x0C\x0D\x0E\x0F";
 const AUTHENTICATION_KEY: [u8; 16] = *b"\xD0\xD1\xD2\xD3\xD4\xD5\xD6\xD7\xD8\xD9\xDA\xDB\xDC\xDD\xDE\xDF";
+const MASTER_KEY: [u8; 16] = *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xAA\xBB\xCC\xDD\xEE\xFF";
 const READER_PASSWORD: &[u8] = b"Reader01";
 
 /// The meter as it leaves the factory; `None` if a constant above is out of its range.
@@ -39,6 +40,7 @@ pub fn personalisation() -> Option<Personalisation> {
         keys: Keys {
             encryption: ENCRYPTION_KEY,
             authentication: AUTHENTICATION_KEY,
+            master: MASTER_KEY,
             reader_password: heapless::Vec::from_slice(READER_PASSWORD).ok()?,
         },
         account: AccountSetup {

@@ -8,6 +8,7 @@ pub mod counter;
 pub mod ecdsa;
 pub mod frame;
 pub mod hls;
+pub mod key_wrap;
 
 pub use crate::codec::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
 pub use cipher::Cipher;
