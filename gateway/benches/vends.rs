@@ -92,6 +92,7 @@ fn vault(directory: &Path) -> anyhow::Result<SoftVault> {
         key_type: KeyType::Dutk,
         ken: 255,
         expires_at: None,
+        utc_offset_minutes: None,
         key: KeyBytes::from_hex(VENDING_KEY)?,
     };
     vault.import_vending_key(&import, &Actor { name: "bench".into(), at: Timestamp::now() })?;

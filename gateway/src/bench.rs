@@ -14,8 +14,13 @@ use crate::units::MinorUnits;
 use crate::vault::ceremony::KeyBytes;
 use crate::vault::{Actor, MasterKey, SoftVault, StsIdentity, Vault, VendingKeyImport};
 use crate::vending::Vending;
+use crate::vending::follow_up;
 use jiff::Timestamp;
-use protocol::sts::KeyType;
+use protocol::sts::meter::{Abilities, Effect, MeterTokenState, TokenResult, evaluate};
+use protocol::sts::{
+    BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, SAMPLE, SupplyGroup,
+    TariffIndex, Tid, VendingKey, derive,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +38,7 @@ pub(crate) fn open_vault(dir: &std::path::Path, ken: u8) -> Arc<dyn Vault> {
         key_type: KeyType::Dutk,
         ken,
         expires_at: None,
+        utc_offset_minutes: None,
         key: KeyBytes::from_hex(VENDING_KEY).unwrap(),
     };
     let actor = Actor { name: "test".into(), at: Timestamp::UNIX_EPOCH };
@@ -74,7 +80,7 @@ pub(crate) struct Bench {
     pub vault: Arc<dyn Vault>,
     pub line: mpsc::Receiver<Job>,
     router: Router,
-    running: Option<(JoinHandle<()>, watch::Sender<bool>)>,
+    running: Option<(JoinHandle<()>, JoinHandle<()>, watch::Sender<bool>)>,
 }
 
 impl Bench {
@@ -113,24 +119,45 @@ impl Bench {
             commissioned,
         );
         let (stop, stopped) = watch::channel(false);
+        let waiting = tokio::spawn(follow_up::run(self.vending.clone(), stopped.clone()));
         let task = tokio::spawn(async move { engine.run(stopped).await.unwrap() });
-        self.running = Some((task, stop));
+        self.running = Some((task, waiting, stop));
     }
 
-    /// Ends the engine as a power cut would: in the middle of whatever it does.
+    /// Ends engine and follow-up as a power cut would: in the middle of whatever they do.
     pub(crate) async fn kill(&mut self) {
-        if let Some((task, _stop)) = self.running.take() {
-            task.abort();
-            let _ = task.await;
+        if let Some((task, waiting, _stop)) = self.running.take() {
+            for task in [task, waiting] {
+                task.abort();
+                let _ = task.await;
+            }
         }
     }
 
-    /// Lets the engine stop by itself.
+    /// Lets engine and follow-up stop by themselves.
     pub(crate) async fn stop(&mut self) {
-        if let Some((task, stop)) = self.running.take() {
+        if let Some((task, waiting, stop)) = self.running.take() {
             stop.send(true).unwrap();
             task.await.unwrap();
+            waiting.await.unwrap();
         }
+    }
+
+    /// Looks after every commit until there is something.
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut(&Store) -> Option<T>) -> T {
+        let mut commits = self.store().commits();
+        let wait = async {
+            loop {
+                commits.borrow_and_update();
+                if let Some(found) = look(self.store()).await {
+                    return found;
+                }
+                commits.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait)
+            .await
+            .unwrap_or_else(|_| panic!("{what} within ten seconds"))
     }
 
     /// The next job the line is given.
@@ -200,5 +227,61 @@ pub(crate) fn token_of(work: &Work) -> TokenDigits {
     match work {
         Work::DeliverToken(token) | Work::AskToken(token) => token.clone(),
         other => panic!("{other:?} carries no token"),
+    }
+}
+
+/// The firmware's judgement of tokens for one meter, and what it says when it is asked.
+pub(crate) struct TokenMeter {
+    pub state: MeterTokenState,
+    pub abilities: Abilities<'static>,
+    /// The meter's clock.
+    pub now_ms: u64,
+    last: Option<(TokenDigits, TokenResult)>,
+}
+
+impl TokenMeter {
+    /// A meter whose record is this one, keyed with the published vending key.
+    pub(crate) fn of(sts: &StsIdentity) -> Self {
+        let attributes = KeyAttributes {
+            supply_group: SupplyGroup::try_from(sts.sgc).unwrap(),
+            tariff_index: TariffIndex::try_from(u32::from(sts.ti)).unwrap(),
+            key_revision: KeyRevision::try_from(u32::from(sts.krn)).unwrap(),
+            key_type: KeyType::from_code(sts.kt).unwrap(),
+            base_date: BaseDate::from_year(sts.base_year).unwrap(),
+        };
+        let pan = MeterPan::from_drn(&Drn::parse(sts.drn.as_bytes()).unwrap());
+        let key = crate::vault::unhex(VENDING_KEY).unwrap();
+        let key = VendingKey::from_bytes(&key).unwrap();
+        let key = derive(&key, EncryptionAlgorithm::Ea11, &pan, &attributes).unwrap();
+        let state = MeterTokenState::new(pan, key, attributes.into(), Tid::from_minutes(1));
+        let abilities = Abilities { tables: &SAMPLE, ..Abilities::electricity(1, 1_000_000, Some(20_000)) };
+        Self { state, abilities, now_ms: 1_000_000, last: None }
+    }
+
+    /// Takes a job as the meter would, and gives the result and what it does.
+    pub(crate) fn take(&mut self, job: Job) -> (TokenResult, Option<Effect>) {
+        let token = token_of(&job.work);
+        if matches!(job.work, Work::AskToken(_)) {
+            let ours = self.last.as_ref().filter(|(last, _)| *last == token).map(|(_, result)| *result);
+            let token_status = ours.map(|result| (result.gateway_status(), result.code()));
+            answer(
+                job,
+                Ending::Done,
+                Facts { token_is_ours: Some(ours.is_some()), token_status, ..relay(true) },
+            );
+            return (ours.unwrap_or(TokenResult::NotReady), None);
+        }
+        let verdict = evaluate(&self.state, &self.abilities, token.reveal().as_bytes(), self.now_ms);
+        self.last = Some((token, verdict.result));
+        if let Some(effect) = &verdict.effect {
+            self.state.apply(effect);
+            let token_status = Some((3, verdict.result.code()));
+            answer(job, Ending::Done, Facts { token_status, ..relay(true) });
+        } else {
+            let reason = verdict.result.explanation().to_owned();
+            let code = Some(verdict.result.code());
+            answer(job, Ending::Rejected { reason, code }, Facts::default());
+        }
+        (verdict.result, verdict.effect)
     }
 }

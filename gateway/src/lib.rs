@@ -13,6 +13,7 @@
 //! | answer of a job (one per job on a line) | its two one-shot channels | first byte, report | the engine |
 //! | reader (`commands::reader`) | the read schedule | a tick, meters commissioned, reads ended, stop | lines (jobs) |
 //! | end of a read (one per read on a line) | its one-shot channel | report | the store; the reader |
+//! | follow-up (`vending::follow_up`) | payments and meters that are to be tried later | commits, time, stop | the store |
 //! | line (`session`, one per configured line) | its byte pipe and the protocol clients on it | jobs, bytes, deadlines | whoever gave the job |
 //! | meter of a tcp line (`session::network`, one per meter) | its connection and association | jobs, bytes, deadlines, one of the line's places | whoever gave the job |
 //! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |

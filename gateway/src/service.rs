@@ -12,7 +12,7 @@ use crate::session::{self, Context};
 use crate::store::Store;
 use crate::store::access::ApiToken;
 use crate::vault::Vault;
-use crate::vending::Vending;
+use crate::vending::{Vending, follow_up};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::io::Write;
@@ -68,6 +68,7 @@ pub async fn run(
     let (commissioned, ready) = mpsc::unbounded_channel();
     let engine = Engine::new(store.clone(), vending.clone(), clock, router.clone(), commissioned);
     let reader = Reader::new(store.clone(), clock, router, config.schedule);
+    let waiting = vending.clone();
     let address = listener.local_addr()?;
     let app = App {
         store,
@@ -82,6 +83,11 @@ pub async fn run(
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks.spawn(engine_task(engine, stopped.clone()));
     tasks.spawn(reader_task(reader, ready, stopped.clone()));
+    let stop_waiting = stopped.clone();
+    tasks.spawn(async move {
+        follow_up::run(waiting, stop_waiting).await;
+        Ok(())
+    });
     tasks.spawn(http_task(listener, app, stopped));
     tracing::info!(%address, "listening");
     tokio::select! {

@@ -153,6 +153,7 @@ fn import_vending_key(folder: &Folder) {
         key_type: protocol::sts::KeyType::Dutk,
         ken: 255,
         expires_at: None,
+        utc_offset_minutes: None,
         key: KeyBytes::from_hex(VENDING_KEY).expect("20 bytes in hexadecimal"),
     };
     let source = MasterKeySource::File(folder.path().join("master.key"));

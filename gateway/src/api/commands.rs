@@ -2,6 +2,7 @@
 
 use super::access::{Caller, Scope};
 use super::correlation::Correlation;
+use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
 use crate::session::work::Serial;
@@ -16,7 +17,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// The longest free text, in bytes.
 const TEXT_MAX: usize = 500;
@@ -228,32 +229,15 @@ pub(super) async fn show(
     Ok(Json(view(command, steps)))
 }
 
-/// Which commands.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct Which {
-    /// Only of this meter.
-    #[serde(default)]
-    serial: Option<String>,
-    /// At most this many, newest first, up to 1000.
-    #[serde(default = "hundred")]
-    limit: u32,
-}
-
-fn hundred() -> u32 {
-    100
-}
-
 /// Lists commands, newest first. Needs scope read.
-#[utoipa::path(get, path = "/api/v1/commands", tag = "commands", security(("bearer" = [])), params(Which),
+#[utoipa::path(get, path = "/api/v1/commands", tag = "commands", security(("bearer" = [])), params(Newest),
     responses((status = 200, body = Vec<CommandView>), (status = "4XX", body = problem::Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Params(which): Params<Which>,
+    Params(which): Params<Newest>,
 ) -> Result<Json<Vec<CommandView>>, Problem> {
     caller.needs(Scope::Read)?;
-    let limit = which.limit.min(super::meters::PAGE_MAX);
-    let commands = app.store.commands(which.serial.as_deref(), limit).await?;
+    let commands = app.store.commands(which.serial(), which.limit()).await?;
     Ok(Json(commands.into_iter().map(|command| view(command, Vec::new())).collect()))
 }

@@ -159,7 +159,7 @@ pub(crate) async fn view(app: &App, meter: Meter, state: MeterState) -> Result<M
 pub struct Page {
     /// Only meters whose serial comes after this one.
     #[serde(default)]
-    after: String,
+    pub(super) after: String,
     /// At most this many, up to 1000.
     #[serde(default = "hundred")]
     limit: u32,
@@ -167,6 +167,13 @@ pub struct Page {
 
 fn hundred() -> u32 {
     100
+}
+
+impl Page {
+    /// How many at most.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit.min(PAGE_MAX)
+    }
 }
 
 /// The longest page of any list.
@@ -182,7 +189,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<MeterView>>, Problem> {
     caller.needs(Scope::Read)?;
     let mut views = Vec::new();
-    for (meter, state) in app.store.meters_after(&page.after, page.limit.min(PAGE_MAX)).await? {
+    for (meter, state) in app.store.meters_after(&page.after, page.limit()).await? {
         views.push(view(&app, meter, state).await?);
     }
     Ok(Json(views))

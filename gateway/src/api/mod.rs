@@ -4,6 +4,7 @@ pub mod access;
 pub mod accounts;
 mod amount;
 pub mod areas;
+pub mod campaigns;
 pub mod commands;
 mod correlation;
 pub mod enter;
@@ -11,6 +12,7 @@ mod events;
 mod health;
 mod intake;
 pub mod meters;
+pub mod newest;
 mod openapi;
 pub mod problem;
 pub mod readings;
@@ -77,6 +79,12 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/special-tokens", get(special_tokens::list).post(special_tokens::create))
         .route("/api/v1/special-tokens/{id}", get(special_tokens::show))
         .route("/api/v1/special-tokens/{id}/decision", post(special_tokens::decide))
+        .route("/api/v1/special-tokens/{id}/retry", post(special_tokens::retry))
+        .route("/api/v1/campaigns", get(campaigns::list).post(campaigns::start))
+        .route("/api/v1/campaigns/preview", post(campaigns::preview))
+        .route("/api/v1/campaigns/{id}", get(campaigns::show))
+        .route("/api/v1/campaigns/{id}/meters", get(campaigns::meters))
+        .route("/api/v1/campaigns/{id}/verb", post(campaigns::change))
         .route("/api/v1/commands", get(commands::list).post(commands::create))
         .route("/api/v1/commands/{id}", get(commands::show))
         .route("/api/v1/areas", get(areas::list))

@@ -1,7 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, commands, enter, events, health, meters, readings, special_tokens, top_ups,
+    access, accounts, areas, campaigns, commands, enter, events, health, meters, readings, special_tokens,
+    top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -25,7 +26,14 @@ use utoipa::{Modify, OpenApi};
         special_tokens::create,
         special_tokens::show,
         special_tokens::decide,
+        special_tokens::retry,
         special_tokens::explain,
+        campaigns::preview,
+        campaigns::start,
+        campaigns::change,
+        campaigns::list,
+        campaigns::show,
+        campaigns::meters,
         commands::list,
         commands::create,
         commands::show,

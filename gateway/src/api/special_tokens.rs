@@ -2,6 +2,7 @@
 
 use super::access::{Caller, Scope};
 use super::correlation::Correlation;
+use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
 use crate::store::special::{Special, SpecialKind, SpecialState};
@@ -13,7 +14,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// A token to be made without a payment.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -54,8 +55,12 @@ pub struct SpecialView {
     decided_by: Option<String>,
     /// Tokens made.
     tokens: u32,
-    /// Tokens the meter has taken.
+    /// Tokens the meter has taken in this round.
     taken: u32,
+    /// How often delivery was begun: more than once where the meter forgot a part of a key change.
+    rounds: u32,
+    /// The last word about it.
+    outcome: Option<String>,
     /// From this call down to the frame.
     correlation: String,
     /// When it was asked for.
@@ -78,6 +83,8 @@ impl From<Special> for SpecialView {
             decided_by: special.decided_by,
             tokens: special.tokens,
             taken: special.taken,
+            rounds: special.rounds,
+            outcome: special.outcome,
             correlation: special.correlation,
             at: special.at,
             updated_at: special.updated_at,
@@ -95,9 +102,9 @@ impl From<SpecialError> for Problem {
             SpecialError::Reason => Self::refused("missing-reason", detail),
             SpecialError::SamePerson(_) => Self::new(StatusCode::FORBIDDEN, "second-person-needed", detail),
             SpecialError::NotWaiting(_) => Self::refused("not-waiting", detail),
-            SpecialError::TokensOpen | SpecialError::KeyChangeOpen => {
-                Self::refused("tokens-on-the-way", detail)
-            }
+            SpecialError::KeyChangeOpen => Self::refused("tokens-on-the-way", detail),
+            SpecialError::NotRefused { .. } => Self::refused("not-refused", detail),
+            SpecialError::Superseded => Self::refused("superseded", detail),
             SpecialError::NothingChanges => Self::refused("nothing-changes", detail),
             SpecialError::Tid(_) => Self::refused("no-token-id", detail),
             SpecialError::Vault(_) => Self::refused("no-token", detail),
@@ -148,6 +155,22 @@ pub(super) async fn decide(
     Ok(Json(special.into()))
 }
 
+/// Delivers the tokens of a key change that the meter refused once more: the same ones, in order. Needs scope operate.
+#[utoipa::path(post, path = "/api/v1/special-tokens/{id}/retry", tag = "special-tokens", security(("bearer" = [])),
+    params(("id" = i64, Path,)),
+    responses((status = 202, body = SpecialView), (status = "4XX", body = problem::Problem)))]
+pub(super) async fn retry(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Correlation(correlation): Correlation,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<SpecialView>), Problem> {
+    caller.needs(Scope::Operate)?;
+    let asking = Asking { actor: caller.name, correlation };
+    let special = app.vending.retry_special(number(&id)?, asking).await?;
+    Ok((StatusCode::ACCEPTED, Json(special.into())))
+}
+
 fn number(id: &str) -> Result<i64, Problem> {
     id.parse().map_err(|_| Problem::not_found(format!("there is no special token {id}")))
 }
@@ -167,33 +190,16 @@ pub(super) async fn show(
     Ok(Json(special.into()))
 }
 
-/// Which requests.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct Which {
-    /// Only of this meter.
-    #[serde(default)]
-    serial: Option<String>,
-    /// At most this many, newest first, up to 1000.
-    #[serde(default = "hundred")]
-    limit: u32,
-}
-
-fn hundred() -> u32 {
-    100
-}
-
 /// Lists requests, newest first. Needs scope read.
-#[utoipa::path(get, path = "/api/v1/special-tokens", tag = "special-tokens", security(("bearer" = [])), params(Which),
+#[utoipa::path(get, path = "/api/v1/special-tokens", tag = "special-tokens", security(("bearer" = [])), params(Newest),
     responses((status = 200, body = Vec<SpecialView>), (status = "4XX", body = problem::Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Params(which): Params<Which>,
+    Params(which): Params<Newest>,
 ) -> Result<Json<Vec<SpecialView>>, Problem> {
     caller.needs(Scope::Read)?;
-    let limit = which.limit.min(super::meters::PAGE_MAX);
-    let specials = app.store.specials(which.serial.as_deref(), limit).await?;
+    let specials = app.store.specials(which.serial(), which.limit()).await?;
     Ok(Json(specials.into_iter().map(SpecialView::from).collect()))
 }
 

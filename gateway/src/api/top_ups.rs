@@ -2,6 +2,7 @@
 
 use super::access::{Caller, Scope};
 use super::correlation::Correlation;
+use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::signature::{self, Signed};
 use super::{App, amount, problem};
@@ -18,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// The longest Idempotency-Key, in characters.
 const KEY_MAX: usize = 128;
@@ -199,36 +200,19 @@ pub(super) async fn show(
     Ok(Json(view(&app, payment, token, &caller).await?))
 }
 
-/// Which payments.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct Which {
-    /// Only of this meter.
-    #[serde(default)]
-    serial: Option<String>,
-    /// At most this many, newest first, up to 1000.
-    #[serde(default = "hundred")]
-    limit: u32,
-}
-
-fn hundred() -> u32 {
-    100
-}
-
 /// Lists payments, newest first, without tokens. Needs scope read or top-up.
-#[utoipa::path(get, path = "/api/v1/top-ups", tag = "top-ups", security(("bearer" = [])), params(Which),
+#[utoipa::path(get, path = "/api/v1/top-ups", tag = "top-ups", security(("bearer" = [])), params(Newest),
     responses((status = 200, body = Vec<TopUp>), (status = "4XX", body = problem::Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Params(which): Params<Which>,
+    Params(which): Params<Newest>,
 ) -> Result<Json<Vec<TopUp>>, Problem> {
     if !caller.has(Scope::TopUp) {
         caller.needs(Scope::Read)?;
     }
-    let limit = which.limit.min(super::meters::PAGE_MAX);
     let mut views = Vec::new();
-    for payment in app.store.payments(which.serial.as_deref(), limit).await? {
+    for payment in app.store.payments(which.serial(), which.limit()).await? {
         views.push(view(&app, payment, None, &caller).await?);
     }
     Ok(Json(views))

@@ -96,6 +96,28 @@ fn send(connection: &Connection, follow: &Follow, body: &Value) -> Result<(), Fa
 }
 
 impl Follow {
+    /// Looks at something until it is as wanted, for no longer than is to be waited.
+    ///
+    /// # Errors
+    /// What the look says, or that it is not as wanted in time.
+    pub fn until_made<T>(
+        &self,
+        look: impl Fn() -> Result<T, Failure>,
+        made: impl Fn(&T) -> bool,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + Duration::from_secs(self.wait_s);
+        loop {
+            let seen = look()?;
+            if made(&seen) || self.no_wait {
+                return Ok(seen);
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::Unavailable(format!("nothing came in {} s; it goes on", self.wait_s)));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Follows a command and prints each step as it is taken.
     ///
     /// # Errors

@@ -96,6 +96,10 @@ struct Import {
     /// Not to be used from this time on, such as 2035-01-01T00:00:00Z.
     #[arg(long)]
     expires_at: Option<Timestamp>,
+    /// The supply group's fixed offset from UTC for token ids, in minutes east, with no daylight saving: 120 is two hours.
+    /// Said with the group's first key; UTC otherwise.
+    #[arg(long, allow_hyphen_values = true)]
+    utc_offset_minutes: Option<i16>,
     /// The key's own check value.
     #[arg(long)]
     check_value: String,
@@ -228,6 +232,7 @@ fn run_import(vault: &KeyVault, import: &Import, actor: &Actor) -> Result<(), Fa
         key_type: import.kind.into(),
         ken: import.ken,
         expires_at: import.expires_at,
+        utc_offset_minutes: import.utc_offset_minutes,
         key,
     };
     let check_value = vault.import_vending_key(&import, actor).map_err(of_vault)?;
@@ -262,8 +267,15 @@ fn list(vault: &KeyVault, json: bool, audit: bool) -> Result<(), Failure> {
         let expires = key.expires_at.map_or("never".to_owned(), |at| at.to_string());
         let state = if key.retired { "retired" } else { "in use" };
         println!(
-            "supply group {:06}, revision {}, {}, DKGA{}, expiry number {}, expires {expires}, check value {}, {state}, in the {}",
-            key.sgc, key.krn, key.key_type, key.dkga, key.ken, key.check_value, key.place
+            "supply group {:06}, revision {}, {}, DKGA{}, expiry number {}, expires {expires}, token ids {} min from UTC, check value {}, {state}, in the {}",
+            key.sgc,
+            key.krn,
+            key.key_type,
+            key.dkga,
+            key.ken,
+            key.utc_offset_minutes,
+            key.check_value,
+            key.place
         );
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Each has an `Args` and a `run(Args) -> Result<(), Failure>`.
 
+pub mod campaign;
 pub mod check_config;
 pub mod client;
 pub mod command;
@@ -40,6 +41,8 @@ enum Command {
     Token(token::Args),
     /// The vault's vending keys: import, list, rotate, key changes.
     Key(key::Args),
+    /// Change the keys of many meters: preview, start, follow, stop.
+    Campaign(campaign::Args),
     /// Add, import, list and show meters.
     Meter(meter::Args),
     /// Send a signed payment and follow its token to the meter.
@@ -66,6 +69,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Token(args) => token::run(&args),
             Command::Key(args) => key::run(&args),
+            Command::Campaign(args) => campaign::run(&args),
             Command::Meter(args) => meter::run(&args),
             Command::TopUp(args) => top_up::run(&args),
             Command::Disconnect(args) => command::disconnect(&args),

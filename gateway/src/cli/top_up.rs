@@ -42,6 +42,7 @@ pub struct Args {
 #[derive(Debug, Deserialize)]
 struct TopUp {
     id: i64,
+    state: String,
     billed_minor: i64,
     change_minor: i64,
     energy_wh: i64,
@@ -76,6 +77,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         "payment {}: {} Wh for {}, change {}, key {key}",
         top_up.id, top_up.energy_wh, top_up.billed_minor, top_up.change_minor
     );
+    let top_up = if top_up.state == "recorded" {
+        println!("the meter's key is being changed: the token is made as soon as the meter has answered");
+        args.follow.until_made(
+            || args.connection.get(&format!("{PATH}/{}", top_up.id)),
+            |top_up: &TopUp| top_up.state != "recorded",
+        )?
+    } else {
+        top_up
+    };
     if let Some(token) = &top_up.token {
         let groups: Vec<_> =
             token.as_bytes().chunks(4).map(|group| String::from_utf8_lossy(group).into_owned()).collect();
@@ -83,6 +93,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     match top_up.command_id {
         Some(id) => args.follow.command(&args.connection, id),
+        None if top_up.state == "refused" => Err(Failure::Refused(format!(
+            "no token could be made for payment {}: the money is owed back",
+            top_up.id
+        ))),
         None => Ok(()),
     }
 }

@@ -11,9 +11,6 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-/// Result codes `1stKCT` and `2ndKCT` of IEC 62055-52: the token was taken, other parts of its key change are still missing.
-const STS_OUTSTANDING: [u8; 2] = [2, 3];
-
 /// One command's change, ready to be written.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
@@ -83,8 +80,8 @@ impl Outcome {
         let Some(token) = payment::token(conn, token_id).await? else {
             // Nobody paid for it: the next token of its set follows.
             let result = self.report.as_ref().and_then(|report| report.facts.token_status);
-            let outstanding = result.is_some_and(|(_, result)| STS_OUTSTANDING.contains(&result));
-            return special::follow(conn, &self.command, token_id, step, outstanding).await;
+            special::follow(conn, &self.command, token_id, step, result.map(|(_, result)| result)).await?;
+            return special::go_on_after_another(conn, &self.meter.serial, step.at).await;
         };
         let payment = payment::find(conn, token.payment_id).await?.ok_or_else(corrupt)?;
         self.move_money(conn, &payment, account, step.at).await?;
@@ -92,7 +89,8 @@ impl Outcome {
         let detail = json!({
             "payment_id": payment.id, "amount_minor": payment.request.amount, "energy_wh": payment.energy, "state": state,
         });
-        event::record(conn, step.at, "payment", Some(&self.meter.serial.0), &detail).await
+        event::record(conn, step.at, "payment", Some(&self.meter.serial.0), &detail).await?;
+        special::go_on_after_another(conn, &self.meter.serial, step.at).await
     }
 
     async fn move_money(

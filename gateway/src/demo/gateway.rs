@@ -76,6 +76,7 @@ impl Place {
             key_type: KeyType::Dutk,
             ken: 255,
             expires_at: None,
+            utc_offset_minutes: None,
             key: KeyBytes::from_hex(VENDING_KEY_HEX)?,
         };
         vault.import_vending_key(&import, &Actor { name: "demo".into(), at: Timestamp::now() })?;

@@ -331,12 +331,12 @@ impl Store {
         rows.iter().map(command_of).collect()
     }
 
-    /// The command that delivers a token.
+    /// The newest command that delivers a token.
     ///
     /// # Errors
     /// Store failures.
     pub async fn command_of_token(&self, token_id: i64) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT id FROM command WHERE token_id = ?1")
+        Ok(sqlx::query_scalar("SELECT id FROM command WHERE token_id = ?1 ORDER BY id DESC LIMIT 1")
             .bind(token_id)
             .fetch_optional(&self.readers)
             .await?)

@@ -251,7 +251,7 @@ fn to_u32(value: i64) -> Result<u32, StoreError> {
     u32::try_from(value).map_err(|_| StoreError::Corrupt(format!("number {value}")))
 }
 
-fn payment_of(row: &SqliteRow) -> Result<Payment, StoreError> {
+pub(super) fn payment_of(row: &SqliteRow) -> Result<Payment, StoreError> {
     Ok(Payment {
         id: row.try_get("id")?,
         request: NewPayment {

@@ -37,7 +37,7 @@ words! {
         OnTheWay = "on_the_way",
         /// The meter has taken every token.
         Done = "done",
-        /// The meter refused a token, and those after it are not sent; or it forgot a part of a key change.
+        /// The meter refused a token, and those after it are not sent; or it keeps forgetting parts of a key change.
         Refused = "refused",
         /// The second person said no.
         Declined = "declined",
@@ -65,8 +65,12 @@ pub struct Special {
     pub state: SpecialState,
     /// Tokens made.
     pub tokens: u32,
-    /// Tokens the meter has taken.
+    /// Tokens the meter has taken in this round.
     pub taken: u32,
+    /// How often delivery was begun: more than once where the meter forgot a part.
+    pub rounds: u32,
+    /// The last word about it, for a person.
+    pub outcome: Option<String>,
     /// From the API call down to the frame.
     pub correlation: String,
     /// When it was asked for.
@@ -102,6 +106,8 @@ fn special_of(row: &SqliteRow) -> Result<Special, StoreError> {
         state: SpecialState::from_store(row.try_get("state")?)?,
         tokens: count("tokens")?,
         taken: count("taken")?,
+        rounds: count("rounds")?,
+        outcome: row.try_get("outcome")?,
         correlation: row.try_get("correlation")?,
         at: time(row.try_get("at")?)?,
         updated_at: time(row.try_get("updated_at")?)?,
@@ -146,19 +152,22 @@ pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Special
 /// Store failures.
 pub async fn update(conn: &mut SqliteConnection, special: &Special, at: Timestamp) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE special SET state = ?2, decided_by = ?3, tokens = ?4, taken = ?5, updated_at = ?6 WHERE id = ?1",
+        "UPDATE special SET state = ?2, decided_by = ?3, tokens = ?4, taken = ?5, rounds = ?6, outcome = ?7, updated_at = ?8
+         WHERE id = ?1",
     )
     .bind(special.id)
     .bind(special.state.as_str())
     .bind(&special.decided_by)
     .bind(special.tokens)
     .bind(special.taken)
+    .bind(special.rounds)
+    .bind(&special.outcome)
     .bind(ms(at))
     .execute(&mut *conn)
     .await?;
     let detail = json!({
         "special_id": special.id, "kind": special.kind, "state": special.state,
-        "tokens": special.tokens, "taken": special.taken,
+        "tokens": special.tokens, "taken": special.taken, "rounds": special.rounds, "outcome": special.outcome,
     });
     event::record(conn, at, "special_token", Some(&special.serial.0), &detail).await
 }
@@ -242,8 +251,11 @@ pub async fn deliver(
 }
 
 /// Goes on with a request after a step of one of its deliveries: the next token of the set, or its end. A key change that is
-/// done gives the meter's record its new attributes in the same transaction. One whose last token was taken while the meter
-/// says that parts are `outstanding` is not done: the meter forgot the early ones and keeps its old key.
+/// done gives the meter's record its new attributes in the same transaction.
+///
+/// The meter's `result` (IEC 62055-52) says whether it has its new key: 1 with the part that completes the set, 2 or 3 while
+/// others are outstanding. A set whose last token was taken while parts are outstanding is not done: the meter forgot the
+/// early ones and keeps its old key, so the same tokens are delivered again from the first, which may complete it at once.
 ///
 /// # Errors
 /// Store failures.
@@ -252,7 +264,7 @@ pub async fn follow(
     command: &Command,
     token_id: i64,
     step: &CommandEvent,
-    outstanding: bool,
+    result: Option<u8>,
 ) -> Result<(), StoreError> {
     let corrupt = || StoreError::Corrupt(format!("token {token_id} of command {}", command.id));
     let row = sqlx::query("SELECT special_id, position FROM token WHERE id = ?1 AND special_id IS NOT NULL")
@@ -262,30 +274,63 @@ pub async fn follow(
         .ok_or_else(corrupt)?;
     let mut special = find(conn, row.try_get("special_id")?).await?.ok_or_else(corrupt)?;
     let position: i64 = row.try_get("position")?;
-    let next = u32::try_from(position).map_err(|_| corrupt())? + 1;
+    special.taken = u32::try_from(position).map_err(|_| corrupt())? + 1;
+    let key_change = special.kind == SpecialKind::KeyChange;
+    let complete = key_change && result == Some(STS_ACCEPT);
+    let outstanding = key_change && result.is_some_and(|result| STS_OUTSTANDING.contains(&result));
     if step.state == CommandState::Rejected {
+        special.taken -= 1;
         special.state = SpecialState::Refused;
-        return update(conn, &special, step.at).await;
-    }
-    special.taken = special.taken.max(next);
-    if next < special.tokens {
+        special.outcome = step.evidence.last().cloned();
+    } else if special.taken < special.tokens && !complete {
         update(conn, &special, step.at).await?;
-        return deliver(conn, &special, next, step.at).await;
-    }
-    if special.kind == SpecialKind::KeyChange && outstanding {
+        return go_on(conn, &special, step.at).await;
+    } else if outstanding && special.rounds.is_multiple_of(ROUNDS_AT_ONCE) {
         special.state = SpecialState::Refused;
-        return update(conn, &special, step.at).await;
-    }
-    special.state = SpecialState::Done;
-    if special.kind == SpecialKind::KeyChange {
-        let target: Target = serde_json::from_str(&special.action)?;
-        sqlx::query("UPDATE meter SET sts = ?2 WHERE serial = ?1")
-            .bind(&special.serial.0)
-            .bind(serde_json::to_string(&target.to)?)
-            .execute(&mut *conn)
-            .await?;
+        special.outcome =
+            Some(format!("the meter forgot a part of the set in each of {} rounds", special.rounds));
+    } else if outstanding {
+        return begin_again(conn, special, "the meter forgot a part of the set", step.at).await;
+    } else {
+        special.state = SpecialState::Done;
+        special.outcome = None;
+        if key_change {
+            let target: Target = serde_json::from_str(&special.action)?;
+            sqlx::query("UPDATE meter SET sts = ?2 WHERE serial = ?1")
+                .bind(&special.serial.0)
+                .bind(serde_json::to_string(&target.to)?)
+                .execute(&mut *conn)
+                .await?;
+        }
     }
     update(conn, &special, step.at).await
+}
+
+/// Result code `Accept`: the set is complete.
+const STS_ACCEPT: u8 = 1;
+/// Result codes `1stKCT` and `2ndKCT`: the token was taken, other parts of its key change are still missing.
+const STS_OUTSTANDING: [u8; 2] = [2, 3];
+
+/// Rounds without anybody asking for them. A line that is down for longer than a meter remembers parts makes one necessary;
+/// a meter that needs more than this has another trouble, for a person to look at.
+const ROUNDS_AT_ONCE: u32 = 3;
+
+/// Delivers the tokens of a set again, in order, from the first. They carry no identifier, so the meter takes the same ones.
+///
+/// # Errors
+/// Store failures.
+pub async fn begin_again(
+    conn: &mut SqliteConnection,
+    mut special: Special,
+    why: &str,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    special.state = SpecialState::OnTheWay;
+    special.taken = 0;
+    special.rounds += 1;
+    special.outcome = Some(format!("{why}; the same tokens are delivered again from the first"));
+    update(conn, &special, at).await?;
+    go_on(conn, &special, at).await
 }
 
 /// The part of a key change's action that the meter's record takes over.
@@ -294,33 +339,85 @@ struct Target {
     to: StsIdentity,
 }
 
-/// Whether a key change of this meter is waiting for deliveries.
-///
-/// # Errors
-/// Store failures.
-pub async fn key_change_open(conn: &mut SqliteConnection, serial: &Serial) -> Result<bool, StoreError> {
-    let open: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM special WHERE serial = ?1 AND kind = 'key_change' AND state = 'on_the_way'",
-    )
-    .bind(&serial.0)
-    .fetch_one(conn)
-    .await?;
-    Ok(open > 0)
+/// Records the delivery of a request's next token. One that may bring the new key waits until every other token for the meter
+/// has arrived: they were made under the key that it ends. In the first round that is the last token; later the meter may
+/// hold the other parts already.
+async fn go_on(conn: &mut SqliteConnection, special: &Special, at: Timestamp) -> Result<(), StoreError> {
+    let ends = special.taken + 1 == special.tokens || special.rounds > 1;
+    if special.kind == SpecialKind::KeyChange && ends && others_open(conn, special).await? {
+        return Ok(());
+    }
+    deliver(conn, special, special.taken, at).await
 }
 
-/// Whether a token for this meter is not yet made or not yet delivered.
+/// Goes on with a key change whose last token waited for another token of the meter, which has ended now.
 ///
 /// # Errors
 /// Store failures.
-pub async fn tokens_open(conn: &mut SqliteConnection, serial: &Serial) -> Result<bool, StoreError> {
-    let open: i64 = sqlx::query_scalar(
-        "SELECT (SELECT COUNT(*) FROM payment WHERE serial = ?1 AND state IN ('recorded', 'on_the_way'))
-              + (SELECT COUNT(*) FROM special WHERE serial = ?1 AND state = 'on_the_way')",
+pub async fn go_on_after_another(
+    conn: &mut SqliteConnection,
+    serial: &Serial,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT * FROM special WHERE serial = ?1 AND state = 'on_the_way' AND kind = 'key_change' AND NOT EXISTS (
+             SELECT 1 FROM token JOIN command ON command.token_id = token.id
+             WHERE token.special_id = special.id AND command.state NOT IN ('verified', 'rejected', 'expired'))",
     )
     .bind(&serial.0)
+    .fetch_optional(&mut *conn)
+    .await?;
+    match row.as_ref().map(special_of).transpose()? {
+        Some(special) => go_on(conn, &special, at).await,
+        None => Ok(()),
+    }
+}
+
+/// Whether another token for this meter is not yet made or not yet delivered. A payment without a reserved token id is none:
+/// it waits for the key change.
+async fn others_open(conn: &mut SqliteConnection, special: &Special) -> Result<bool, StoreError> {
+    let open: i64 = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM payment WHERE serial = ?1 AND (state = 'on_the_way' OR (state = 'recorded'
+                        AND EXISTS (SELECT 1 FROM tid_reservation WHERE payment_id = payment.id))))
+             OR EXISTS (SELECT 1 FROM special WHERE serial = ?1 AND state = 'on_the_way' AND id <> ?2)",
+    )
+    .bind(&special.serial.0)
+    .bind(special.id)
     .fetch_one(conn)
     .await?;
-    Ok(open > 0)
+    Ok(open != 0)
+}
+
+/// How far a meter's key change is, for tokens that are asked for meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyChange {
+    /// There is none.
+    None,
+    /// The meter has its old key for certain: tokens under it arrive before the last part.
+    Begun,
+    /// A part that may bring the new key is on the way: nobody knows which key the meter has.
+    Ending,
+}
+
+/// How far the key change of this meter is.
+///
+/// # Errors
+/// Store failures.
+pub async fn key_change(conn: &mut SqliteConnection, serial: &Serial) -> Result<KeyChange, StoreError> {
+    let ending: Option<i64> = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM token JOIN command ON command.token_id = token.id
+             WHERE token.special_id = special.id AND (token.position = special.tokens - 1 OR special.rounds > 1)
+               AND command.state NOT IN ('verified', 'rejected', 'expired'))
+         FROM special WHERE serial = ?1 AND state = 'on_the_way' AND kind = 'key_change'",
+    )
+    .bind(&serial.0)
+    .fetch_optional(conn)
+    .await?;
+    Ok(match ending {
+        None => KeyChange::None,
+        Some(0) => KeyChange::Begun,
+        Some(_) => KeyChange::Ending,
+    })
 }
 
 impl Store {
@@ -344,6 +441,19 @@ impl Store {
                 .fetch_all(&self.readers)
                 .await?;
         rows.iter().map(special_of).collect()
+    }
+
+    /// Meters with a key change under way.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn serials_with_key_change(&self) -> Result<std::collections::HashSet<String>, StoreError> {
+        let serials: Vec<String> = sqlx::query_scalar(
+            "SELECT serial FROM special WHERE state = 'on_the_way' AND kind = 'key_change'",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(serials.into_iter().collect())
     }
 
     /// A token that nobody paid for.

@@ -259,3 +259,66 @@ async fn a_page_link_opens_once_and_not_after_its_time() {
     assert!(!fresh.store.page_session(&[9], later).await.unwrap());
     assert!(!fresh.store.page_session(&[1], noon).await.unwrap());
 }
+
+/// A store that an earlier release left behind, with a delivery under way, opens and goes on.
+#[tokio::test]
+async fn a_store_of_every_earlier_schema_opens_with_what_it_holds() {
+    let whole = sqlx::migrate!("./migrations");
+    for released in 1..whole.migrations.len() {
+        let Fresh { store, dir } = &fresh().await;
+        drop(store.clone());
+        let path = dir.join("earlier.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut conn = options.connect().await.unwrap();
+        let mut earlier = sqlx::migrate!("./migrations");
+        earlier.migrations = whole.migrations.iter().take(released).cloned().collect::<Vec<_>>().into();
+        earlier.run(&mut conn).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO meter VALUES ('01000000016', 'street', 'a', 'wrapper', 'm', 'meter', 'customer', 'T1', NULL, 0);
+             INSERT INTO meter_state (serial) VALUES ('01000000016');
+             INSERT INTO special (serial, kind, action, reason, requested_by, state, tokens, correlation, at, updated_at)
+                 VALUES ('01000000016', 'key_change', '{}', 'r', 'anna', 'on_the_way', 1, 'c', 0, 0);
+             INSERT INTO token (special_id, serial, tenths_kwh, sealed, at) VALUES (1, '01000000016', 0, x'00', 0);
+             INSERT INTO command (serial, kind, state, actor, correlation, token_id, at, updated_at)
+                 VALUES ('01000000016', 'deliver_token', 'unknown', 'anna', 'c', 1, 0, 0);",
+        )
+        .execute(&mut conn)
+        .await
+        .unwrap();
+        drop(conn);
+        let store = Store::open(&path).await.unwrap();
+        assert_eq!(store.special(1).await.unwrap().unwrap().rounds, 1, "schema {released}");
+        assert_eq!(store.command_of_token(1).await.unwrap(), Some(1));
+        assert_eq!(store.open_commands_after(0).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_delivered_by_one_command_at_a_time() {
+    let fresh = fresh().await;
+    add(&fresh.store, meter("01000000016", "a")).await.unwrap();
+    let (first, second) = fresh
+        .store
+        .write::<_, StoreError, _>(|conn| {
+            Box::pin(async move {
+                sqlx::raw_sql(
+                    "INSERT INTO special (serial, kind, action, reason, requested_by, state, correlation, at, updated_at)
+                         VALUES ('01000000016', 'key_change', '{}', 'r', 'anna', 'on_the_way', 'c', 0, 0);
+                     INSERT INTO token (special_id, serial, tenths_kwh, sealed, at) VALUES (1, '01000000016', 0, x'00', 0);",
+                )
+                .execute(&mut *conn)
+                .await?;
+                let delivery =
+                    NewCommand { token_id: Some(1), ..command("01000000016", CommandKind::DeliverToken) };
+                let first = command::insert(conn, &delivery, at(NOON)).await?;
+                assert!(command::insert(conn, &delivery, at(NOON)).await.is_err(), "twice at once");
+                let end = "UPDATE command SET state = 'rejected' WHERE id = ?1";
+                sqlx::query(end).bind(first).execute(&mut *conn).await?;
+                Ok((first, command::insert(conn, &delivery, at(NOON)).await?))
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(fresh.store.command_of_token(1).await.unwrap(), Some(second));
+    assert_ne!(first, second);
+}

@@ -119,6 +119,8 @@ pub struct VendingKeyListing {
     pub dkga: String,
     /// Key expiry number.
     pub ken: u8,
+    /// Minutes east of UTC in which its supply group counts token ids.
+    pub utc_offset_minutes: i16,
     /// Not to be used from this time on.
     pub expires_at: Option<Timestamp>,
     /// Taken out of use.
@@ -141,13 +143,14 @@ impl VendingEntry {
                 || meter.algorithm == protocol::sts::EncryptionAlgorithm::Ea07)
     }
 
-    pub(super) fn listing(&self) -> VendingKeyListing {
+    pub(super) fn listing(&self, utc_offset_minutes: i16) -> VendingKeyListing {
         VendingKeyListing {
             sgc: self.supply_group,
             krn: self.key_revision,
             key_type: self.key_type.name(),
             dkga: format!("{:02}", self.derivation.code()),
             ken: self.expiry,
+            utc_offset_minutes,
             expires_at: self.expires_at,
             retired: self.retired,
             check_value: self.check_value.clone(),
@@ -212,6 +215,9 @@ pub(super) struct Contents {
     /// Seals what the store must not hold in clear.
     pub store_key: Option<Secret>,
     pub vending: Vec<VendingEntry>,
+    /// Minutes east of UTC in which supply groups count token ids; UTC for those that are not here.
+    #[serde(default)]
+    pub utc_offsets: BTreeMap<u32, i16>,
     pub dlms: BTreeMap<String, DlmsEntry>,
     pub tables: Option<TablesEntry>,
     pub audit: VecDeque<AuditEntry>,

@@ -45,6 +45,8 @@ pub struct VendingKeyImport {
     pub ken: u8,
     /// Not to be used from this time on.
     pub expires_at: Option<Timestamp>,
+    /// Minutes east of UTC in which the supply group counts token ids; `None` leaves it as it is, which is UTC at first.
+    pub utc_offset_minutes: Option<i16>,
     /// The key: 8 bytes for DKGA02, 20 for DKGA04.
     pub key: ceremony::KeyBytes,
 }
@@ -190,6 +192,7 @@ impl KeyVault {
             if contents.vending.iter().any(same) {
                 return Err(VaultError::Request(format!("there is a vending key {label} already")));
             }
+            set_utc_offset(contents, import)?;
             contents.vending.push(VendingEntry {
                 supply_group: import.sgc,
                 key_revision: import.krn,
@@ -298,7 +301,36 @@ impl KeyVault {
             return Ok(entry);
         }
         self.reload()?;
-        find().ok_or_else(|| VaultError::NoKey(format!("no vending key for {}", meter.key_name())))
+        find().ok_or_else(|| VaultError::NoKey(self.missing(meter)))
+    }
+
+    /// Says which key is missing, and what is there instead.
+    fn missing(&self, meter: &Identity) -> String {
+        let state = self.state();
+        let group = meter.attributes.supply_group.get();
+        let same: Vec<String> = state
+            .contents
+            .vending
+            .iter()
+            .filter(|entry| entry.supply_group == group)
+            .map(|entry| {
+                format!(
+                    "revision {} {} DKGA{:02}{}",
+                    entry.key_revision,
+                    entry.key_type.name(),
+                    entry.derivation.code(),
+                    if entry.retired { ", out of use" } else { "" }
+                )
+            })
+            .collect();
+        let there = match same.as_slice() {
+            [] => "the vault has no key of that group: import it, or mend the meter's record".to_owned(),
+            same => format!(
+                "of that group the vault has {}: import the key, or change the meter's key to one that is in use",
+                same.join("; ")
+            ),
+        };
+        format!("no vending key for {}; {there}", meter.key_name())
     }
 
     fn decoder_key(&self, meter: &Identity, entry: &VendingEntry) -> Result<DecoderKey, VaultError> {
@@ -311,6 +343,27 @@ impl KeyVault {
         let entry = self.entry(&identity, false)?;
         Ok((identity, entry))
     }
+}
+
+/// The furthest a civil time has ever been from UTC, in minutes.
+const UTC_OFFSET_MAX: i16 = 15 * 60;
+
+/// A supply group keeps its offset for as long as it has keys: another one would repeat token ids, or skip some.
+fn set_utc_offset(contents: &mut Contents, import: &VendingKeyImport) -> Result<(), VaultError> {
+    let Some(offset) = import.utc_offset_minutes else { return Ok(()) };
+    if offset.abs() > UTC_OFFSET_MAX {
+        return Err(VaultError::Request(format!("{offset} minutes are no offset from UTC")));
+    }
+    let standing = contents.utc_offsets.get(&import.sgc).copied().unwrap_or(0);
+    let has_keys = contents.vending.iter().any(|entry| entry.supply_group == import.sgc);
+    if has_keys && standing != offset {
+        return Err(VaultError::Request(format!(
+            "supply group {:06} counts its token ids {standing} minutes from UTC already: another offset would repeat ids",
+            import.sgc
+        )));
+    }
+    contents.utc_offsets.insert(import.sgc, offset);
+    Ok(())
 }
 
 fn read(path: &Path, file_key: &[u8; 32]) -> Result<State, VaultError> {
@@ -388,9 +441,14 @@ impl Vault for KeyVault {
         })
     }
 
-    fn can_vend(&self, meter: &StsIdentity) -> Result<(), VaultError> {
+    fn can_vend(&self, meter: &StsIdentity, tid: u32) -> Result<(), VaultError> {
         let (identity, entry) = self.checked(meter, true)?;
+        identity.check_expiry(&entry, tokens::tid(tid)?, self.utc_offset_minutes(meter.sgc))?;
         self.decoder_key(&identity, &entry).map(drop)
+    }
+
+    fn utc_offset_minutes(&self, sgc: u32) -> i16 {
+        self.state().contents.utc_offsets.get(&sgc).copied().unwrap_or(0)
     }
 
     fn encode_credit(&self, request: &CreditRequest) -> Result<TokenDigits, VaultError> {
@@ -405,7 +463,7 @@ impl Vault for KeyVault {
         let credit = !matches!(request.action, TokenAction::Management(_));
         let tid: Tid = tokens::tid(request.tid)?;
         let (identity, entry) = self.checked(&request.meter, credit)?;
-        identity.check_expiry(&entry, tid)?;
+        identity.check_expiry(&entry, tid, self.utc_offset_minutes(request.meter.sgc))?;
         let token = tokens::token(request.action, rnd()?, tid)?;
         let key = self.decoder_key(&identity, &entry)?;
         let state = self.state();
@@ -458,7 +516,9 @@ impl Vault for KeyVault {
     }
 
     fn vending_keys(&self) -> Vec<VendingKeyListing> {
-        self.state().contents.vending.iter().map(VendingEntry::listing).collect()
+        let contents = &self.state().contents;
+        let offset = |sgc: u32| contents.utc_offsets.get(&sgc).copied().unwrap_or(0);
+        contents.vending.iter().map(|entry| entry.listing(offset(entry.supply_group))).collect()
     }
 
     fn seal(&self, context: &str, clear: &[u8]) -> Result<Vec<u8>, VaultError> {

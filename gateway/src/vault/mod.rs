@@ -127,12 +127,19 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     /// When they cannot be stored.
     fn set_dlms_keys(&self, keys: &[(Serial, DlmsKeys)]) -> Result<(), VaultError>;
 
-    /// Whether a token for this meter could be made now: asked before money is booked, so that a missing key refuses the
-    /// payment instead of stranding it.
+    /// Whether a credit token for this meter with this token id could be made: asked before money is booked, so that a
+    /// missing, expired or unfitting key refuses the payment instead of stranding it.
     ///
     /// # Errors
     /// What [`Vault::encode_credit`] would say.
-    fn can_vend(&self, meter: &StsIdentity) -> Result<(), VaultError>;
+    fn can_vend(&self, meter: &StsIdentity, tid: u32) -> Result<(), VaultError>;
+
+    /// Minutes east of UTC in which a supply group counts its token ids, all year round; 0 unless it was said when a
+    /// vending key of the group was imported.
+    fn utc_offset_minutes(&self, sgc: u32) -> i16 {
+        let _ = sgc;
+        0
+    }
 
     /// Makes a credit token (class 0, subclass 0).
     ///

@@ -42,7 +42,15 @@ fn actor() -> Actor {
 }
 
 fn import(sgc: u32, krn: u8, key_type: KeyType, key: &str) -> VendingKeyImport {
-    VendingKeyImport { sgc, krn, key_type, ken: 255, expires_at: None, key: KeyBytes::from_hex(key).unwrap() }
+    VendingKeyImport {
+        sgc,
+        krn,
+        key_type,
+        ken: 255,
+        expires_at: None,
+        utc_offset_minutes: None,
+        key: KeyBytes::from_hex(key).unwrap(),
+    }
 }
 
 fn open(path: &Path) -> SoftVault {
@@ -115,7 +123,7 @@ fn the_file_survives_a_restart_and_opens_only_under_its_master_key() {
     drop(first);
     let again = open(&folder.file());
     assert_eq!(again.dlms_keys(&serial).unwrap().encryption, [1; 16]);
-    assert!(again.can_vend(&meter()).is_ok());
+    assert!(again.can_vend(&meter(), 5_000_000).is_ok());
     assert_eq!(again.audit().len(), 2);
     let other = SoftVault::open_file(&folder.file(), &MasterKey::from_bytes([8; 32]));
     assert!(refusal(other).contains("belongs to another key"));
@@ -158,9 +166,12 @@ fn a_key_that_another_process_brings_in_is_found_without_a_restart() {
     let folder = Folder::new();
     let service = vault(&folder);
     let other = StsIdentity { sgc: 201_457, base_year: 2014, ..meter() };
-    assert!(refusal(service.can_vend(&other)).contains("supply group 201457, key revision 1, type DUTK"));
+    assert!(
+        refusal(service.can_vend(&other, 5_000_000))
+            .contains("supply group 201457, key revision 1, type DUTK")
+    );
     open(&folder.file()).import_vending_key(&import(201_457, 1, KeyType::Dutk, LONG), &actor()).unwrap();
-    assert!(service.can_vend(&other).is_ok());
+    assert!(service.can_vend(&other, 5_000_000).is_ok());
     // And a write of the first process keeps it.
     service
         .set_dlms_keys(&[(Serial("1".into()), DlmsKeys { encryption: [1; 16], authentication: [2; 16] })])

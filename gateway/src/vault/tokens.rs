@@ -120,19 +120,26 @@ impl Identity {
         }
     }
 
-    /// Whether the key may still be used for this identifier.
-    pub(super) fn check_expiry(&self, entry: &VendingEntry, tid: Tid) -> Result<(), VaultError> {
+    /// Whether the key may still be used for this identifier, which its supply group counts so many minutes east of UTC.
+    pub(super) fn check_expiry(
+        &self,
+        entry: &VendingEntry,
+        tid: Tid,
+        utc_offset_minutes: i16,
+    ) -> Result<(), VaultError> {
         let expiry = self.expiry.min(entry.expiry);
         if tid.expiry_period() > expiry {
             return Err(request(format!(
-                "the key has expired: its expiry number is {expiry}, this token's period is {}; a key change comes first",
+                "the vending key has expired: its expiry number is {expiry}, this token's period is {}: change the meter's key to one that has not",
                 tid.expiry_period()
             )));
         }
-        let moment = Timestamp::from_second(tid.unix_seconds(self.attributes.base_date)).map_err(request)?;
+        let local_s = tid.unix_seconds(self.attributes.base_date);
+        let moment = Timestamp::from_second(local_s - i64::from(utc_offset_minutes) * 60).map_err(request)?;
         match entry.expires_at {
             Some(end) if moment >= end => Err(request(format!(
-                "the vending key is not to be used from {end} on; a newer revision is needed"
+                "the vending key for {} is not to be used from {end} on: import a newer revision and change the meter's key to it",
+                self.key_name()
             ))),
             _ => Ok(()),
         }

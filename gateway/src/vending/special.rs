@@ -1,13 +1,14 @@
 //! Tokens nobody paid for. Each has a reason; free issue and clear credit also need a second person. A key change is an
 //! ordered set that is pushed token by token, each after the meter took the one before: nobody types them.
 
+use super::key_change;
 use super::tid::{self, TidError};
 use super::top_up::Vending;
 use crate::session::work::{Serial, TokenDigits};
 use crate::store::meter::BalanceHolder;
-use crate::store::special::{Special, SpecialKind, SpecialState, SpecialToken};
+use crate::store::special::{KeyChange, Special, SpecialKind, SpecialState, SpecialToken};
 use crate::store::{StoreError, event, meter, payment, special};
-use crate::vault::{KeyChangeRequest, StsIdentity, TokenAction, TokenRequest, Vault, VaultError};
+use crate::vault::{StsIdentity, TokenAction, TokenRequest, Vault, VaultError};
 use jiff::Timestamp;
 use protocol::sts::{AmountCode, CreditRegister, Management, Service};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// The longest reason, in bytes.
-const REASON_MAX: usize = 500;
+pub(super) const REASON_MAX: usize = 500;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -83,7 +84,7 @@ impl SpecialAction {
     }
 
     /// The record a key change leads to.
-    fn target(&self, from: &StsIdentity) -> Option<StsIdentity> {
+    pub(super) fn target(&self, from: &StsIdentity) -> Option<StsIdentity> {
         let Self::KeyChange { sgc, ti, krn, kt, ken, base_year } = self else { return None };
         Some(StsIdentity {
             sgc: sgc.unwrap_or(from.sgc),
@@ -99,12 +100,12 @@ impl SpecialAction {
 
 /// What is stored of a request: the action, and for a key change the records before and after.
 #[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    action: SpecialAction,
+pub(super) struct Stored {
+    pub action: SpecialAction,
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<StsIdentity>,
+    pub from: Option<StsIdentity>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<StsIdentity>,
+    pub to: Option<StsIdentity>,
 }
 
 /// Why it is not done. Nothing was changed.
@@ -128,14 +129,20 @@ pub enum SpecialError {
     /// It waits for nobody.
     #[error("it is {0}, not waiting for a second person")]
     NotWaiting(SpecialState),
-    /// Other tokens come first.
-    #[error(
-        "tokens for this meter are still on the way: they have to arrive under the key they were made with"
-    )]
-    TokensOpen,
     /// A key change comes first.
     #[error("a key change of this meter is under way; try again in a few minutes")]
     KeyChangeOpen,
+    /// Only a key change that the meter did not carry out is delivered again.
+    #[error("it is a {kind} and {state}: only a refused key change is delivered again")]
+    NotRefused {
+        /// What it is.
+        kind: SpecialKind,
+        /// How far it is.
+        state: SpecialState,
+    },
+    /// The meter's key is another one by now.
+    #[error("the meter's record has changed since: these tokens are worthless, ask for a new key change")]
+    Superseded,
     /// Nothing changes.
     #[error("the key change changes nothing")]
     NothingChanges,
@@ -245,7 +252,10 @@ fn seal_context(special_id: i64, position: u32) -> String {
 }
 
 /// The meter's token record.
-async fn record(conn: &mut SqliteConnection, serial: &Serial) -> Result<StsIdentity, SpecialError> {
+pub(super) async fn record(
+    conn: &mut SqliteConnection,
+    serial: &Serial,
+) -> Result<StsIdentity, SpecialError> {
     let meter =
         meter::find(conn, &serial.0).await?.ok_or_else(|| SpecialError::UnknownMeter(serial.0.clone()))?;
     meter
@@ -254,7 +264,7 @@ async fn record(conn: &mut SqliteConnection, serial: &Serial) -> Result<StsIdent
         .ok_or_else(|| SpecialError::NoTokens(serial.0.clone()))
 }
 
-async fn request(
+pub(super) async fn request(
     conn: &mut SqliteConnection,
     vault: &Arc<dyn Vault>,
     serial: Serial,
@@ -282,6 +292,8 @@ async fn request(
         state: SpecialState::Waiting,
         tokens: 0,
         taken: 0,
+        rounds: 1,
+        outcome: None,
         correlation: asking.correlation,
         at: now,
         updated_at: now,
@@ -321,7 +333,7 @@ async fn decide(
     Ok(special)
 }
 
-async fn audit(
+pub(super) async fn audit(
     conn: &mut SqliteConnection,
     special: &Special,
     actor: &str,
@@ -340,23 +352,18 @@ async fn mint(
     now: Timestamp,
 ) -> Result<(), SpecialError> {
     let from = record(conn, &special.serial).await?;
-    if special::key_change_open(conn, &special.serial).await? {
+    let stored: Stored = serde_json::from_str(&special.action)?;
+    let under_way = special::key_change(conn, &special.serial).await?;
+    if under_way == KeyChange::Ending || (stored.to.is_some() && under_way != KeyChange::None) {
         return Err(SpecialError::KeyChangeOpen);
     }
-    let stored: Stored = serde_json::from_str(&special.action)?;
     let tokens = match stored.to {
         Some(to) => {
-            // Old-key tokens that arrive after the change would be refused.
-            if special::tokens_open(conn, &special.serial).await? {
-                return Err(SpecialError::TokensOpen);
-            }
-            let rollover = to.base_year != from.base_year;
-            let change = KeyChangeRequest { from, to, rollover, with_supply_group: false };
-            vault.key_change(&change)?.into_iter().map(|digits| (None, digits)).collect()
+            key_change::tokens(vault, from, to, now)?.into_iter().map(|digits| (None, digits)).collect()
         }
         None => {
             let last = payment::last_tid(conn, &special.serial, from.base_year).await?;
-            let tid = tid::next(now, from.base_year, last, from.ken)?;
+            let tid = tid::of_meter(now, vault, &from, last)?;
             special::reserve_tid(conn, special, (from.base_year, tid), now).await?;
             let request = TokenRequest { meter: from, tid, action: token_action(&stored.action)? };
             vec![(Some(tid), vault.encode(&request)?)]

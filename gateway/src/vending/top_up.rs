@@ -10,9 +10,10 @@ use crate::store::command::{CommandKind, NewCommand};
 use crate::store::ledger::{Account, Entry};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::payment::{NewPayment, Payment, PaymentState, StoredToken};
-use crate::store::{Store, StoreError, command, event, ledger, meter, payment, special};
+use crate::store::special::{self, KeyChange};
+use crate::store::{Store, StoreError, command, event, ledger, meter, payment};
 use crate::units::MinorUnits;
-use crate::vault::{CreditRequest, StsIdentity, Vault, VaultError};
+use crate::vault::{CreditRequest, Vault, VaultError};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::SqliteConnection;
@@ -58,7 +59,7 @@ impl From<sqlx::Error> for TopUpError {
 pub struct Receipt {
     /// The payment as it stands now.
     pub payment: Payment,
-    /// Its token, for meters that hold their balance.
+    /// Its token, for meters that hold their balance; `None` also while the last part of a key change is on the way.
     pub token: Option<(StoredToken, TokenDigits)>,
     /// The same request had come before; nothing was changed.
     pub replayed: bool,
@@ -67,10 +68,10 @@ pub struct Receipt {
 type WithToken = (Payment, Option<(StoredToken, TokenDigits)>);
 
 /// Whether a payment is new.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Booked {
-    /// It is; with what its token needs, if it leads to one.
-    Now(Option<StsIdentity>),
+    /// It is.
+    Now,
     /// The same request had come before.
     Before,
 }
@@ -103,12 +104,12 @@ impl Vending {
                 Box::pin(async move { book(conn, &request, now, &price, vault.as_ref()).await })
             })
             .await?;
-        let (payment, token) = match &booked {
-            Booked::Now(Some(sts)) => self.mint(payment, sts.clone()).await?,
-            Booked::Now(None) => (payment, None),
+        let (payment, token) = match booked {
+            Booked::Now if payment.state == PaymentState::Recorded => self.mint(payment).await?,
+            Booked::Now => (payment, None),
             Booked::Before => self.finish(payment).await?,
         };
-        Ok(Receipt { payment, token, replayed: matches!(booked, Booked::Before) })
+        Ok(Receipt { payment, token, replayed: booked == Booked::Before })
     }
 
     /// Makes the tokens of payments that a stop of the gateway left without one.
@@ -119,7 +120,7 @@ impl Vending {
         let mut made = 0;
         for payment in self.store.payments_without_token().await? {
             match self.finish(payment.clone()).await {
-                Ok(_) => made += 1,
+                Ok((_, token)) => made += usize::from(token.is_some()),
                 Err(TopUpError::Store(error)) => return Err(error),
                 Err(error) => tracing::error!(payment = payment.id, %error, "a paid token cannot be made"),
             }
@@ -136,7 +137,7 @@ impl Vending {
     }
 
     /// The payment with its token, which is made now if it was not yet: its id is already reserved.
-    async fn finish(&self, payment: Payment) -> Result<WithToken, TopUpError> {
+    pub(super) async fn finish(&self, payment: Payment) -> Result<WithToken, TopUpError> {
         let payment = match self.store.payment(payment.id).await? {
             Some((payment, Some(token))) => {
                 let digits = self.digits(&token)?;
@@ -148,27 +149,25 @@ impl Vending {
         if payment.state != PaymentState::Recorded {
             return Ok((payment, None));
         }
-        let meter = self.store.meter(&payment.request.serial.0).await?.map(|(meter, _)| meter);
-        let sts = meter.and_then(|meter| meter.sts).ok_or_else(|| {
-            StoreError::Corrupt(format!("payment {} for a meter without tokens", payment.id))
-        })?;
-        self.mint(payment, sts).await
+        self.mint(payment).await
     }
 
-    /// Makes the token. One that the vault will never make is a refused payment, and its money is owed back.
-    async fn mint(&self, payment: Payment, sts: StsIdentity) -> Result<WithToken, TopUpError> {
+    /// Makes the token, or leaves that until the meter's key is known. One that the vault will never make is a refused
+    /// payment, and its money is owed back.
+    async fn mint(&self, payment: Payment) -> Result<WithToken, TopUpError> {
         let (booked, now, vault) = (payment.clone(), self.clock.now(), self.vault.clone());
         let minted = self
             .store
-            .write(move |conn| Box::pin(async move { mint(conn, &booked, &sts, now, vault.as_ref()).await }))
+            .write(move |conn| Box::pin(async move { mint(conn, &booked, now, vault.as_ref()).await }))
             .await;
         match minted {
-            Ok(token) => {
+            Ok(Some(token)) => {
                 let digits = self.digits(&token)?;
                 Ok((Payment { state: PaymentState::OnTheWay, ..payment }, Some((token, digits))))
             }
-            Err(TopUpError::Vault(VaultError::Request(reason))) => {
-                Ok((self.refuse(payment, reason).await?, None))
+            Ok(None) => Ok((payment, None)),
+            Err(error @ (TopUpError::Vault(VaultError::Request(_)) | TopUpError::Tid(_))) => {
+                Ok((self.refuse(payment, error.to_string()).await?, None))
             }
             Err(TopUpError::Vault(error)) => Err(TopUpError::Later(error)),
             Err(error) => Err(error),
@@ -209,15 +208,16 @@ async fn book(
     let quote = amount::quote(price, request.amount, held)?;
     let payment = match (meter.balance, &meter.sts) {
         (BalanceHolder::Meter, Some(sts)) => {
-            if special::key_change_open(conn, serial).await? {
-                let reason = "a key change of this meter is under way; pay again in a few minutes";
-                return Err(VaultError::Request(reason.into()).into());
-            }
-            vault.can_vend(sts)?;
+            // While the last part of a key change is on the way, nobody knows which key the meter has: the money is taken,
+            // and the token made as soon as the meter has answered.
+            let ending = special::key_change(conn, serial).await? == KeyChange::Ending;
             let last = payment::last_tid(conn, serial, sts.base_year).await?;
-            let tid = tid::next(now, sts.base_year, last, sts.ken)?;
+            let tid = tid::of_meter(now, vault, sts, last)?;
+            vault.can_vend(sts, tid)?;
             let payment = insert(conn, request, &quote, held, PaymentState::Recorded, now).await?;
-            payment::reserve_tid(conn, serial, (sts.base_year, tid), payment.id, now).await?;
+            if !ending {
+                payment::reserve_tid(conn, serial, (sts.base_year, tid), payment.id, now).await?;
+            }
             payment
         }
         (BalanceHolder::Gateway, _) => credit_here(conn, request, &meter, &quote, held, now).await?,
@@ -228,7 +228,7 @@ async fn book(
         "payment_id": payment.id, "amount_minor": request.amount, "energy_wh": payment.energy, "state": payment.state,
     });
     event::record(conn, now, "payment", Some(&serial.0), &detail).await?;
-    Ok((payment, Booked::Now(meter.sts.filter(|_| meter.balance == BalanceHolder::Meter))))
+    Ok((payment, Booked::Now))
 }
 
 /// Writes the payment and its money: in from the channel, out as the bill, the rest is change.
@@ -281,25 +281,37 @@ async fn credit_here(
     Ok(payment)
 }
 
-/// Makes the token under its reserved id, stores it closed, and records its delivery.
+/// Makes the token under its reserved id, stores it closed, and records its delivery. `None` while the meter's key is not
+/// known: the payment waits without an id.
 async fn mint(
     conn: &mut SqliteConnection,
     payment: &Payment,
-    sts: &StsIdentity,
     now: Timestamp,
     vault: &dyn Vault,
-) -> Result<StoredToken, TopUpError> {
+) -> Result<Option<StoredToken>, TopUpError> {
     // Somebody may have made it since we looked.
     if let Some(token) = payment::token_of_payment(conn, payment.id).await? {
-        return Ok(token);
+        return Ok(Some(token));
     }
-    let tid = payment::reserved_tid(conn, payment.id)
+    let serial = payment.request.serial.clone();
+    // A reserved id holds the last part of a key change back, so the record is still the one that it was reserved under.
+    let sts = meter::find(conn, &serial.0)
         .await?
-        .ok_or_else(|| StoreError::Corrupt(format!("payment {} without a token id", payment.id)))?;
+        .and_then(|meter| meter.sts)
+        .ok_or_else(|| StoreError::Corrupt(format!("payment {} for a meter without tokens", payment.id)))?;
+    let tid = match payment::reserved_tid(conn, payment.id).await? {
+        Some(tid) => tid,
+        None if special::key_change(conn, &serial).await? == KeyChange::Ending => return Ok(None),
+        None => {
+            let last = payment::last_tid(conn, &serial, sts.base_year).await?;
+            let tid = tid::of_meter(now, vault, &sts, last)?;
+            payment::reserve_tid(conn, &serial, (sts.base_year, tid), payment.id, now).await?;
+            tid
+        }
+    };
     let tenths = u32::try_from(payment.energy.0 / amount::WH_PER_TENTH)
         .map_err(|_| StoreError::Corrupt(format!("energy of payment {}", payment.id)))?;
-    let digits = vault.encode_credit(&CreditRequest { meter: sts.clone(), tid, tenths_kwh: tenths })?;
-    let serial = payment.request.serial.clone();
+    let digits = vault.encode_credit(&CreditRequest { meter: sts, tid, tenths_kwh: tenths })?;
     let sealed = vault.seal(&seal_context(payment.id), digits.reveal().as_bytes())?;
     let mut token = StoredToken {
         id: 0,
@@ -322,7 +334,7 @@ async fn mint(
         not_after: None,
     };
     command::insert(conn, &request, now).await?;
-    Ok(token)
+    Ok(Some(token))
 }
 
 /// Owes the bill back.
@@ -348,7 +360,7 @@ async fn refuse(
         "state": PaymentState::Refused, "reason": reason,
     });
     event::record(conn, now, "payment", Some(serial), &detail).await?;
-    Ok(())
+    Ok(special::go_on_after_another(conn, &payment.request.serial, now).await?)
 }
 
 fn seal_context(payment_id: i64) -> String {

@@ -2,6 +2,7 @@ use super::*;
 use crate::bench::{Bench, DRN, payment, sts};
 use crate::store::meter::MeterState;
 use crate::store::tests::{add, meter as meter_row};
+use crate::vault::StsIdentity;
 
 #[tokio::test]
 async fn the_same_payment_sent_again_gives_the_same_token_and_changes_nothing() {
@@ -76,7 +77,12 @@ async fn what_cannot_be_vended_is_refused_before_any_money_is_booked() {
     }
     for (serial, amount, message) in [
         ("01000000099", 500, "there is no meter 01000000099"),
-        ("01000000024", 500, "no key: no vending key for supply group 999999, key revision 1, type DUTK"),
+        (
+            "01000000024",
+            500,
+            "no key: no vending key for supply group 999999, key revision 1, type DUTK; \
+             the vault has no key of that group: import it, or mend the meter's record",
+        ),
         ("FEEDER", 500, "meter FEEDER is not a prepaid meter"),
         (DRN, 0, "the amount must be above zero"),
         (
@@ -129,14 +135,36 @@ async fn token_digits_are_nowhere_in_the_store_in_clear() {
 }
 
 #[tokio::test]
-async fn a_token_that_can_never_be_made_is_money_owed_back() {
-    // The meter's own record says nothing of an expiry, the vending key does: it is found out when the token is made.
+async fn an_expired_vending_key_refuses_the_payment_before_any_money_is_booked() {
+    // The meter's own record says nothing of an expiry, the vending key does.
     let bench = Bench::with_key_expiry(0).await;
-    let receipt = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
+    let refused = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap_err().to_string();
+    assert!(refused.starts_with("the vending key has expired: its expiry number is 0"), "{refused}");
+    assert!(refused.ends_with("change the meter's key to one that has not"), "{refused}");
+    assert!(bench.store().payments(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_that_can_never_be_made_is_money_owed_back() {
+    // Booked before a stop; meanwhile the vault was exchanged for one whose key has expired.
+    let bench = Bench::new().await;
+    let request = payment(DRN, "k1", 1000);
+    let (price, vault) = (bench.vending.price.clone(), bench.vault.clone());
+    bench
+        .store()
+        .write(move |conn| {
+            Box::pin(async move { book(conn, &request, Timestamp::now(), &price, vault.as_ref()).await })
+        })
+        .await
+        .unwrap();
+    let other = bench.fresh.dir.join("other");
+    std::fs::create_dir(&other).unwrap();
+    let vending = Vending { vault: crate::bench::open_vault(&other, 0), ..bench.vending.clone() };
+    let receipt = vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
     assert_eq!((receipt.payment.state, receipt.token.is_none()), (PaymentState::Refused, true));
     let money = bench.store().money_balance().await.unwrap();
     assert_eq!((money.refused, money.on_the_way, money.balanced), (MinorUnits(999), MinorUnits(0), true));
-    let again = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
+    let again = vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
     assert_eq!((again.payment.state, again.replayed), (PaymentState::Refused, true));
     assert_eq!(bench.store().money_balance().await.unwrap(), money);
 }
