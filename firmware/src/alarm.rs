@@ -35,6 +35,9 @@ pub const fn is_alarm(event: Event) -> bool {
             | Event::CoverOpened
             | Event::MagnetOn
             | Event::NeutralMissing
+            | Event::CurrentImbalance
+            | Event::PowerDown
+            | Event::Watchdog
             | Event::ReverseEnergy
             | Event::LedgerMismatch
             | Event::MeasurementError

@@ -4,7 +4,6 @@ use core::fmt::Write;
 
 use hardware::board::Board;
 use heapless::String;
-use protocol::cosem::clock::date_time;
 use protocol::cosem::token_gateway::sts_text;
 use protocol::sts::meter::TokenResult;
 
@@ -104,7 +103,10 @@ impl<B: Board> Meter<B> {
                 Some(token) => line(format_args!("{}", sts_text(token.result.code()))),
             },
             Page::Clock => {
-                let t = date_time(self.utc_s(), self.who.utc_offset_minutes, 0);
+                let t = {
+                    let utc_s = self.utc_s();
+                    self.settings.zone.show(utc_s, 0)
+                };
                 line(format_args!(
                     "{:04}-{:02}-{:02} {:02}:{:02}",
                     t.year, t.month, t.day_of_month, t.hour, t.minute

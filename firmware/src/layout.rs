@@ -9,6 +9,7 @@ use crate::image::boot::BOOT_PLACE_BYTES;
 use crate::journal::PLACE_BYTES;
 use crate::keys::KEY_PLACE_BYTES;
 use crate::ring::Ring;
+use crate::settings::SETTINGS_PLACE_BYTES;
 use crate::tariff::TARIFF_PLACE_BYTES;
 
 /// Places of the state journal: two suffice for safety, the other two halve the wear.
@@ -23,6 +24,8 @@ const BOOT_PLACES: u32 = 2;
 const TRANSFER_PLACES: u32 = 4;
 /// Places of the key journal.
 const KEY_PLACES: u32 = 2;
+/// Places of the settings journal.
+const SETTINGS_PLACES: u32 = 2;
 /// Rows of the event log.
 const EVENT_ROWS: u32 = 100;
 
@@ -32,7 +35,7 @@ const DAILY_ROWS: u32 = 62;
 const MONTHLY_ROWS: u32 = 24;
 
 /// The memory map, from address 0: state journal, counter journal, event log, billing profiles, tariffs, boot record, image
-/// transfer, keys, load profile to the end.
+/// transfer, keys, settings, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) counters_base: u32,
@@ -42,6 +45,7 @@ pub struct Layout {
     pub(crate) tariff_base: u32,
     pub(crate) transfer_base: u32,
     pub(crate) keys_base: u32,
+    pub(crate) settings_base: u32,
     pub(crate) profile_base: u32,
     pub(crate) profile_rows: u32,
 }
@@ -64,7 +68,8 @@ const TARIFF_BASE: u32 = DAILY_BASE + DAILY_BYTES + MONTHLY_BYTES;
 const BOOT_BASE: u32 = TARIFF_BASE + TARIFF_PLACES * TARIFF_PLACE_BYTES as u32;
 const TRANSFER_BASE: u32 = BOOT_BASE + BOOT_PLACES * BOOT_PLACE_BYTES as u32;
 const KEYS_BASE: u32 = TRANSFER_BASE + TRANSFER_PLACES * TRANSFER_PLACE_BYTES as u32;
-const FIXED: u32 = KEYS_BASE + KEY_PLACES * KEY_PLACE_BYTES as u32;
+const SETTINGS_BASE: u32 = KEYS_BASE + KEY_PLACES * KEY_PLACE_BYTES as u32;
+const FIXED: u32 = SETTINGS_BASE + SETTINGS_PLACES * SETTINGS_PLACE_BYTES as u32;
 
 impl Layout {
     /// Places of the state journal.
@@ -81,6 +86,8 @@ impl Layout {
     pub(crate) const TRANSFER_PLACES: u32 = TRANSFER_PLACES;
     /// Places of the key journal.
     pub(crate) const KEY_PLACES: u32 = KEY_PLACES;
+    /// Places of the settings journal.
+    pub(crate) const SETTINGS_PLACES: u32 = SETTINGS_PLACES;
     /// Rows of the event log.
     pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
 
@@ -111,6 +118,7 @@ impl Layout {
             tariff_base: TARIFF_BASE,
             transfer_base: TRANSFER_BASE,
             keys_base: KEYS_BASE,
+            settings_base: SETTINGS_BASE,
             monthly_base: DAILY_BASE + DAILY_BYTES,
             profile_base: FIXED,
             profile_rows: (capacity - FIXED) / Ring::<LoadRow>::ROW_BYTES,

@@ -110,6 +110,12 @@ impl Ledger {
         self.remaining = self.remaining.saturating_sub(units);
     }
 
+    /// One unit from nowhere.
+    #[cfg(test)]
+    pub(crate) const fn unbalanced(self) -> Self {
+        Self { remaining: self.remaining + 1, ..self }
+    }
+
     /// Whether every unit is accounted for.
     #[must_use]
     pub fn balances(&self) -> bool {

@@ -24,6 +24,7 @@ pub mod protection;
 pub mod record;
 mod relay;
 mod ring;
+pub mod settings;
 #[cfg(test)]
 mod stories;
 mod tamper;
@@ -32,6 +33,7 @@ pub mod terms;
 #[cfg(test)]
 mod test_board;
 mod tokens;
+pub mod zone;
 
 pub use layout::Layout;
 pub use meter::{Meter, NotOffered, StartError, Status};

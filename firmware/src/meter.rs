@@ -1,6 +1,6 @@
 //! The meter: what happens each tick, what a person and the network may ask of it, and how its state stays whole.
 
-use hardware::board::{Board, Clock, Health, Metering, Sample};
+use hardware::board::{Board, Clock, Health, Metering, ResetCause, Sample};
 use heapless::Deque;
 use protocol::codec::xdlms::DataAccessResult;
 use protocol::cosem::disconnect::{ControlState, RelayReason, Trigger};
@@ -24,6 +24,7 @@ use crate::protection::{Finding, Tripped, Watch};
 use crate::record::Record;
 use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
+use crate::settings::{SETTINGS_PLACE_BYTES, Settings};
 use crate::tamper::Tamper;
 use crate::tariff::{TARIFF_PLACE_BYTES, Tariffs};
 use crate::terms::DAY_S;
@@ -89,8 +90,22 @@ pub struct NotOffered;
 pub(crate) struct Conditions {
     pub measurement_failed: bool,
     pub storage_failed: bool,
+    /// The capacitors feed the meter.
+    pub supply_failing: bool,
     /// Status bits for the next profile row.
     pub row_status: u8,
+    /// Daylight saving, when it was last looked at.
+    pub daylight: Option<bool>,
+    /// Method 5 of the clock: a time to take over at a word, and when the word counts (UTC).
+    pub preset: Option<Preset>,
+}
+
+/// See [`Conditions::preset`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Preset {
+    pub to_utc_s: u32,
+    pub from_utc_s: u32,
+    pub until_utc_s: u32,
 }
 
 /// A prepaid meter on a board.
@@ -110,6 +125,8 @@ pub struct Meter<B: Board> {
     pub(crate) key_journal: Journal<KeyStore, KEY_PLACE_BYTES>,
     pub(crate) tariffs: Tariffs,
     tariff_journal: Journal<Tariffs, TARIFF_PLACE_BYTES>,
+    pub(crate) settings: Settings,
+    settings_journal: Journal<Settings, SETTINGS_PLACE_BYTES>,
     pub(crate) update: Update,
     pub(crate) events: Ring<EventRow>,
     pub(crate) profile: Ring<LoadRow>,
@@ -144,6 +161,10 @@ impl<B: Board> Meter<B> {
         let (tariff_journal, tariffs) =
             Journal::recover(board.storage(), layout.tariff_base, Layout::TARIFF_PLACES)
                 .map_err(StartError::Journal)?;
+        let (settings_journal, settings) =
+            Journal::recover(board.storage(), layout.settings_base, Layout::SETTINGS_PLACES)
+                .map_err(StartError::Journal)?;
+        let settings = settings.unwrap_or_else(|| Settings::new(&who));
         let update = Update::recover(&mut board, &layout).map_err(StartError::Journal)?;
         let (key_journal, keys) = Journal::recover(board.storage(), layout.keys_base, Layout::KEY_PLACES)
             .map_err(StartError::Journal)?;
@@ -165,6 +186,8 @@ impl<B: Board> Meter<B> {
             key_journal,
             tariffs,
             tariff_journal,
+            settings,
+            settings_journal,
             update,
             events: Ring::new(layout.events_base, Layout::EVENT_ROWS),
             profile: Ring::new(layout.profile_base, layout.profile_rows),
@@ -207,8 +230,7 @@ impl<B: Board> Meter<B> {
         // A snapshot whose record was cut is not taken again.
         let newest = self.daily.rows(self.record.daily).next_back();
         if let Some(row) = newest.and_then(|n| self.daily.get(self.board.storage(), n)) {
-            let local_s = i64::from(row.utc_s) + i64::from(self.who.utc_offset_minutes) * 60;
-            let day = u32::try_from(local_s).unwrap_or(0) / DAY_S;
+            let day = self.settings.zone.local_s(row.utc_s).unwrap_or(0) / DAY_S;
             self.record.snapshot_day = self.record.snapshot_day.max(day);
         }
         let newest = self.profile.rows(self.record.profile).next_back();
@@ -225,7 +247,14 @@ impl<B: Board> Meter<B> {
             Some(utc_s) if self.record.utc_s != 0 => utc_s.saturating_sub(self.record.utc_s),
             _ => 0,
         };
-        self.note(Event::PowerUp, i32::try_from(gap).unwrap_or(i32::MAX));
+        let why = match self.board.health().reset_cause() {
+            ResetCause::Watchdog => Event::Watchdog,
+            ResetCause::PowerOn | ResetCause::Requested => Event::PowerUp,
+        };
+        self.note(why, i32::try_from(gap).unwrap_or(i32::MAX));
+        if !self.record.ledger.balances() {
+            self.note(Event::LedgerMismatch, 0);
+        }
     }
 
     /// The board, for the owner that made it.
@@ -291,6 +320,7 @@ impl<B: Board> Meter<B> {
             return;
         }
         self.check_memory();
+        self.watch_supply();
         self.next_sample = now + Duration::from_millis(u64::from(self.who.sample_period_ms.max(1)));
         self.measure();
         self.protect();
@@ -299,6 +329,25 @@ impl<B: Board> Meter<B> {
         self.follow_contact();
         self.look_for_tampering();
         self.confirm_when_sound();
+        // Whoever came this far does not hang.
+        self.board.health().feed_watchdog();
+    }
+
+    /// Looks at the supply, between ticks as well: when it goes, the time is stored and an alarm waits to be pushed before the
+    /// capacitors are empty. When it comes back without a restart, the gap is logged.
+    pub fn watch_supply(&mut self) {
+        let failing = self.board.health().supply_failing();
+        if failing == self.conditions.supply_failing {
+            return;
+        }
+        self.conditions.supply_failing = failing;
+        if failing {
+            self.note(Event::PowerDown, 0);
+            // The gap counts from here.
+            let _ = self.commit(self.record.clone());
+        } else {
+            self.note_power_gap();
+        }
     }
 
     /// A person presses the button that closes an armed relay.
@@ -447,12 +496,13 @@ impl<B: Board> Meter<B> {
     /// Local time in seconds since 1970, while the clock is set.
     pub(crate) fn local_s(&mut self) -> Option<u32> {
         let utc_s = self.board.clock().utc_s()?;
-        u32::try_from(i64::from(utc_s) + i64::from(self.who.utc_offset_minutes) * 60).ok()
+        self.settings.zone.local_s(utc_s)
     }
 
     /// Daily charges, and holds that come and go with the time of day.
     fn follow_calendar(&mut self) {
         let (Some(utc_s), Some(local_s)) = (self.board.clock().utc_s(), self.local_s()) else { return };
+        self.follow_daylight(utc_s);
         if self.tariffs.is_due(utc_s) {
             let mut tariffs = self.tariffs.clone();
             tariffs.activate();
@@ -460,7 +510,8 @@ impl<B: Board> Meter<B> {
         }
         let mut relay = self.record.relay;
         relay.settle(self.record.hold(Some(local_s)), &mut RelayEvents::new());
-        let same_day = self.record.snapshot_day == local_s / DAY_S;
+        let (day, counted) = (local_s / DAY_S, self.record.snapshot_day);
+        let same_day = day == counted || day + 1 == counted;
         if !self.record.terms.is_due(utc_s, local_s) && same_day && relay == self.record.relay {
             return;
         }
@@ -476,6 +527,14 @@ impl<B: Board> Meter<B> {
         let written = self.tariff_journal.write(self.board.storage(), &tariffs);
         written.map_err(|_| DataAccessResult::HardwareFault)?;
         self.tariffs = tariffs;
+        self.configure(self.record.clone())
+    }
+
+    /// Stores new settings and counts the change.
+    pub(crate) fn change_settings(&mut self, settings: Settings) -> Result<(), DataAccessResult> {
+        let written = self.settings_journal.write(self.board.storage(), &settings);
+        written.map_err(|_| DataAccessResult::HardwareFault)?;
+        self.settings = settings;
         self.configure(self.record.clone())
     }
 

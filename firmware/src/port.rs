@@ -115,7 +115,7 @@ impl<L: Link> Port<L> {
         meter: &mut Meter<B>,
     ) -> Result<(), PushError> {
         let name = meter.personalisation().logical_device_name.clone();
-        let offset = meter.personalisation().utc_offset_minutes;
+        let offset = meter.settings.zone.offset_at(alarm.utc_s);
         let invoke = LongInvokeId(alarm.utc_s & 0x00FF_FFFF);
         self.server.notify(meter, client::VENDING, invoke, None, |w| alarm.encode(&name, offset, w))?;
         self.transmit(now);

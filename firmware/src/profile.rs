@@ -10,6 +10,9 @@ use crate::meter::Meter;
 use crate::record::Record;
 use crate::terms::DAY_S;
 
+/// Periods that a clock set back waits out, rather than to break the order of the rows.
+const HELD_PERIODS: u32 = 4;
+
 impl<B: Board> Meter<B> {
     /// Captures a row when a period ended since the last one. Periods that nobody measured have no row: nothing is invented.
     pub(crate) fn capture_if_due(&mut self) {
@@ -19,16 +22,22 @@ impl<B: Board> Meter<B> {
         if period == last {
             return;
         }
+        // Set back by a little: no row until the time of the last one comes again. None is doubled, and the registers in the
+        // next one hold what was used meanwhile.
+        if period < last && last - period <= HELD_PERIODS {
+            return;
+        }
         let mut next = self.record.clone();
         next.profile_period = period;
         if period < last {
-            // The clock was set back: rows up to here are not in order with those to come.
+            // Set back by more: rows up to here are not in order with those to come.
             next.profile_ordered_from = next.profile.next;
             let _ = self.commit(next);
             return;
         }
         if last != 0 {
-            if period > last + 1 {
+            // A gap without a step of the clock is time without power.
+            if period > last + 1 && self.conditions.row_status & row_status::CLOCK_SET == 0 {
                 self.conditions.row_status |= row_status::POWER_DOWN;
             }
             let row = self.row(period.saturating_mul(self.who.profile_period_s));
@@ -48,6 +57,10 @@ impl<B: Board> Meter<B> {
     pub(crate) fn take_snapshots(&mut self, utc_s: u32, local_s: u32, next: &mut Record) {
         let (day, last) = (local_s / DAY_S, next.snapshot_day);
         if day == last {
+            return;
+        }
+        // The clock went back over midnight: that day was counted.
+        if day + 1 == last {
             return;
         }
         next.snapshot_day = day;

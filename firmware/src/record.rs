@@ -12,6 +12,7 @@ use crate::personalisation::Personalisation;
 use crate::protection::{Limits, Tripped};
 use crate::relay::RelayLogic;
 use crate::ring::Span;
+use crate::settings::Settings;
 use crate::tariff::{Rating, TARIFF_PLACE_BYTES, Tariffs};
 use crate::terms::Terms;
 
@@ -154,20 +155,27 @@ impl Record {
 
     /// Fingerprint of everything that is configured: SHA-256 over the postcard form of the settings.
     #[must_use]
-    pub fn configuration_digest(&self, who: &Personalisation, tariffs: &Tariffs) -> [u8; 32] {
+    pub fn configuration_digest(
+        &self,
+        who: &Personalisation,
+        settings: &Settings,
+        tariffs: &Tariffs,
+    ) -> [u8; 32] {
         let terms = &self.terms;
-        let settings = (
+        let account = (
             (self.payment_mode, self.account_status, self.low_credit),
             (terms.emergency.preset, terms.emergency.offered_at, terms.friendly),
             (terms.daily.active, terms.instalment.active, terms.debt_share),
             self.limits,
             (self.relay.mode, self.relay.returns_automatically),
-            (who.profile_period_s, who.utc_offset_minutes, who.options.modbus_switches),
+            (who.profile_period_s, who.options.modbus_switches),
         );
-        // The numbers of the settings take 130 bytes at most; a tariff less than its journal's place.
+        // The numbers of the account take 130 bytes at most; settings and a tariff less than their journals' places.
         let mut bytes = [0; TARIFF_PLACE_BYTES];
         let mut digest = Sha256::new();
-        let sealed = protocol::wire::seal(0, &settings, &mut bytes).unwrap_or(0);
+        let sealed = protocol::wire::seal(0, &account, &mut bytes).unwrap_or(0);
+        digest.update(&bytes[..sealed]);
+        let sealed = protocol::wire::seal(0, settings, &mut bytes).unwrap_or(0);
         digest.update(&bytes[..sealed]);
         let sealed = protocol::wire::seal(0, &tariffs.active, &mut bytes).unwrap_or(0);
         digest.update(&bytes[..sealed]);

@@ -1,4 +1,5 @@
-//! Signs of tampering: cover, magnet, energy that flows backwards, current that does not come back through the neutral.
+//! Signs of tampering: cover, magnet, energy that flows backwards, current that comes back through the neutral in part or not
+//! at all.
 
 use hardware::board::Sample;
 use heapless::Vec;
@@ -11,6 +12,9 @@ const NEUTRAL_FROM_MA: u32 = 500;
 /// Phase and neutral differ by more than this share of the phase, in percent.
 const NEUTRAL_PERCENT: u64 = 15;
 
+/// A neutral current below this share of the phase's is none, in percent.
+const NEUTRAL_GONE_PERCENT: u64 = 5;
+
 /// What is under suspicion now. Not stored: the log has what began and ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tamper {
@@ -18,6 +22,7 @@ pub struct Tamper {
     magnet: bool,
     reverse: Lasting,
     neutral: Lasting,
+    imbalance: Lasting,
 }
 
 /// A condition that has to last.
@@ -42,13 +47,13 @@ impl Lasting {
 }
 
 /// Events of one look: at most one for each sign.
-pub type Signs = Vec<(Event, i32), 4>;
+pub type Signs = Vec<(Event, i32), 5>;
 
 impl Tamper {
     /// Whether anything is under suspicion.
     #[must_use]
     pub const fn active(&self) -> bool {
-        self.cover_open || self.magnet || self.reverse.on || self.neutral.on
+        self.cover_open || self.magnet || self.reverse.on || self.neutral.on || self.imbalance.on
     }
 
     /// Looks at the inputs and, where there is one, at a sample. `imports_only`: energy that flows out is a sign.
@@ -61,7 +66,7 @@ impl Tamper {
     ) -> Signs {
         let mut signs = Signs::new();
         let mut sign = |event, detail| {
-            // Four places for four signs.
+            // Five places for five signs.
             let _ = signs.push((event, detail));
         };
         if cover_open != self.cover_open {
@@ -80,8 +85,14 @@ impl Tamper {
         let difference = phase.abs_diff(neutral);
         let compared = phase.max(neutral) >= NEUTRAL_FROM_MA;
         let apart = u64::from(difference) * 100 > u64::from(phase.max(neutral)) * NEUTRAL_PERCENT;
-        if self.neutral.begins(compared && apart) {
-            sign(Event::NeutralMissing, i32::try_from(difference).unwrap_or(i32::MAX));
+        // Nothing comes back through the neutral: it is cut, and the load returns through the earth.
+        let missing = compared && u64::from(neutral) * 100 < u64::from(phase) * NEUTRAL_GONE_PERCENT;
+        let difference = i32::try_from(difference).unwrap_or(i32::MAX);
+        if self.neutral.begins(missing) {
+            sign(Event::NeutralMissing, difference);
+        }
+        if self.imbalance.begins(compared && apart && !missing) {
+            sign(Event::CurrentImbalance, difference);
         }
         signs
     }
@@ -106,7 +117,7 @@ mod tests {
         for _ in 0..30 {
             events.extend(tamper.look(false, false, Some(&sample(2_000, 8_000, 0)), false));
         }
-        assert_eq!(events, [(Event::NeutralMissing, 6_000)]);
+        assert_eq!(events, [(Event::CurrentImbalance, 6_000)]);
         assert!(tamper.active());
     }
 

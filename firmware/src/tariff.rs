@@ -55,13 +55,18 @@ pub struct Rating {
 }
 
 impl Rating {
+    /// The clock was set back by days: the month that it shows goes on, and ends when the next one begins.
+    pub fn clock_set_back(&mut self, local_s: u32) {
+        self.month = self.month.min(month_of(local_s));
+    }
+
     /// Account units for `wh` watt-hours used up to `local_s`. Nothing is rounded away: what is less than a unit waits for
     /// the next call. Without a clock the first step or the first rate applies.
     pub fn charge(&mut self, tariff: &Tariff, wh: u64, local_s: Option<u32>) -> u64 {
         let mut milli = u64::from(self.remainder);
         let date = local_s.map(|s| (s, civil_from_days(i64::from(s / DAY_S))));
         if let Some((_, (year, month, _))) = date {
-            let month = u32::from(year) * 12 + u32::from(month);
+            let month = months(year, month);
             // A clock that goes back over the month's end begins no month again.
             if month > self.month {
                 (self.month, self.month_wh) = (month, 0);
@@ -94,6 +99,16 @@ impl Rating {
         self.remainder = (milli % WH_PER_KWH) as u32;
         milli / WH_PER_KWH
     }
+}
+
+/// Months since year 0.
+fn months(year: u16, month: u8) -> u32 {
+    u32::from(year) * 12 + u32::from(month)
+}
+
+fn month_of(local_s: u32) -> u32 {
+    let (year, month, _) = civil_from_days(i64::from(local_s / DAY_S));
+    months(year, month)
 }
 
 #[cfg(test)]

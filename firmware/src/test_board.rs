@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use hardware::board::{Bank, Board, Clock, Health, ImageBanks, Metering, Relay, Sample, Storage};
+use hardware::board::{Bank, Board, Clock, Health, ImageBanks, Metering, Relay, ResetCause, Sample, Storage};
 use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
@@ -170,6 +170,13 @@ pub struct TestBoard {
     pub pulses: u32,
     /// The front end does not answer.
     pub metering_fails: bool,
+    /// What comes back through the neutral, when it is not what went out.
+    pub neutral_ma: Option<u32>,
+    /// Energy flows out.
+    pub reversed: bool,
+    pub supply_failing: bool,
+    pub reset_cause: ResetCause,
+    pub watchdog_fed: u32,
     random: u8,
 }
 
@@ -190,6 +197,11 @@ impl TestBoard {
             bypassed: false,
             pulses: 0,
             metering_fails: false,
+            neutral_ma: None,
+            reversed: false,
+            supply_failing: false,
+            reset_cause: ResetCause::PowerOn,
+            watchdog_fed: 0,
             random: 0,
         }
     }
@@ -217,12 +229,12 @@ impl Metering for TestBoard {
         Ok(Sample {
             voltage_mv: self.voltage_mv,
             current_ma: (power / 230) as u32,
-            active_power_mw: power as i32,
+            active_power_mw: if self.reversed { -(power as i32) } else { power as i32 },
             reactive_power_mvar: 0,
             frequency_mhz: 50_000,
             import_mws: core::mem::take(&mut self.pending_mws),
             export_mws: 0,
-            neutral_current_ma: (power / 230) as u32,
+            neutral_current_ma: self.neutral_ma.unwrap_or((power / 230) as u32),
         })
     }
 }
@@ -257,6 +269,15 @@ impl Health for TestBoard {
     }
     fn magnet(&mut self) -> bool {
         self.magnet
+    }
+    fn supply_failing(&mut self) -> bool {
+        self.supply_failing
+    }
+    fn reset_cause(&mut self) -> ResetCause {
+        self.reset_cause
+    }
+    fn feed_watchdog(&mut self) {
+        self.watchdog_fed += 1;
     }
     fn random(&mut self, out: &mut [u8]) {
         for byte in out {

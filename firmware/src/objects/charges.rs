@@ -6,7 +6,6 @@ use protocol::codec::codec::{Encode, Result as Encoded, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
 use protocol::cosem::charge::{ChargeTable, ChargeTableElement, ChargeType};
-use protocol::cosem::clock::{date_time, utc_s};
 use protocol::cosem::tariff::Tariff;
 use protocol::cosem::values::{fields, put_bits, put_date_time};
 use protocol::cosem::{FromData, obis};
@@ -15,6 +14,7 @@ use super::full;
 use super::payment::clamp;
 use crate::meter::Meter;
 use crate::terms::{DAY_S, PerDay};
+use crate::zone::Zone;
 
 /// Bits of attribute 9, bit 0 first: a share of each payment; collected as it is used.
 const PERCENTAGE_COLLECTION: u8 = 1;
@@ -28,8 +28,7 @@ impl<B: Board> Meter<B> {
         index: i8,
         out: &mut dyn Writer,
     ) -> Result<(), DataAccessResult> {
-        let terms = &self.record.terms;
-        let offset = self.who.utc_offset_minutes;
+        let (terms, zone) = (&self.record.terms, &self.settings.zone);
         let debt = i64::from(terms.debt);
         match (name, index) {
             (obis::DAILY_CHARGE, 3) => ChargeType::TimeBased.encode(out).map_err(full),
@@ -37,7 +36,7 @@ impl<B: Board> Meter<B> {
             (obis::DAILY_CHARGE, 9) => put_bits(out, 0, 2).map_err(full),
             (obis::DAILY_CHARGE, 12) => Data::DoubleLong(0).encode(out).map_err(full),
             (obis::DAILY_CHARGE, 13) => Data::LongUnsigned(0).encode(out).map_err(full),
-            (obis::DAILY_CHARGE, _) => get_per_day(&terms.daily, offset, index, out),
+            (obis::DAILY_CHARGE, _) => get_per_day(&terms.daily, zone, index, out),
             (obis::DEBT_CHARGE, 3) => {
                 let by_payment = terms.debt_share > 0;
                 let kind = if by_payment { ChargeType::PaymentEventBased } else { ChargeType::TimeBased };
@@ -47,26 +46,23 @@ impl<B: Board> Meter<B> {
             (obis::DEBT_CHARGE, 9) => put_bits(out, PERCENTAGE_COLLECTION, 2).map_err(full),
             (obis::DEBT_CHARGE, 12) => Data::DoubleLong(clamp(debt)).encode(out).map_err(full),
             (obis::DEBT_CHARGE, 13) => Data::LongUnsigned(terms.debt_share).encode(out).map_err(full),
-            (obis::DEBT_CHARGE, _) => get_per_day(&terms.instalment, offset, index, out),
+            (obis::DEBT_CHARGE, _) => get_per_day(&terms.instalment, zone, index, out),
             _ => self.get_consumption_charge(index, out),
         }
     }
 
     fn get_consumption_charge(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        let offset = self.who.utc_offset_minutes;
+        let zone = &self.settings.zone;
         match index {
             2 => Data::DoubleLong(clamp(self.record.ledger.consumed())).encode(out),
             3 => ChargeType::ConsumptionBased.encode(out),
             4 => Data::Unsigned(1).encode(out),
             5 => prices(&self.tariffs.active).encode(out),
             6 => prices(&self.tariffs.passive).encode(out),
-            7 => match self.tariffs.activation_utc_s {
-                0 => put_date_time(out, DateTime::WILDCARD),
-                at => put_date_time(out, date_time(at, offset, 0)),
-            },
+            7 => put_date_time(out, zone.moment(self.tariffs.activation_utc_s)),
             8 => Data::DoubleLongUnsigned(0).encode(out),
             9 => put_bits(out, CONTINUOUS_COLLECTION, 2),
-            10 => put_date_time(out, date_time(self.record.utc_s, offset, 0)),
+            10 => put_date_time(out, zone.show(self.record.utc_s, 0)),
             // It is collected unit by unit.
             11 => Data::DoubleLong(1).encode(out),
             12 => Data::DoubleLong(0).encode(out),
@@ -87,9 +83,7 @@ impl<B: Board> Meter<B> {
         match (name, index) {
             (obis::DAILY_CHARGE | obis::DEBT_CHARGE, 7) => {
                 let time = DateTime::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-                let offset = self.who.utc_offset_minutes;
-                let at = if time == DateTime::WILDCARD { Some(0) } else { utc_s(time, offset) };
-                per_day(&mut next, name).activation_utc_s = at.ok_or(DataAccessResult::OtherReason)?;
+                per_day(&mut next, name).activation_utc_s = self.moment(time)?;
             }
             (obis::DEBT_CHARGE, 13) => {
                 let share = u16::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
@@ -134,13 +128,11 @@ fn per_day(record: &mut crate::record::Record, name: Obis) -> &mut PerDay {
 
 fn get_per_day(
     charge: &PerDay,
-    offset: i16,
+    zone: &Zone,
     index: i8,
     out: &mut dyn Writer,
 ) -> Result<(), DataAccessResult> {
-    let time = |utc_s: u32, out: &mut dyn Writer| -> Encoded<()> {
-        put_date_time(out, if utc_s == 0 { DateTime::WILDCARD } else { date_time(utc_s, offset, 0) })
-    };
+    let time = |utc_s: u32, out: &mut dyn Writer| -> Encoded<()> { put_date_time(out, zone.moment(utc_s)) };
     match index {
         2 => Data::DoubleLong(clamp(i64::try_from(charge.total).unwrap_or(i64::MAX))).encode(out),
         5 => amount_table(charge.active).encode(out),

@@ -5,7 +5,7 @@ use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Encode, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::DataAccessResult;
-use protocol::cosem::clock::{civil_from_days, date_time, utc_s};
+use protocol::cosem::clock::civil_from_days;
 use protocol::cosem::tariff::Tariff;
 use protocol::cosem::values::put_date_time;
 use protocol::cosem::{FromData, obis};
@@ -17,16 +17,12 @@ use crate::terms::DAY_S;
 impl<B: Board> Meter<B> {
     pub(super) fn get_data(&mut self, name: Obis, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
         let serial = self.serial();
-        let offset = self.who.utc_offset_minutes;
         match name {
             obis::TARIFF_ACTIVE => return self.tariffs.active.encode(out).map_err(full),
             obis::TARIFF_PASSIVE => return self.tariffs.passive.encode(out).map_err(full),
             obis::TARIFF_ACTIVATION => {
-                let time = match self.tariffs.activation_utc_s {
-                    0 => DateTime::WILDCARD,
-                    at => date_time(at, offset, 0),
-                };
-                return put_date_time(out, time).map_err(full);
+                return put_date_time(out, self.settings.zone.moment(self.tariffs.activation_utc_s))
+                    .map_err(full);
             }
             _ => {}
         }
@@ -34,7 +30,7 @@ impl<B: Board> Meter<B> {
         let digest;
         let value = match name {
             obis::CONFIGURATION_DIGEST => {
-                digest = self.record.configuration_digest(&self.who, &self.tariffs);
+                digest = self.record.configuration_digest(&self.who, &self.settings, &self.tariffs);
                 Data::OctetString(&digest)
             }
             obis::LOGICAL_DEVICE_NAME => Data::OctetString(self.who.logical_device_name.as_bytes()),
@@ -94,9 +90,7 @@ impl<B: Board> Meter<B> {
             }
             obis::TARIFF_ACTIVATION => {
                 let time = DateTime::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-                let offset = self.who.utc_offset_minutes;
-                let at = if time == DateTime::WILDCARD { Some(0) } else { utc_s(time, offset) };
-                tariffs.activation_utc_s = at.ok_or(DataAccessResult::OtherReason)?;
+                tariffs.activation_utc_s = self.moment(time)?;
             }
             _ => return Err(DataAccessResult::ReadWriteDenied),
         }

@@ -1,11 +1,10 @@
 //! The limiter (class 71).
 
 use hardware::board::{Board, Clock};
-use protocol::codec::axdr::{Data, DateTime};
+use protocol::codec::axdr::Data;
 use protocol::codec::codec::{Encode, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::DataAccessResult;
-use protocol::cosem::clock::{date_time, utc_s};
 use protocol::cosem::limiter::{EmergencyProfile, MonitoredValue};
 use protocol::cosem::values::{put_array, put_obis, put_structure};
 use protocol::cosem::{FromData, obis};
@@ -29,11 +28,10 @@ impl<B: Board> Meter<B> {
             6 => Data::DoubleLongUnsigned(limits.over_s).encode(out),
             7 => Data::DoubleLongUnsigned(limits.under_s).encode(out),
             8 => {
-                let offset = self.who.utc_offset_minutes;
                 let from = limits.emergency_from_utc_s;
                 EmergencyProfile {
                     id: limits.emergency_id,
-                    activation_time: if from == 0 { DateTime::WILDCARD } else { date_time(from, offset, 0) },
+                    activation_time: self.settings.zone.moment(from),
                     duration_s: limits.emergency_duration_s,
                 }
                 .encode(out)
@@ -73,11 +71,7 @@ impl<B: Board> Meter<B> {
             8 => {
                 let profile =
                     EmergencyProfile::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-                let offset = self.who.utc_offset_minutes;
-                let from = match profile.activation_time {
-                    DateTime::WILDCARD => 0,
-                    time => utc_s(time, offset).ok_or(DataAccessResult::OtherReason)?,
-                };
+                let from = self.moment(profile.activation_time)?;
                 limits.emergency_id = profile.id;
                 limits.emergency_from_utc_s = from;
                 limits.emergency_duration_s = profile.duration_s;

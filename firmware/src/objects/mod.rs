@@ -2,6 +2,7 @@
 
 mod association;
 mod charges;
+mod clock;
 mod control;
 mod credits;
 mod data;
@@ -14,13 +15,13 @@ mod security;
 mod table;
 
 use hardware::board::Board;
-use protocol::codec::axdr::Data;
+use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::Writer;
 use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::cosem::{
-    account, association as association_class, charge, clock, credit, data as data_class, disconnect,
-    image_transfer, limiter as limiter_class, profile, register, security_setup, token_gateway,
+    account, association as association_class, charge, clock as clock_class, credit, data as data_class,
+    disconnect, image_transfer, limiter as limiter_class, profile, register, security_setup, token_gateway,
 };
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 
@@ -69,7 +70,7 @@ impl<B: Board> ObjectModel for Meter<B> {
                 return image_transfer::get(&mut image::ImageObject::of(self), at.index, piece, out);
             }
             data_class::CLASS => self.get_data(at.logical_name, out),
-            clock::CLASS => self.get_clock(at.index, out),
+            clock_class::CLASS => self.get_clock(at.index, out),
             register::CLASS => self.get_register(at.logical_name, at.index, out),
             profile::CLASS => self.get_profile(at.logical_name, at.index, out),
             table::SAP_ASSIGNMENT_CLASS => self.get_sap_assignment(out),
@@ -102,7 +103,7 @@ impl<B: Board> ObjectModel for Meter<B> {
         }
         match (at.class_id, at.index) {
             (data_class::CLASS, 2) => self.set_data(at.logical_name, value),
-            (clock::CLASS, 2) => self.set_clock(value),
+            (clock_class::CLASS, index) => self.set_clock(index, value),
             (disconnect::CLASS, 4) => self.set_control_mode(value),
             (account::CLASS, 2) => self.set_payment_mode(value),
             (account::CLASS, 16) => self.set_low_credit(value),
@@ -132,7 +133,7 @@ impl<B: Board> ObjectModel for Meter<B> {
         match (at.class_id, at.index) {
             (disconnect::CLASS, 1 | 2) => self.invoke_disconnect(at.index, parameter),
             (token_gateway::CLASS, 1) => self.invoke_enter(parameter),
-            (clock::CLASS, 6) => self.invoke_shift_time(parameter),
+            (clock_class::CLASS, index) => self.invoke_clock(index, parameter),
             (credit::CLASS, _) => self.invoke_credit(at.logical_name, at.index, parameter),
             (charge::CLASS, _) => self.invoke_charge(at.logical_name, at.index, parameter),
             (account::CLASS, 1 | 2) => self.invoke_account(at.index),
@@ -156,6 +157,16 @@ impl<B: Board> ObjectModel for Meter<B> {
         table::find(at.logical_name)
             .filter(|o| o.at.class_id == at.class_id)
             .map_or(MethodAccess::empty(), |o| o.method_access(caller, at.index))
+    }
+}
+
+impl<B: Board> Meter<B> {
+    /// A moment that a client sets: all wildcards mean never, which is 0.
+    pub(crate) fn moment(&self, time: DateTime) -> Result<u32, DataAccessResult> {
+        if time == DateTime::WILDCARD {
+            return Ok(0);
+        }
+        self.settings.zone.utc_s(time).ok_or(DataAccessResult::OtherReason)
     }
 }
 

@@ -6,7 +6,6 @@ use protocol::codec::codec::{Encode, Result as Encoded, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
 use protocol::cosem::account::{AccountStatus, CreditStatusBits, Currency, CurrencyUnit, ModeAndStatus};
-use protocol::cosem::clock::date_time;
 use protocol::cosem::events::Event;
 use protocol::cosem::token_gateway::{DeliveryMethod, TokenStatus, TokenStatusCode, sts_text};
 use protocol::cosem::values::{put_array, put_bits, put_date_time, put_obis, put_structure};
@@ -103,11 +102,11 @@ impl<B: Board> Meter<B> {
         index: i8,
         out: &mut dyn Writer,
     ) -> Result<(), DataAccessResult> {
-        let offset = self.who.utc_offset_minutes;
+        let zone = &self.settings.zone;
         let last = self.record.last_token.as_ref();
         match index {
             2 => Data::OctetString(last.map_or(&[][..], |t| &t.digits)).encode(out),
-            3 => put_date_time(out, last.map_or(DateTime::WILDCARD, |t| date_time(t.utc_s, offset, 0))),
+            3 => put_date_time(out, last.map_or(DateTime::WILDCARD, |t| zone.show(t.utc_s, 0))),
             4 => match last {
                 None => put_array(out, 0),
                 Some(token) => put_one(out, |out| {

@@ -7,7 +7,6 @@ use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Encode, Result as Encoded, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
-use protocol::cosem::clock::utc_s;
 use protocol::cosem::events::EVENT_CAPTURE_OBJECTS;
 use protocol::cosem::profile::{CaptureObject, LOAD_CAPTURE_OBJECTS, LoadRow};
 use protocol::cosem::values::{fields, put_array, put_structure};
@@ -127,7 +126,7 @@ impl<B: Board> Meter<B> {
     }
 
     fn put_row(&mut self, name: Obis, number: u32, columns: u32, out: &mut dyn Writer) -> Encoded<()> {
-        let offset = self.who.utc_offset_minutes;
+        let zone = self.settings.zone;
         let storage = self.board.storage();
         let ring = match name {
             obis::LOAD_PROFILE => Some(&self.profile),
@@ -136,8 +135,13 @@ impl<B: Board> Meter<B> {
             _ => None,
         };
         let written = match ring {
-            Some(ring) => ring.get(storage, number).map(|row| row.encode(out, columns, offset)),
-            None => self.events.get(storage, number).map(|row| row.encode(out, columns, offset)),
+            Some(ring) => {
+                ring.get(storage, number).map(|row| row.encode(out, columns, zone.offset_at(row.utc_s)))
+            }
+            None => {
+                let row = self.events.get(storage, number);
+                row.map(|row| row.encode(out, columns, zone.offset_at(row.utc_s)))
+            }
         };
         // A row that the ring overwrote while it was read, or that storage lost: no values, in the place it had.
         written.unwrap_or_else(|| {
@@ -194,7 +198,7 @@ impl<B: Board> Meter<B> {
         if time.year == 0xFFFF {
             return Ok(None);
         }
-        utc_s(time, self.who.utc_offset_minutes).map(Some).ok_or(DataAccessResult::OtherReason)
+        self.settings.zone.utc_s(time).map(Some).ok_or(DataAccessResult::OtherReason)
     }
 
     /// Rows from the first to the last one between two times, for rings that are short enough to look at every row. A clock

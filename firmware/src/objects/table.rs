@@ -133,6 +133,7 @@ impl Object {
         let management = caller.client_sap == client::MANAGEMENT;
         let writes = match (self.at.class_id, index) {
             (clock::CLASS, 2) => management || caller.client_sap == client::VENDING,
+            (clock::CLASS, 3 | 5..=8) => management,
             (disconnect::CLASS, 4) | (account::CLASS, 2 | 16) => management,
             (data::CLASS, 2) => {
                 management && (name == obis::TARIFF_PASSIVE || name == obis::TARIFF_ACTIVATION)
@@ -156,7 +157,7 @@ impl Object {
         let management = caller.client_sap == client::MANAGEMENT;
         let vending = management || caller.client_sap == client::VENDING;
         let granted = match (self.at.class_id, index) {
-            (disconnect::CLASS, 1 | 2) | (token_gateway::CLASS, 1) | (clock::CLASS, 6) => vending,
+            (disconnect::CLASS, 1 | 2) | (token_gateway::CLASS, 1) | (clock::CLASS, 1..=6) => vending,
             (account::CLASS, 1 | 2) | (image_transfer::CLASS, 1..=4) => management,
             (credit::CLASS, 1 | 2) => management && name == obis::TOKEN_CREDIT,
             (credit::CLASS, 3) => vending && name == obis::EMERGENCY_CREDIT,

@@ -1,6 +1,7 @@
 //! The meter's life as stories, on a board in memory.
 
 mod accounting;
+mod clock;
 mod credit;
 mod display;
 mod image;
@@ -10,8 +11,11 @@ mod power_cut;
 mod protection;
 mod relay;
 mod security;
+mod tamper;
 mod tariff;
 mod terms;
+mod wear;
+mod whole_life;
 mod wire;
 
 use protocol::cosem::account::PaymentMode;

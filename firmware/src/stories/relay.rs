@@ -92,3 +92,97 @@ fn after_a_restart_the_contact_is_put_where_the_record_says() {
     let mut meter = start(board);
     assert!(!meter.board().closed);
 }
+
+/// What each mode of class 70 does with each trigger, at the contact and in the states (Blue Book, table of the modes).
+#[test]
+fn every_control_mode_moves_the_contact_as_its_row_of_the_table_says() {
+    // Mode; remote reconnection closes (else it arms); a person may open; the meter may close by itself.
+    let table = [
+        (1, false, true, false),
+        (2, true, true, false),
+        (3, false, false, false),
+        (4, true, false, false),
+        (5, false, true, true),
+        (6, false, false, true),
+    ];
+    for (mode, closes, person_opens, returns) in table {
+        let mut who = personalisation();
+        who.control_mode = ControlMode::new(mode).unwrap();
+        let mut meter = Meter::new(board(), who, Instant::ZERO).unwrap();
+        let state = |meter: &Meter<crate::test_board::TestBoard>| meter.status().control_state;
+        // A remote command opens in every one of them, and a person cannot undo it.
+        meter.command_relay(Trigger::RemoteDisconnect).unwrap();
+        assert_eq!((state(&meter), meter.board().closed), (ControlState::Disconnected, false), "mode {mode}");
+        assert!(meter.press_button().is_err(), "mode {mode}");
+        meter.command_relay(Trigger::RemoteReconnect).unwrap();
+        // Where it arms, a meter that may close by itself does so at once, for nothing holds it.
+        let closed = closes || returns;
+        assert_eq!(meter.board().closed, closed, "mode {mode}: after a remote reconnection");
+        if !closed {
+            assert_eq!(state(&meter), ControlState::ReadyForReconnection, "mode {mode}: armed");
+            pass(&mut meter, 60);
+            assert!(!meter.board().closed, "mode {mode}: until a person comes");
+            meter.press_button().unwrap();
+        }
+        assert!(meter.board().closed, "mode {mode}");
+        let log = events(&mut meter);
+        assert_eq!(log.contains(&Event::RemoteConnection), closes, "mode {mode}");
+        assert_eq!(log.contains(&Event::ReadyForReconnection), !closes, "mode {mode}");
+        assert_eq!(log.contains(&Event::ManualConnection), !closed, "mode {mode}");
+
+        // A person opens, and closes again.
+        assert_eq!(meter.open_manually().is_ok(), person_opens, "mode {mode}");
+        assert_eq!(meter.board().closed, !person_opens, "mode {mode}");
+        if person_opens {
+            assert_eq!(meter.status().reason, RelayReason::Manual, "mode {mode}");
+            pass(&mut meter, 60);
+            assert!(!meter.board().closed, "mode {mode}: what a person opened he closes");
+            meter.press_button().unwrap();
+        }
+        // The credit runs out, and a token comes.
+        pass(&mut meter, 4_000);
+        let status = meter.status();
+        assert_eq!(
+            (status.control_state, status.reason),
+            (ControlState::ReadyForReconnection, RelayReason::NoCredit)
+        );
+        assert!(meter.press_button().is_err(), "mode {mode}: no credit");
+        meter.receive_token(token(10, 1).as_bytes(), DeliveryMethod::Remote);
+        pass(&mut meter, 5);
+        assert_eq!(meter.board().closed, returns, "mode {mode}: after a top-up");
+        if !returns {
+            meter.press_button().unwrap();
+        }
+        assert!(meter.board().closed && meter.status().reason == RelayReason::None, "mode {mode}");
+    }
+    // Mode 0 has no transition at all.
+    let mut who = personalisation();
+    who.control_mode = ControlMode::NONE;
+    let mut meter = Meter::new(board(), who, Instant::ZERO).unwrap();
+    for trigger in [
+        Trigger::RemoteDisconnect,
+        Trigger::RemoteReconnect,
+        Trigger::ManualDisconnect,
+        Trigger::ManualReconnect,
+    ] {
+        assert!(meter.command_relay(trigger).is_err());
+    }
+    pass(&mut meter, 8_000);
+    assert!(meter.board().closed && meter.status().credit_wh < 0, "supply goes on, and is counted");
+}
+
+#[test]
+fn coil_pulses_are_given_three_times_and_not_for_ever() {
+    let mut meter = start(board());
+    let before = meter.board().pulses;
+    meter.board().stuck = true;
+    meter.command_relay(Trigger::RemoteDisconnect).unwrap();
+    pass(&mut meter, 600);
+    assert_eq!(meter.board().pulses - before, 3);
+    // A new command tries again.
+    meter.board().stuck = false;
+    meter.command_relay(Trigger::RemoteReconnect).unwrap();
+    meter.command_relay(Trigger::RemoteDisconnect).unwrap();
+    pass(&mut meter, 5);
+    assert!(!meter.board().closed && !meter.status().relay_faulty);
+}

@@ -29,7 +29,9 @@ macro_rules! events {
 }
 
 events! {
+    PowerDown = 1, "Supply lost: the last word before the meter goes dark";
     PowerUp = 2, "Power up; the detail is the number of seconds without power, 0 when unknown";
+    DaylightChanged = 3, "Daylight saving began or ended; the detail is the minutes that local time is ahead of UTC now";
     ClockSet = 5, "Clock set; the detail is the change in seconds";
     ClockInvalid = 6, "Clock invalid";
     NvMemoryError = 14, "Non-volatile memory error";
@@ -63,15 +65,16 @@ events! {
     EmergencyCreditTaken = 135, "Emergency credit taken";
     PaymentModeChanged = 136, "Payment mode changed; the detail is the new mode";
     ReverseEnergy = 137, "Energy flows backwards";
-    NeutralMissing = 138, "Phase and neutral current differ; the detail is the difference in milliamperes";
+    NeutralMissing = 138, "No current in the neutral; the detail is what is missing in milliamperes";
+    CurrentImbalance = 147, "Phase and neutral current differ; the detail is the difference in milliamperes";
     OverCurrentTrip = 139, "Tripped on over-current; the detail is the current in milliamperes";
     VoltageTrip = 140, "Tripped on voltage; the detail is the voltage in millivolts";
     LockedOut = 141, "Locked out after repeated trips";
     KeypadLocked = 142, "Keypad locked after wrong tokens; the detail is the seconds";
-    LedgerMismatch = 143, "The two ledgers disagreed at start";
+    LedgerMismatch = 143, "Two copies of the credit disagreed, or a stored one does not balance";
     OverloadTrip = 145, "Tripped by the limiter; the detail is the power in watts";
     FirmwareRolledBack = 146, "New firmware did not confirm itself; the former runs: the detail is its version, ten bits a part";
-    Watchdog = 144, "Restarted by the watchdog";
+    Watchdog = 144, "Restarted by the watchdog; the detail is the number of seconds it hung, 0 when unknown";
 }
 
 /// One row of the event log.
