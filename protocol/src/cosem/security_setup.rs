@@ -123,7 +123,7 @@ structure! {
         /// What it is for.
         key_id: KeyId,
         /// The wrapped key.
-        key_data: Octets,
+        key_data: &'a [u8],
     }
 }
 
