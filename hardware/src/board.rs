@@ -21,6 +21,59 @@ pub struct Sample {
     pub neutral_current_ma: u32,
 }
 
+/// Correction of one quantity of a metering front end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Correction {
+    /// Parts per million added to what the board's nominal scale gives; within [`Calibration::GAIN_PPM_MAX`].
+    pub gain_ppm: i32,
+    /// Offset, in the units of the front end's own offset register.
+    pub offset: i32,
+}
+
+/// What a bench found out about one meter: how it differs from what its parts' nominal values say. The default corrects
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Calibration {
+    /// RMS voltage.
+    pub voltage: Correction,
+    /// RMS current in the phase.
+    pub current: Correction,
+    /// RMS current in the neutral.
+    pub neutral: Correction,
+    /// Active power and energy.
+    pub active: Correction,
+    /// Reactive power.
+    pub reactive: Correction,
+    /// Delay of the phase's current channel in nanoseconds, with the sign of the front end's register.
+    pub phase_ns: i32,
+    /// The same of the neutral's.
+    pub neutral_phase_ns: i32,
+}
+
+impl Calibration {
+    /// A fifth: what lies beyond is a wrong part, not a tolerance. Our bound.
+    pub const GAIN_PPM_MAX: i32 = 200_000;
+
+    /// Whether every gain is a tolerance of parts.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        [self.voltage, self.current, self.neutral, self.active, self.reactive]
+            .iter()
+            .all(|correction| correction.gain_ppm.unsigned_abs() <= Self::GAIN_PPM_MAX.unsigned_abs())
+    }
+}
+
+/// A calibration was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalibrationRefused {
+    /// This front end has nothing to calibrate.
+    Unsupported,
+    /// A gain, an offset or a phase is outside what the front end can correct.
+    OutOfRange,
+}
+
 /// The metering front end.
 pub trait Metering {
     /// What went wrong on its bus.
@@ -30,6 +83,14 @@ pub trait Metering {
     /// # Errors
     /// When the front end does not answer; the energy stays accumulated there.
     fn sample(&mut self) -> Result<Sample, Self::Error>;
+
+    /// Corrects every sample from now on. A front end that is not there gets its correction when it comes back.
+    ///
+    /// # Errors
+    /// [`CalibrationRefused`]; what was in force stays.
+    fn calibrate(&mut self, _calibration: &Calibration) -> Result<(), CalibrationRefused> {
+        Err(CalibrationRefused::Unsupported)
+    }
 }
 
 /// The supply relay with its sensed contact.

@@ -7,6 +7,7 @@ mod display;
 mod image;
 mod modbus;
 mod optical;
+mod panel;
 mod power_cut;
 mod protection;
 mod relay;

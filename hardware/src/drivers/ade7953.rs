@@ -1,16 +1,19 @@
 //! ADE7953: single-phase metering front end with a neutral channel, over SPI.
 //!
-//! Source: Analog Devices, ADE7953 data sheet rev. C: "SPI interface", "Register maps", "Energy calculation".
+//! Source: Analog Devices, ADE7953 data sheet rev. C: "SPI interface", "Register maps", "Energy calculation", "Phase
+//! calibration".
 //! A transfer is a 16-bit register address, a byte that says read (0x80) or write (0x00), and the value, most significant
 //! byte first. The energy registers clear themselves when they are read (LCYCMODE.RSTREAD, on after reset).
 
-use crate::board::{Metering, Sample};
+use crate::board::{Calibration, CalibrationRefused, Correction, Metering, Sample};
 use embedded_hal::spi::{Operation, SpiDevice};
 
 const READ: u8 = 0x80;
 const WRITE: u8 = 0x00;
 
 const CONFIG: u16 = 0x102;
+const PHCALA: u16 = 0x108;
+const PHCALB: u16 = 0x109;
 const PERIOD: u16 = 0x10E;
 const UNLOCK: u16 = 0x0FE;
 const OPTIMUM: u16 = 0x120;
@@ -21,6 +24,12 @@ const IRMSA: u16 = 0x31A;
 const IRMSB: u16 = 0x31B;
 const VRMS: u16 = 0x31C;
 const AENERGYA: u16 = 0x31E;
+const RSTIRQSTATA: u16 = 0x32E;
+const AIRMSOS: u16 = 0x386;
+const VRMSOS: u16 = 0x388;
+const AWATTOS: u16 = 0x389;
+const AVAROS: u16 = 0x38A;
+const BIRMSOS: u16 = 0x392;
 
 /// Value of UNLOCK that opens the register at 0x120.
 const UNLOCK_KEY: u8 = 0xAD;
@@ -30,11 +39,21 @@ const OPTIMUM_VALUE: u16 = 0x0030;
 const CONFIG_LOCK_SPI: u16 = 0x0004;
 /// The period register counts at 223.75 kHz.
 const PERIOD_CLOCK_MHZ: u32 = 223_750_000;
+/// Interrupt status: the chip came out of a reset.
+const IRQ_RESET: u32 = 1 << 20;
+/// One step of the phase registers: 1/895 kHz.
+const PHASE_STEP_NS: i32 = 1_117;
+/// Steps the phase registers take either way.
+const PHASE_STEPS_MAX: i32 = 383;
+/// Sign of the phase registers, which hold sign and magnitude.
+const PHASE_NEGATIVE: u16 = 1 << 9;
+/// Offset registers are signed and 24 bits wide.
+const OFFSET_MAX: i32 = (1 << 23) - 1;
 
-/// What the meter's bench found out: physical value of 2^20 counts of each register. See the calibration procedure in the
-/// README.
+/// What the board's nominal parts make of 2^20 counts of each register. What a single meter differs by is in its
+/// [`Calibration`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Calibration {
+pub struct Scale {
     /// Millivolts.
     pub voltage_mv: u32,
     /// Milliamperes in the phase.
@@ -57,25 +76,53 @@ pub enum Ade7953Error<E> {
 }
 
 /// The chip on its SPI bus (mode 0 or 3, at most 2 MHz).
+///
+/// A sample begins by asking the chip for its version and whether it was reset. A bus whose data line is stuck reads as all
+/// zeros or all ones, and is an error, never a measurement of zero; a chip that lost its supply gets its registers again.
 #[derive(Debug)]
 pub struct Ade7953<S> {
     spi: S,
+    scale: Scale,
     calibration: Calibration,
+    configured: bool,
 }
 
 impl<S: SpiDevice> Ade7953<S> {
-    /// Wakes the chip up: locks it to SPI and sets what the data sheet demands. Call it 40 ms after reset at the earliest.
+    /// The chip, not asked yet. The first sample is due 40 ms after its reset at the earliest.
+    pub fn new(spi: S, scale: Scale) -> Self {
+        Self { spi, scale, calibration: Calibration::default(), configured: false }
+    }
+
+    /// Whether the chip answers.
     ///
     /// # Errors
     /// The bus failed, or the chip is not there (all ones or all zeros read back).
-    pub fn start(spi: S, calibration: Calibration) -> Result<Self, Ade7953Error<S::Error>> {
-        let mut chip = Self { spi, calibration };
-        chip.write_u16(CONFIG, CONFIG_LOCK_SPI)?;
-        chip.write(UNLOCK, &[UNLOCK_KEY])?;
-        chip.write_u16(OPTIMUM, OPTIMUM_VALUE)?;
+    pub fn probe(&mut self) -> Result<(), Ade7953Error<S::Error>> {
         let mut version = [0];
-        chip.read(VERSION, &mut version)?;
-        if matches!(version[0], 0x00 | 0xFF) { Err(Ade7953Error::Absent) } else { Ok(chip) }
+        self.read(VERSION, &mut version)?;
+        if matches!(version[0], 0x00 | 0xFF) { Err(Ade7953Error::Absent) } else { Ok(()) }
+    }
+
+    /// Locks the chip to SPI, sets what the data sheet demands and what the bench found out.
+    fn configure(&mut self) -> Result<(), Ade7953Error<S::Error>> {
+        let calibration = self.calibration;
+        self.write_u16(CONFIG, CONFIG_LOCK_SPI)?;
+        self.write(UNLOCK, &[UNLOCK_KEY])?;
+        self.write_u16(OPTIMUM, OPTIMUM_VALUE)?;
+        self.write_u16(PHCALA, phase_register(calibration.phase_ns))?;
+        self.write_u16(PHCALB, phase_register(calibration.neutral_phase_ns))?;
+        let offsets = [
+            (VRMSOS, calibration.voltage),
+            (AIRMSOS, calibration.current),
+            (BIRMSOS, calibration.neutral),
+            (AWATTOS, calibration.active),
+            (AVAROS, calibration.reactive),
+        ];
+        for (register, correction) in offsets {
+            self.write(register, &correction.offset.to_be_bytes())?;
+        }
+        self.configured = true;
+        Ok(())
     }
 
     fn write(&mut self, register: u16, value: &[u8]) -> Result<(), Ade7953Error<S::Error>> {
@@ -94,45 +141,77 @@ impl<S: SpiDevice> Ade7953<S> {
         self.spi.transaction(&mut operations).map_err(Ade7953Error::Bus)
     }
 
-    fn read_i32(&mut self, register: u16) -> Result<i32, Ade7953Error<S::Error>> {
+    /// Registers of 24 bits, read as 32: the sign is that of bit 23, whatever the chip fills up with.
+    fn read_signed(&mut self, register: u16) -> Result<i32, Ade7953Error<S::Error>> {
         let mut value = [0; 4];
         self.read(register, &mut value)?;
-        Ok(i32::from_be_bytes(value))
+        Ok(i32::from_be_bytes(value) << 8 >> 8)
     }
 
-    /// RMS registers are unsigned and 24 bits wide.
-    fn read_rms(&mut self, register: u16, per_2_20: u32) -> Result<u32, Ade7953Error<S::Error>> {
-        let counts = self.read_i32(register)?.max(0).unsigned_abs();
-        Ok(scale_unsigned(counts, per_2_20))
+    fn read_unsigned(&mut self, register: u16) -> Result<u32, Ade7953Error<S::Error>> {
+        let mut value = [0; 4];
+        self.read(register, &mut value)?;
+        Ok(u32::from_be_bytes(value) & 0x00FF_FFFF)
+    }
+
+    fn read_rms(
+        &mut self,
+        register: u16,
+        per_2_20: u32,
+        by: Correction,
+    ) -> Result<u32, Ade7953Error<S::Error>> {
+        let counts = self.read_unsigned(register)?;
+        Ok(u32::try_from(scaled(i64::from(counts), per_2_20, by)).unwrap_or(u32::MAX))
+    }
+
+    fn read_power(&mut self, register: u16, by: Correction) -> Result<i32, Ade7953Error<S::Error>> {
+        let power = scaled(i64::from(self.read_signed(register)?), self.scale.power_mw, by);
+        Ok(i32::try_from(power).unwrap_or(if power < 0 { i32::MIN } else { i32::MAX }))
     }
 }
 
-fn scale_unsigned(counts: u32, per_2_20: u32) -> u32 {
-    u32::try_from((u64::from(counts) * u64::from(per_2_20)) >> 20).unwrap_or(u32::MAX)
+/// Sign and magnitude, in steps; within the range that `calibrate` has checked.
+fn phase_register(phase_ns: i32) -> u16 {
+    let steps = phase_ns / PHASE_STEP_NS;
+    let magnitude = u16::try_from(steps.unsigned_abs()).unwrap_or(0);
+    if steps < 0 { magnitude | PHASE_NEGATIVE } else { magnitude }
 }
 
-fn scale(counts: i32, per_2_20: u32) -> i32 {
-    let scaled = (i64::from(counts) * i64::from(per_2_20)) / (1 << 20);
-    i32::try_from(scaled).unwrap_or(if counts < 0 { i32::MIN } else { i32::MAX })
+/// Counts times nominal scale times gain, rounded towards zero. 32 bits of counts, 32 of scale and 21 of gain need more
+/// than 64.
+fn scaled(counts: i64, per_2_20: u32, by: Correction) -> i64 {
+    let gain_millionths = i128::from(1_000_000_i64 + i64::from(by.gain_ppm));
+    let value = i128::from(counts) * i128::from(per_2_20) * gain_millionths / (1_000_000 << 20);
+    // At most 2^31 x 2^32 x 1.2 / 2^20.
+    value as i64
 }
 
 impl<S: SpiDevice> Metering for Ade7953<S> {
     type Error = Ade7953Error<S::Error>;
 
     fn sample(&mut self) -> Result<Sample, Self::Error> {
-        let cal = self.calibration;
-        let voltage_mv = self.read_rms(VRMS, cal.voltage_mv)?;
-        let current_ma = self.read_rms(IRMSA, cal.current_ma)?;
-        let neutral_current_ma = self.read_rms(IRMSB, cal.neutral_ma)?;
-        let active_power_mw = scale(self.read_i32(AWATT)?, cal.power_mw);
-        let reactive_power_mvar = scale(self.read_i32(AVAR)?, cal.power_mw);
+        self.probe()?;
+        let was_reset = self.read_unsigned(RSTIRQSTATA)? & IRQ_RESET != 0;
+        if was_reset || !self.configured {
+            self.configured = false;
+            self.configure()?;
+        }
+        let (scale, by) = (self.scale, self.calibration);
+        let voltage_mv = self.read_rms(VRMS, scale.voltage_mv, by.voltage)?;
+        let current_ma = self.read_rms(IRMSA, scale.current_ma, by.current)?;
+        let neutral_current_ma = self.read_rms(IRMSB, scale.neutral_ma, by.neutral)?;
+        let active_power_mw = self.read_power(AWATT, by.active)?;
+        let reactive_power_mvar = self.read_power(AVAR, by.reactive)?;
         let mut period = [0; 2];
         self.read(PERIOD, &mut period)?;
         let frequency_mhz = PERIOD_CLOCK_MHZ / (u32::from(u16::from_be_bytes(period)) + 1);
         // Last, because reading clears it: what came before may fail and be read again.
-        let energy = self.read_i32(AENERGYA)?;
-        let energy_mws = (u64::from(energy.unsigned_abs()) * u64::from(cal.energy_mws)) >> 20;
-        let (import_mws, export_mws) = if energy < 0 { (0, energy_mws) } else { (energy_mws, 0) };
+        let energy = self.read_signed(AENERGYA)?;
+        let energy_mws = scaled(i64::from(energy), scale.energy_mws, by.active);
+        let (import_mws, export_mws) = match energy_mws {
+            0.. => (energy_mws.unsigned_abs(), 0),
+            _ => (0, energy_mws.unsigned_abs()),
+        };
         Ok(Sample {
             voltage_mv,
             current_ma,
@@ -144,16 +223,33 @@ impl<S: SpiDevice> Metering for Ade7953<S> {
             neutral_current_ma,
         })
     }
+
+    fn calibrate(&mut self, calibration: &Calibration) -> Result<(), CalibrationRefused> {
+        let c = calibration;
+        let phases = [c.phase_ns, c.neutral_phase_ns];
+        let offsets = [c.voltage, c.current, c.neutral, c.active, c.reactive].map(|by| by.offset);
+        let phases_fit = phases.iter().all(|ns| (ns / PHASE_STEP_NS).abs() <= PHASE_STEPS_MAX);
+        let offsets_fit = offsets.iter().all(|offset| (-OFFSET_MAX..=OFFSET_MAX).contains(offset));
+        if !(c.is_plausible() && phases_fit && offsets_fit) {
+            return Err(CalibrationRefused::OutOfRange);
+        }
+        self.calibration = *calibration;
+        // The next sample writes the registers.
+        self.configured = false;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drivers::failing::FailingSpi;
+    use embedded_hal::spi::ErrorKind;
     use embedded_hal_mock::eh1::spi::{Mock, Transaction};
     use std::vec;
     use std::vec::Vec;
 
-    const CALIBRATION: Calibration = Calibration {
+    const SCALE: Scale = Scale {
         voltage_mv: 1 << 20,
         current_ma: 1 << 19,
         neutral_ma: 1 << 19,
@@ -161,45 +257,69 @@ mod tests {
         energy_mws: 3 << 20,
     };
 
-    fn read(register: u16, value: &[u8]) -> Vec<Transaction<u8>> {
+    fn transfer(register: u16, code: u8, value: Transaction<u8>) -> Vec<Transaction<u8>> {
         let [high, low] = register.to_be_bytes();
         vec![
             Transaction::transaction_start(),
-            Transaction::write_vec(vec![high, low, 0x80]),
-            Transaction::read_vec(value.to_vec()),
+            Transaction::write_vec(vec![high, low, code]),
+            value,
             Transaction::transaction_end(),
         ]
+    }
+
+    fn read(register: u16, value: &[u8]) -> Vec<Transaction<u8>> {
+        transfer(register, 0x80, Transaction::read_vec(value.to_vec()))
     }
 
     fn write(register: u16, value: &[u8]) -> Vec<Transaction<u8>> {
-        let [high, low] = register.to_be_bytes();
-        vec![
-            Transaction::transaction_start(),
-            Transaction::write_vec(vec![high, low, 0x00]),
-            Transaction::write_vec(value.to_vec()),
-            Transaction::transaction_end(),
+        transfer(register, 0x00, Transaction::write_vec(value.to_vec()))
+    }
+
+    /// What every sample begins with.
+    fn asked(was_reset: bool) -> Vec<Transaction<u8>> {
+        [read(0x702, &[3]), read(0x32E, &[0, if was_reset { 0x10 } else { 0 }, 0, 0])].concat()
+    }
+
+    fn configured(phases: [u16; 2], offsets: [i32; 5]) -> Vec<Transaction<u8>> {
+        let mut writes = [
+            write(0x102, &[0, 4]),
+            write(0x0FE, &[0xAD]),
+            write(0x120, &[0, 0x30]),
+            write(0x108, &phases[0].to_be_bytes()),
+            write(0x109, &phases[1].to_be_bytes()),
         ]
+        .concat();
+        for (register, offset) in [0x388, 0x386, 0x392, 0x389, 0x38A].into_iter().zip(offsets) {
+            writes.extend(write(register, &offset.to_be_bytes()));
+        }
+        writes
     }
 
-    fn start() -> Vec<Transaction<u8>> {
-        [write(0x102, &[0, 4]), write(0x0FE, &[0xAD]), write(0x120, &[0, 0x30]), read(0x702, &[3])].concat()
+    fn started() -> Vec<Transaction<u8>> {
+        [asked(true), configured([0; 2], [0; 5])].concat()
     }
 
-    #[test]
-    fn a_sample_scales_every_register_and_reads_the_energy_last() {
-        let expected = [
-            start(),
+    fn measured(energy: i32) -> Vec<Transaction<u8>> {
+        [
             read(0x31C, &230_000_u32.to_be_bytes()),
             read(0x31A, &10_000_u32.to_be_bytes()),
             read(0x31B, &9_998_u32.to_be_bytes()),
             read(0x312, &575_000_i32.to_be_bytes()),
             read(0x314, &(-100_i32).to_be_bytes()),
             read(0x10E, &4474_u16.to_be_bytes()),
-            read(0x31E, &1000_i32.to_be_bytes()),
+            read(0x31E, &energy.to_be_bytes()),
         ]
-        .concat();
-        let mut bus = Mock::new(&expected);
-        let mut chip = Ade7953::start(bus.clone(), CALIBRATION).unwrap();
+        .concat()
+    }
+
+    fn chip(expected: &[Vec<Transaction<u8>>]) -> (Mock<u8>, Ade7953<FailingSpi<Mock<u8>>>) {
+        let bus = Mock::new(&expected.concat());
+        (bus.clone(), Ade7953::new(FailingSpi::new(bus), SCALE))
+    }
+
+    #[test]
+    fn a_sample_scales_every_register_and_reads_the_energy_last() {
+        let (mut bus, mut chip) = chip(&[started(), measured(1000)]);
         let sample = chip.sample().unwrap();
         assert_eq!(
             (sample.voltage_mv, sample.current_ma, sample.neutral_current_ma),
@@ -213,30 +333,94 @@ mod tests {
 
     #[test]
     fn energy_that_flows_back_is_export() {
-        let zeros = [0x31C, 0x31A, 0x31B, 0x312, 0x314].map(|register| read(register, &[0; 4])).concat();
-        let expected =
-            [start(), zeros, read(0x10E, &[0xFF, 0xFF]), read(0x31E, &(-2_i32).to_be_bytes())].concat();
-        let mut bus = Mock::new(&expected);
-        let mut chip = Ade7953::start(bus.clone(), CALIBRATION).unwrap();
+        let (mut bus, mut chip) = chip(&[started(), measured(0x00FF_FFFE), asked(false), measured(7)]);
         let sample = chip.sample().unwrap();
         assert_eq!((sample.import_mws, sample.export_mws), (0, 6));
+        let sample = chip.sample().unwrap();
+        assert_eq!((sample.import_mws, sample.export_mws), (21, 0));
         bus.done();
     }
 
     #[test]
-    fn an_empty_socket_is_no_front_end() {
-        let mut expected = start();
-        let last = expected.len() - 2;
-        expected[last] = Transaction::read_vec(vec![0xFF]);
-        let mut bus = Mock::new(&expected);
-        assert_eq!(Ade7953::start(bus.clone(), CALIBRATION).err(), Some(Ade7953Error::Absent));
+    fn a_data_line_that_is_stuck_is_an_error_and_no_measurement_of_zero() {
+        let (mut bus, mut chip) = chip(&[read(0x702, &[0xFF]), read(0x702, &[0x00])]);
+        assert_eq!(chip.sample(), Err(Ade7953Error::Absent));
+        assert_eq!(chip.sample(), Err(Ade7953Error::Absent));
         bus.done();
     }
 
     #[test]
-    fn a_scale_that_overflows_stops_at_the_end_of_the_range() {
-        assert_eq!(scale(i32::MIN, u32::MAX), i32::MIN);
-        assert_eq!(scale(i32::MAX, u32::MAX), i32::MAX);
-        assert_eq!(scale_unsigned(u32::MAX, u32::MAX), u32::MAX);
+    fn a_bus_that_fails_anywhere_in_a_sample_leaves_the_energy_for_the_next_one() {
+        let whole = [asked(false), measured(1000)].concat();
+        let transfers = whole.len() / 4;
+        // The last transfer is the energy register itself.
+        for failing in 0..transfers {
+            let cut = whole[..4 * failing].to_vec();
+            let (mut bus, mut chip) = chip(&[started(), measured(1), cut, asked(false), measured(1000)]);
+            chip.sample().unwrap();
+            chip.spi.whole = Some(failing);
+            assert_eq!(chip.sample(), Err(Ade7953Error::Bus(ErrorKind::Other)), "transfer {failing}");
+            assert_eq!(chip.sample().unwrap().import_mws, 3_000);
+            bus.done();
+        }
+    }
+
+    #[test]
+    fn a_chip_that_lost_its_supply_gets_its_registers_again() {
+        let (mut bus, mut chip) = chip(&[started(), measured(1), started(), measured(2)]);
+        chip.sample().unwrap();
+        assert_eq!(chip.sample().unwrap().import_mws, 6);
+        bus.done();
+    }
+
+    #[test]
+    fn a_calibration_corrects_gains_here_and_phase_and_offsets_in_the_chip() {
+        let by = |gain_ppm, offset| Correction { gain_ppm, offset };
+        let calibration = Calibration {
+            voltage: by(10_000, 1),
+            current: by(-20_000, -2),
+            neutral: by(0, 3),
+            active: by(100_000, -4),
+            reactive: by(-100_000, 5),
+            phase_ns: -2_234,
+            neutral_phase_ns: 427_811,
+        };
+        let registers = configured([0x202, 383], [1, -2, 3, -4, 5]);
+        let (mut bus, mut chip) = chip(&[asked(false), registers, measured(1000)]);
+        chip.calibrate(&calibration).unwrap();
+        let sample = chip.sample().unwrap();
+        assert_eq!((sample.voltage_mv, sample.current_ma), (232_300, 4_900));
+        assert_eq!((sample.active_power_mw, sample.reactive_power_mvar), (1_265_000, -180));
+        assert_eq!(sample.import_mws, 3_300);
+        bus.done();
+    }
+
+    #[test]
+    fn a_calibration_out_of_range_is_refused_and_the_old_one_stays() {
+        let good = Calibration { phase_ns: 1_117, ..Calibration::default() };
+        let gain = |gain_ppm| Correction { gain_ppm, offset: 0 };
+        let offset = |offset| Correction { gain_ppm: 0, offset };
+        let bad = [
+            Calibration { voltage: gain(200_001), ..good },
+            Calibration { active: gain(i32::MIN), ..good },
+            Calibration { neutral: offset(1 << 23), ..good },
+            Calibration { reactive: offset(i32::MIN), ..good },
+            Calibration { phase_ns: 384 * 1_117, ..good },
+            Calibration { neutral_phase_ns: i32::MIN, ..good },
+        ];
+        let (mut bus, mut chip) = chip(&[asked(true), configured([1, 0], [0; 5]), measured(0)]);
+        chip.calibrate(&good).unwrap();
+        for calibration in bad {
+            assert_eq!(chip.calibrate(&calibration), Err(CalibrationRefused::OutOfRange));
+        }
+        chip.sample().unwrap();
+        bus.done();
+    }
+
+    #[test]
+    fn a_scale_at_the_end_of_every_range_stays_in_range() {
+        let most = Correction { gain_ppm: Calibration::GAIN_PPM_MAX, offset: 0 };
+        assert_eq!(scaled(i64::from(i32::MAX), u32::MAX, most), 10_555_311_619_276);
+        assert_eq!(scaled(i64::from(i32::MIN), u32::MAX, most), -10_555_311_624_192);
     }
 }

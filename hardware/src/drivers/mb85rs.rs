@@ -1,7 +1,7 @@
 //! MB85RS-type FRAM over SPI: writes take effect at once, byte by byte, so a power cut leaves a prefix of the write.
 //!
 //! Source: Fujitsu, MB85RS2MTA data sheet (24-bit addresses; 32 Kbyte parts of the family take 16-bit addresses),
-//! "Op-code" and "Command".
+//! "Op-code", "Command" and "Device ID".
 
 use crate::board::Storage;
 use embedded_hal::spi::{Operation, SpiDevice};
@@ -9,6 +9,9 @@ use embedded_hal::spi::{Operation, SpiDevice};
 const WREN: u8 = 0x06;
 const READ: u8 = 0x03;
 const WRITE: u8 = 0x02;
+const RDID: u8 = 0x9F;
+/// Manufacturer code that the family answers with.
+const FUJITSU: u8 = 0x04;
 
 /// How many address bytes a part takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,20 @@ impl<S> Mb85rs<S> {
     /// A part of `capacity` bytes.
     pub fn new(spi: S, capacity: u32, addressing: Addressing) -> Self {
         Self { spi, capacity, addressing }
+    }
+
+    /// Whether a part of the family answers: a bus with nobody on it reads as all ones or all zeros.
+    ///
+    /// # Errors
+    /// The bus failed.
+    pub fn answers(&mut self) -> Result<bool, FramError<S::Error>>
+    where
+        S: SpiDevice,
+    {
+        let mut id = [0; 4];
+        let mut operations = [Operation::Write(&[RDID]), Operation::Read(&mut id)];
+        self.spi.transaction(&mut operations).map_err(FramError::Bus)?;
+        Ok(id[0] == FUJITSU)
     }
 
     /// Op-code and address, and how many of the bytes count.
@@ -81,6 +98,8 @@ impl<S: SpiDevice> Storage for Mb85rs<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drivers::failing::FailingSpi;
+    use embedded_hal::spi::ErrorKind;
     use embedded_hal_mock::eh1::spi::{Mock, Transaction};
     use std::vec;
 
@@ -124,5 +143,43 @@ mod tests {
         assert_eq!(fram.write(0x7FFF, &[0, 0]), Err(FramError::OutOfRange));
         assert_eq!(fram.read(u32::MAX, &mut [0; 2]), Err(FramError::OutOfRange));
         bus.done();
+    }
+
+    #[test]
+    fn a_bus_that_fails_is_told_and_nothing_is_written_without_the_enable() {
+        let enable = [
+            Transaction::transaction_start(),
+            Transaction::write_vec(vec![0x06]),
+            Transaction::transaction_end(),
+        ];
+        for failing in 0..2 {
+            let mut bus = Mock::new(&enable[..3 * failing]);
+            let mut failing_bus = FailingSpi::new(bus.clone());
+            failing_bus.whole = Some(failing);
+            let mut fram = Mb85rs::new(failing_bus, 0x8000, Addressing::Two);
+            assert_eq!(fram.write(0, &[1]), Err(FramError::Bus(ErrorKind::Other)), "transfer {failing}");
+            bus.done();
+        }
+        let mut bus = Mock::new(&[]);
+        let mut failing_bus = FailingSpi::new(bus.clone());
+        failing_bus.whole = Some(0);
+        let mut fram = Mb85rs::new(failing_bus, 0x8000, Addressing::Two);
+        assert_eq!(fram.read(0, &mut [0; 4]), Err(FramError::Bus(ErrorKind::Other)));
+        bus.done();
+    }
+
+    #[test]
+    fn a_part_tells_who_made_it_and_an_empty_socket_does_not() {
+        for (id, answers) in [([0x04, 0x7F, 0x48, 0x03], true), ([0xFF; 4], false), ([0; 4], false)] {
+            let mut bus = Mock::new(&[
+                Transaction::transaction_start(),
+                Transaction::write_vec(vec![0x9F]),
+                Transaction::read_vec(id.to_vec()),
+                Transaction::transaction_end(),
+            ]);
+            let mut fram = Mb85rs::new(bus.clone(), 0x4_0000, Addressing::Three);
+            assert_eq!(fram.answers(), Ok(answers));
+            bus.done();
+        }
     }
 }

@@ -127,6 +127,7 @@ fn date(mut days: u32) -> (u32, u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use embedded_hal::i2c::ErrorKind;
     use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
     use std::vec;
 
@@ -180,6 +181,18 @@ mod tests {
         let mut clock = Pcf8563::new(bus.clone());
         assert_eq!(clock.set_utc_s(0), Err(RtcError::OutOfRange));
         assert_eq!(clock.set_utc_s(UTC_S_END), Err(RtcError::OutOfRange));
+        bus.done();
+    }
+
+    #[test]
+    fn a_bus_that_fails_is_told() {
+        let mut bus = Mock::new(&[
+            Transaction::write_read(0x51, vec![0x02], vec![0; 7]).with_error(ErrorKind::Bus),
+            Transaction::write(0x51, vec![0, 0, 0]).with_error(ErrorKind::Bus),
+        ]);
+        let mut clock = Pcf8563::new(bus.clone());
+        assert_eq!(clock.utc_s(), Err(RtcError::Bus(ErrorKind::Bus)));
+        assert_eq!(clock.set_utc_s(LEAP_S), Err(RtcError::Bus(ErrorKind::Bus)));
         bus.done();
     }
 }

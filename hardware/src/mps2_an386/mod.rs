@@ -15,14 +15,13 @@
 
 mod interrupts;
 mod nvm;
-mod stack;
-mod tick;
 mod uart;
 
 use crate::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
+pub use crate::cortex_m4::stack_used_bytes;
+use crate::cortex_m4::tick;
 pub use nvm::{NVM_BYTES, NvmError};
-pub use stack::stack_used_bytes;
-pub use uart::{Uart, UartError};
+pub use uart::Uart;
 
 /// The core runs from the 25 MHz oscillator (ARM DAI 0386, 3.3).
 pub const CORE_HZ: u32 = 25_000_000;
@@ -52,7 +51,7 @@ impl Mps2 {
     #[must_use]
     pub fn take() -> Option<(Self, Uart)> {
         let core = cortex_m::Peripherals::take()?;
-        tick::start(core.SYST);
+        tick::start(core.SYST, CORE_HZ);
         let uart = uart::Uart::start(interrupts::Permission::new());
         let host_s = nvm::host_utc_s();
         let line = nvm::CommandLine::read();

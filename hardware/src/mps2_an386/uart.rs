@@ -1,8 +1,8 @@
 //! CMSDK APB UART (ARM DDI 0479D, 4.3): one byte of receive buffer in hardware, a ring filled by interrupt behind it.
 
 use super::interrupts::{Line, Permission, UART0_RX};
+use crate::ring::{ByteRing, BytesLost};
 use core::ptr::{read_volatile, write_volatile};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use cortex_m::peripheral::NVIC;
 
 const UART0: usize = 0x4000_4000;
@@ -26,12 +26,7 @@ const BAUD_DIVISOR: u32 = super::CORE_HZ / 9600;
 /// A frame of 512 bytes and some: at 9600 baud over half a second of not being looked after.
 const RING: usize = 1024;
 
-static BYTES: [AtomicU8; RING] = [const { AtomicU8::new(0) }; RING];
-/// Written by the interrupt only.
-static HEAD: AtomicUsize = AtomicUsize::new(0);
-/// Written by the reader only.
-static TAIL: AtomicUsize = AtomicUsize::new(0);
-static OVERRUN: AtomicBool = AtomicBool::new(false);
+static RECEIVED: ByteRing<RING> = ByteRing::new();
 
 fn register(offset: usize) -> *mut u32 {
     core::ptr::without_provenance_mut(UART0 + offset)
@@ -52,42 +47,17 @@ pub(super) fn on_receive_interrupt() {
     write_register(INTCLEAR, INT_RX);
     while read_register(STATE) & STATE_RX_FULL != 0 {
         let byte = read_register(DATA).to_le_bytes()[0];
-        let head = HEAD.load(Ordering::Relaxed);
-        let next = (head + 1) % RING;
-        if next == TAIL.load(Ordering::Acquire) {
-            OVERRUN.store(true, Ordering::Relaxed);
-        } else {
-            BYTES[head].store(byte, Ordering::Relaxed);
-            HEAD.store(next, Ordering::Release);
-        }
+        RECEIVED.push(byte);
     }
     if read_register(STATE) & STATE_RX_OVERRUN != 0 {
         write_register(STATE, STATE_RX_OVERRUN);
-        OVERRUN.store(true, Ordering::Relaxed);
+        RECEIVED.note_lost();
     }
 }
 
 /// UART 0. Reading never waits when [`embedded_io::ReadReady`] says that there is something.
 #[derive(Debug)]
 pub struct Uart(());
-
-/// Bytes were lost: nobody read them for too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UartError;
-
-impl core::fmt::Display for UartError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("uart: receive overrun")
-    }
-}
-
-impl core::error::Error for UartError {}
-
-impl embedded_io::Error for UartError {
-    fn kind(&self) -> embedded_io::ErrorKind {
-        embedded_io::ErrorKind::Other
-    }
-}
 
 impl Uart {
     pub(super) fn start(_vectors: Permission) -> Self {
@@ -100,41 +70,31 @@ impl Uart {
 }
 
 impl embedded_io::ErrorType for Uart {
-    type Error = UartError;
+    type Error = BytesLost;
 }
 
 impl embedded_io::ReadReady for Uart {
-    fn read_ready(&mut self) -> Result<bool, UartError> {
-        Ok(HEAD.load(Ordering::Acquire) != TAIL.load(Ordering::Relaxed))
+    fn read_ready(&mut self) -> Result<bool, BytesLost> {
+        Ok(!RECEIVED.is_empty())
     }
 }
 
 impl embedded_io::Read for Uart {
     /// Waits for at least one byte, then takes what is there.
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize, UartError> {
-        if OVERRUN.swap(false, Ordering::Relaxed) {
-            return Err(UartError);
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, BytesLost> {
+        if RECEIVED.take_lost() {
+            return Err(BytesLost);
         }
-        let mut tail = TAIL.load(Ordering::Relaxed);
-        while tail == HEAD.load(Ordering::Acquire) && !buf.is_empty() {
+        while RECEIVED.is_empty() && !buf.is_empty() {
             cortex_m::asm::wfi();
         }
-        let mut taken = 0;
-        for slot in buf {
-            if tail == HEAD.load(Ordering::Acquire) {
-                break;
-            }
-            *slot = BYTES[tail].load(Ordering::Relaxed);
-            tail = (tail + 1) % RING;
-            taken += 1;
-        }
-        TAIL.store(tail, Ordering::Release);
+        let taken = RECEIVED.take(buf);
         Ok(taken)
     }
 }
 
 impl embedded_io::Write for Uart {
-    fn write(&mut self, buf: &[u8]) -> Result<usize, UartError> {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, BytesLost> {
         for byte in buf {
             while read_register(STATE) & STATE_TX_FULL != 0 {}
             write_register(DATA, u32::from(*byte));
@@ -142,7 +102,7 @@ impl embedded_io::Write for Uart {
         Ok(buf.len())
     }
 
-    fn flush(&mut self) -> Result<(), UartError> {
+    fn flush(&mut self) -> Result<(), BytesLost> {
         while read_register(STATE) & STATE_TX_FULL != 0 {}
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! Milliseconds since start, counted by the SysTick exception.
 
-use super::CORE_HZ;
 use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m::peripheral::{SYST, syst::SystClkSource};
 use cortex_m_rt::exception;
@@ -9,17 +8,17 @@ use cortex_m_rt::exception;
 static TICKS_LOW: AtomicU32 = AtomicU32::new(0);
 static TICKS_HIGH: AtomicU32 = AtomicU32::new(0);
 
-/// One tick each millisecond.
-pub(super) fn start(mut systick: SYST) {
+/// One tick each millisecond of a core that runs at `core_hz`.
+pub(crate) fn start(mut systick: SYST, core_hz: u32) {
     systick.set_clock_source(SystClkSource::Core);
-    systick.set_reload(CORE_HZ / 1000 - 1);
+    systick.set_reload(core_hz / 1000 - 1);
     systick.clear_current();
     systick.enable_counter();
     systick.enable_interrupt();
 }
 
 /// Milliseconds since [`start`].
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     loop {
         let high = TICKS_HIGH.load(Ordering::Acquire);
         let low = TICKS_LOW.load(Ordering::Acquire);

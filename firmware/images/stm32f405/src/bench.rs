@@ -1,0 +1,70 @@
+//! The bench link: messages out, a provisioning record in.
+
+use embedded_io::{Read, ReadReady, Write};
+use firmware::provisioning::{self, Intake};
+use firmware::{Meter, Personalisation, Status};
+use hardware::board::{Board, Health};
+use hardware::stm32f405::{ProvisioningSector, Stm32f405, Uart, wait};
+
+/// The link and what was last told.
+#[derive(Debug)]
+pub struct Bench {
+    uart: Uart,
+    relay: Option<(bool, u8)>,
+}
+
+impl Bench {
+    /// A link that has told nothing.
+    pub fn new(uart: Uart) -> Self {
+        Self { uart, relay: None }
+    }
+
+    /// One line. It has left when this returns: what follows may be a reset.
+    pub fn say(&mut self, text: core::fmt::Arguments<'_>) {
+        // Nobody may be connected.
+        let _ = self.uart.write_fmt(text);
+        let _ = self.uart.write_all(b"\r\n");
+        let _ = self.uart.flush();
+    }
+
+    /// Tells when the relay has changed.
+    pub fn report(&mut self, meter: &mut Meter<Stm32f405>) {
+        let Status { output_closed, control_state, reason, .. } = meter.status();
+        let relay = Some((output_closed, control_state as u8));
+        if relay != self.relay {
+            self.relay = relay;
+            let contact = if output_closed { "closed" } else { "open" };
+            self.say(format_args!("relay {contact}, {control_state:?}, held open by {reason:?}"));
+        }
+    }
+
+    /// Waits for a valid record, stores it and reads it back. The jumper under the sealed cover must be fitted: a meter in
+    /// the field takes no keys from a cable.
+    pub fn provision(&mut self, board: &mut Stm32f405, sector: &mut ProvisioningSector) -> Personalisation {
+        let mut intake = Intake::default();
+        loop {
+            board.health().feed_watchdog();
+            if !self.uart.read_ready().unwrap_or(false) {
+                wait();
+                continue;
+            }
+            let mut byte = [0];
+            // Lost bytes spoil the record's check code; the bench sends it again.
+            let Ok(1) = self.uart.read(&mut byte) else { continue };
+            let Some(record) = intake.push(byte[0]) else { continue };
+            match provisioning::open(record) {
+                Err(why) => self.say(format_args!("refused: {why}")),
+                Ok(_) if !board.health().jumper_fitted() => {
+                    self.say(format_args!("refused: the jumper is not fitted"));
+                }
+                Ok(who) => match sector.write(record) {
+                    Ok(()) => {
+                        self.say(format_args!("provisioned"));
+                        return who;
+                    }
+                    Err(_) => self.say(format_args!("refused: the flash does not hold it")),
+                },
+            }
+        }
+    }
+}
