@@ -323,7 +323,9 @@ mod tests {
     #[test]
     fn published_and_trivial_keys_are_refused() {
         let record = made(EXAMPLE);
-        for (at, key) in [(36, PUBLISHED[0]), (52, PUBLISHED[1]), (20, [0; 16]), (36, [0xFF; 16]), (104, [9; 16])] {
+        for (at, key) in
+            [(36, PUBLISHED[0]), (52, PUBLISHED[1]), (20, [0; 16]), (36, [0xFF; 16]), (104, [9; 16])]
+        {
             assert_eq!(open(&resealed(record.clone(), at, &key)), Err(ProvisioningError::WeakKey(at)));
         }
         let ea07 = resealed(record.clone(), 19, &[7]);

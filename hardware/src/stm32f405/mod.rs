@@ -52,8 +52,8 @@ const FRONT_END_START_MS: u32 = 40;
 const WATCHDOG_MS: u32 = 8_000;
 
 /// What the nominal parts make of 2^20 counts: voltage divider 4 x 249 kOhm over 1 kOhm, shunt 200 uOhm in the phase with a
-/// gain of 22, current transformer 2500:1 into 2 x 4.99 Ohm in the neutral. ADE7953 data sheet: full scale is 500 mV peak,
-/// 9,032,007 counts of RMS, 4,862,401 of power, 206,900 of energy a second.
+/// gain of 22, current transformer 2500:1 into 2 x 4.99 Ohm in the neutral. How derived:
+/// `hardware/design/front-end.md`.
 pub const NOMINAL_SCALE: Scale = Scale {
     voltage_mv: 40_923,
     current_ma: 9_329,
