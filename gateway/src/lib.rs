@@ -16,6 +16,7 @@
 //! | follow-up (`vending::follow_up`) | payments and meters that are to be tried later | commits, time, stop | the store |
 //! | line (`session`, one per configured line) | its byte pipe and the protocol clients on it | jobs, bytes, deadlines | whoever gave the job |
 //! | meter of a tcp line (`session::network`, one per meter) | its connection and association | jobs, bytes, deadlines, one of the line's places | whoever gave the job |
+//! | courier (`northbound`, one per configured sink) | its sink's connection, its place in the events | commits, acknowledgements, pauses, stop | the other side; the store |
 //! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |
 //!
 //! A stop (SIGTERM, SIGINT) goes to engine, reader and HTTP; the engine lets what is on the wire finish, and what does not is
@@ -32,6 +33,7 @@ pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod explain;
+pub mod northbound;
 pub mod service;
 pub mod session;
 pub mod store;

@@ -1,10 +1,12 @@
 //! The running gateway: puts the parts together, starts the tasks, and stops them in order.
 
 use crate::api::{self, App};
+use crate::clock::Clock;
 use crate::commands::engine::Engine;
 use crate::commands::reader::Reader;
 use crate::commands::router::Router;
-use crate::config::Config;
+use crate::config::{Config, SinkConfig};
+use crate::northbound::{self, AnySink, Pauses};
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::Models;
@@ -70,6 +72,8 @@ pub async fn run(
     let reader = Reader::new(store.clone(), clock, router, config.schedule);
     let waiting = vending.clone();
     let address = listener.local_addr()?;
+    let sinks = config.sinks.clone();
+    let couriers = store.clone();
     let app = App {
         store,
         vending,
@@ -88,6 +92,9 @@ pub async fn run(
         follow_up::run(waiting, stop_waiting).await;
         Ok(())
     });
+    for sink in sinks {
+        tasks.spawn(courier_task(sink, couriers.clone(), clock, stopped.clone()));
+    }
     tasks.spawn(http_task(listener, app, stopped));
     tracing::info!(%address, "listening");
     tokio::select! {
@@ -116,6 +123,19 @@ async fn reader_task(
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     reader.run(ready, stop).await.context("the reader")
+}
+
+async fn courier_task(
+    sink: SinkConfig,
+    store: Store,
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let gateway: String = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let way = AnySink::new(&sink, &gateway);
+    northbound::run(&sink.name, way, &gateway, &store, clock, Pauses::default(), stop)
+        .await
+        .with_context(|| format!("the sink {}", sink.name))
 }
 
 async fn http_task(listener: TcpListener, app: App, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {

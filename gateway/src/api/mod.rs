@@ -17,6 +17,7 @@ mod openapi;
 pub mod problem;
 pub mod readings;
 pub mod signature;
+mod sinks;
 pub mod special_tokens;
 pub mod top_ups;
 
@@ -91,6 +92,7 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/areas/{area}/energy", get(areas::energy))
         .route("/api/v1/accounts/balance", get(accounts::balance))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/sinks", get(sinks::list))
         .route("/api/v1/api-tokens", post(access::create_token))
         .route("/api/v1/page-links", post(access::create_page_link))
         .route_layer(middleware::from_fn_with_state(app.clone(), access::authenticate));

@@ -1,8 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, campaigns, commands, enter, events, health, meters, readings, special_tokens,
-    top_ups,
+    access, accounts, areas, campaigns, commands, enter, events, health, meters, readings, sinks,
+    special_tokens, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -41,6 +41,7 @@ use utoipa::{Modify, OpenApi};
         areas::energy,
         accounts::balance,
         events::events,
+        sinks::list,
         access::create_token,
         access::create_page_link
     ),

@@ -7,10 +7,12 @@ mod error;
 mod line;
 mod price;
 mod raw;
+mod sink;
 
 pub use error::ConfigError;
 pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
 pub use price::Price;
+pub use sink::{Login, MqttBroker, NatsServer, Secret, SinkConfig, SinkKind, Tls, WebhookEndpoint};
 
 use crate::vault::MasterKeySource;
 use jiff::{SignedDuration, Timestamp};
@@ -39,6 +41,8 @@ pub struct Config {
     pub lines: Vec<LineConfig>,
     /// Who may send signed top-ups. Ids are unique.
     pub channels: Vec<ChannelConfig>,
+    /// Where facts go. Names are unique.
+    pub sinks: Vec<SinkConfig>,
 }
 
 /// The API and the page.

@@ -1,5 +1,6 @@
 //! The file as written, and the checks that turn it into a [`Config`].
 
+use super::sink::{self, RawSink};
 use super::{
     ApiConfig, ChannelConfig, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity, Price,
     ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
@@ -30,6 +31,8 @@ struct RawConfig {
     lines: Vec<Spanned<RawLine>>,
     #[serde(default, rename = "channel")]
     channels: Vec<Spanned<RawChannel>>,
+    #[serde(default, rename = "sink")]
+    sinks: Vec<Spanned<RawSink>>,
 }
 
 #[derive(Deserialize)]
@@ -146,10 +149,10 @@ struct RawChannel {
 const SECRET_LEN_MIN: usize = 16;
 
 /// The file being checked: turns a place in it into an error with a line.
-struct Checker<'a, S> {
+pub(super) struct Checker<'a, S> {
     text: &'a str,
     path: &'a Path,
-    around: &'a S,
+    pub(super) around: &'a S,
 }
 
 pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Result<Config, ConfigError> {
@@ -180,16 +183,17 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
         models: raw.models.as_deref().map(|models| checker.beside(models)),
         lines: checker.lines(&raw.lines)?,
         channels: checker.channels(&raw.channels)?,
+        sinks: sink::sinks(&checker, &raw.sinks)?,
     })
 }
 
 impl<S: Surroundings> Checker<'_, S> {
-    fn at(&self, span: &Range<usize>, message: impl Into<String>) -> ConfigError {
+    pub(super) fn at(&self, span: &Range<usize>, message: impl Into<String>) -> ConfigError {
         ConfigError::at_offset(self.path, self.text, span.start, message)
     }
 
     /// A path of the file, relative to the file.
-    fn beside(&self, relative: &Path) -> PathBuf {
+    pub(super) fn beside(&self, relative: &Path) -> PathBuf {
         match self.path.parent() {
             Some(parent) => parent.join(relative),
             None => relative.to_owned(),
@@ -382,13 +386,7 @@ impl<S: Surroundings> Checker<'_, S> {
         let mut channels: Vec<ChannelConfig> = Vec::with_capacity(raw.len());
         for spanned in raw {
             let channel = spanned.get_ref();
-            let id = channel.id.get_ref().clone();
-            if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-                return Err(self.at(
-                    &channel.id.span(),
-                    format!("channel id {id:?} must be letters, digits, '-', '_' or '.'"),
-                ));
-            }
+            let id = self.id("channel id", &channel.id)?;
             if channels.iter().any(|other| other.id == id) {
                 return Err(self.at(&channel.id.span(), format!("channel id {id:?} is used twice")));
             }
@@ -399,32 +397,49 @@ impl<S: Surroundings> Checker<'_, S> {
 
     fn secret(&self, id: &str, spanned: &Spanned<RawChannel>) -> Result<Vec<u8>, ConfigError> {
         let channel = spanned.get_ref();
-        let (secret, span) = match (&channel.secret_file, &channel.secret_env) {
-            (Some(file), None) => {
-                let path = self.beside(file.get_ref());
-                let text = self.around.read(&path).map_err(|error| {
-                    self.at(&file.span(), format!("secret_file {}: {error}", path.display()))
-                })?;
-                (text, file.span())
-            }
-            (None, Some(name)) => {
-                let text = self.around.variable(name.get_ref()).ok_or_else(|| {
-                    self.at(&name.span(), format!("environment variable {} is not set", name.get_ref()))
-                })?;
-                (text, name.span())
-            }
-            _ => {
-                return Err(self.at(
-                    &channel.id.span(),
-                    format!("channel {id:?} needs exactly one of secret_file and secret_env"),
-                ));
-            }
-        };
-        let secret = secret.trim().as_bytes().to_vec();
+        let keys = (channel.secret_file.as_ref(), channel.secret_env.as_ref());
+        let owner = (format!("channel {id:?}"), channel.id.span());
+        let secret = self.secret_text(("secret_file", "secret_env"), keys, owner)?;
         if secret.len() < SECRET_LEN_MIN {
+            let span = channel.secret_file.as_ref().map_or_else(|| channel.id.span(), Spanned::span);
             return Err(self
                 .at(&span, format!("the secret of channel {id:?} is shorter than {SECRET_LEN_MIN} bytes")));
         }
-        Ok(secret)
+        Ok(secret.into_bytes())
+    }
+
+    /// A name that goes into requests, topics and logs.
+    pub(super) fn id(&self, what: &str, raw: &Spanned<String>) -> Result<String, ConfigError> {
+        let id = raw.get_ref();
+        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            let message = format!("{what} {id:?} must be letters, digits, '-', '_' or '.'");
+            return Err(self.at(&raw.span(), message));
+        }
+        Ok(id.clone())
+    }
+
+    /// A secret from a file or from the environment, without the blanks around it. `owner` is who needs it, and where it stands.
+    pub(super) fn secret_text(
+        &self,
+        names: (&str, &str),
+        keys: (Option<&Spanned<PathBuf>>, Option<&Spanned<String>>),
+        owner: (String, Range<usize>),
+    ) -> Result<String, ConfigError> {
+        let text = match keys {
+            (Some(file), None) => {
+                let path = self.beside(file.get_ref());
+                self.around.read(&path).map_err(|error| {
+                    self.at(&file.span(), format!("{} {}: {error}", names.0, path.display()))
+                })?
+            }
+            (None, Some(name)) => self.around.variable(name.get_ref()).ok_or_else(|| {
+                self.at(&name.span(), format!("environment variable {} is not set", name.get_ref()))
+            })?,
+            _ => {
+                let message = format!("{} needs exactly one of {} and {}", owner.0, names.0, names.1);
+                return Err(self.at(&owner.1, message));
+            }
+        };
+        Ok(text.trim().to_owned())
     }
 }

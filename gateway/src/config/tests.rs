@@ -168,3 +168,81 @@ fn the_example_is_good() {
     assert_eq!(names, ["street", "bus", "modbus", "feeder"]);
     assert_eq!(config.schedule.read_interval, Duration::from_secs(900));
 }
+
+#[test]
+fn a_sinks_url_says_what_is_at_the_other_side() {
+    let config = parse(
+        r#"
+[[sink]]
+name = "utility"
+url = "mqtt://broker.example"
+topic = "substations/north"
+user = "gw"
+password_env = "BANK_SECRET"
+[[sink]]
+name = "fleet"
+url = "nats://127.0.0.1:4333"
+stream = "facts"
+[[sink]]
+name = "hook"
+url = "http://127.0.0.1:9/meters"
+secret_file = "shop.secret"
+"#,
+    )
+    .unwrap();
+    let [utility, fleet, hook] = &config.sinks[..] else { panic!("{:?}", config.sinks) };
+    let SinkKind::Mqtt(broker) = &utility.kind else { panic!("{utility:?}") };
+    assert_eq!((broker.host.as_str(), broker.port), ("broker.example", 1883));
+    assert_eq!(broker.topic, "substations/north");
+    assert_eq!(broker.login.as_ref().map(|login| login.password.reveal()), Some("fedcba98765432100000"));
+    let SinkKind::Nats(server) = &fleet.kind else { panic!("{fleet:?}") };
+    assert_eq!(
+        (server.port, server.stream.as_str(), server.subject.as_str()),
+        (4333, "facts", "meter-gateway")
+    );
+    assert!(matches!(&hook.kind, SinkKind::Webhook(endpoint) if endpoint.url.path() == "/meters"));
+    assert!(!format!("{config:?}").contains("fedcba"));
+}
+
+#[test]
+fn a_sink_that_cannot_work_is_refused_with_its_line_and_the_remedy() {
+    let refused = |rest: &str| refusal(&format!("[[sink]]\nname = \"a\"\n{rest}"));
+    for (rest, said) in [
+        (
+            "url = \"amqp://x\"\n",
+            "12: a sink's url begins with one of mqtt, mqtts, nats, nats+tls, http, https; \"amqp\" is none",
+        ),
+        (
+            "url = \"mqtt://x\"\nstream = \"y\"\n",
+            "13: stream means nothing for mqtt:, which takes topic, user, password_file, password_env",
+        ),
+        (
+            "url = \"mqtt://u:p@x\"\n",
+            "12: user and password belong into user and password_file, not into the url",
+        ),
+        (
+            "url = \"mqtt://x\"\ntopic = \"a/+/b\"\n",
+            "13: topic \"a/+/b\" must be words of letters, digits, '-' and '_', separated by '/'",
+        ),
+        (
+            "url = \"nats://x\"\nsubject = \"a..b\"\n",
+            "13: subject \"a..b\" must be words of letters, digits, '-' and '_', separated by '.'",
+        ),
+        ("url = \"mqtt://x\"\npassword_env = \"BANK_SECRET\"\n", "11: a password needs a user"),
+        (
+            "url = \"mqtt://x\"\nuser = \"u\"\n",
+            "13: user \"u\" needs exactly one of password_file and password_env",
+        ),
+        ("url = \"http://x/\"\n", "12: sink \"a\" needs exactly one of secret_file and secret_env"),
+        (
+            "url = \"mqtts://x\"\nca_file = \"shop.secret\"\n",
+            "13: ca_file /etc/mg/shop.secret: holds no certificate in PEM form",
+        ),
+        (
+            "url = \"mqtt://x\"\n[[sink]]\nname = \"a\"\nurl = \"mqtt://y\"\n",
+            "14: sink name \"a\" is used twice",
+        ),
+    ] {
+        assert_eq!(refused(rest), format!("/etc/mg/gateway.toml:{said}"));
+    }
+}

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod meter;
 pub mod observation;
 pub mod payment;
+pub mod sink;
 pub mod special;
 mod text;
 mod writer;

@@ -1,0 +1,155 @@
+//! One task a sink: takes events from the store in order, hands them over, remembers what was acknowledged.
+
+use super::{Fact, Sink, SinkError};
+use crate::clock::Clock;
+use crate::store::{Store, StoreError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Facts handed over at once. The store is told once a batch, so a kill repeats at most these.
+pub const BATCH_MAX: u32 = 200;
+
+/// How long the other side may take to acknowledge a batch.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pauses between tries, doubling from the first to the longest.
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses {
+    /// After the first failure.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(60) }
+    }
+}
+
+impl Pauses {
+    /// The pause after so many failures in a row, the first being 1.
+    fn after(self, failures: u32) -> Duration {
+        self.first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.longest)
+    }
+}
+
+/// After this long without anything to deliver a connection is given up; the next fact opens it again.
+const REST_AFTER: Duration = Duration::from_secs(30);
+
+/// Delivers until told to stop. What was handed over but not acknowledged by then is handed over again after the next start.
+///
+/// # Errors
+/// Store failures. A sink's failures are waited out, and shown in the store.
+pub async fn run(
+    name: &str,
+    mut sink: impl Sink,
+    gateway: &str,
+    store: &Store,
+    clock: Clock,
+    pauses: Pauses,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    let mut courier =
+        Courier { name, gateway, store, clock, pauses, position: store.sink_position(name).await? };
+    tokio::select! {
+        ended = courier.deliver_for_ever(&mut sink) => ended,
+        // An error means that nobody can tell us any more, which is a stop too.
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+    }
+}
+
+struct Courier<'a> {
+    name: &'a str,
+    gateway: &'a str,
+    store: &'a Store,
+    clock: Clock,
+    pauses: Pauses,
+    /// The last event that was acknowledged.
+    position: i64,
+}
+
+impl Courier<'_> {
+    async fn deliver_for_ever(&mut self, sink: &mut impl Sink) -> Result<(), StoreError> {
+        let mut commits = self.store.commits();
+        let mut failures = 0;
+        let mut asked = false;
+        // What was handed over once is handed over again as it was, until it is acknowledged.
+        let mut facts = Vec::new();
+        loop {
+            commits.borrow_and_update();
+            facts.retain(|fact: &Fact| fact.event.id > self.position);
+            if facts.is_empty() {
+                facts = self.next().await?;
+            }
+            let Some(last) = facts.last().map(|fact| fact.event.id) else {
+                if tokio::time::timeout(REST_AFTER, commits.changed()).await.is_err() {
+                    sink.rest().await;
+                    // From here on only a commit ends the wait.
+                    if commits.changed().await.is_err() {
+                        return Ok(());
+                    }
+                }
+                continue;
+            };
+            let taken = if asked {
+                within(sink.deliver(&facts)).await.map(|()| Some(last))
+            } else {
+                within(sink.last_taken()).await
+            };
+            match taken {
+                Ok(taken) => {
+                    if asked {
+                        failures = 0;
+                    }
+                    asked = true;
+                    self.acknowledged(taken).await?;
+                }
+                Err(error) => {
+                    // Something may have been taken: ask before the same facts go out again.
+                    asked = false;
+                    failures += 1;
+                    let pause = self.pauses.after(failures);
+                    self.failed(&error, failures, pause).await?;
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn next(&self) -> Result<Vec<Fact>, StoreError> {
+        let events = self.store.events_after(self.position, BATCH_MAX).await?;
+        Ok(events.into_iter().map(|event| Fact { gateway: self.gateway.to_owned(), event }).collect())
+    }
+
+    /// The other side has everything up to this event. More than there is would be another store's, such as one from before a
+    /// backup was put back: that says nothing about these events.
+    async fn acknowledged(&mut self, taken: Option<i64>) -> Result<(), StoreError> {
+        let Some(taken) = taken.filter(|taken| *taken > self.position) else { return Ok(()) };
+        if taken > self.store.last_event_id().await? {
+            tracing::error!(
+                sink = self.name,
+                taken,
+                "the other side has facts this store never had; sending ours"
+            );
+            return Ok(());
+        }
+        self.store.sink_delivered(self.name, taken, self.clock.now()).await?;
+        self.position = taken;
+        Ok(())
+    }
+
+    async fn failed(&self, error: &SinkError, failures: u32, pause: Duration) -> Result<(), StoreError> {
+        tracing::warn!(sink = self.name, %error, failures, pause_s = pause.as_secs(), "facts wait in the store");
+        self.store.sink_problem(self.name, error.to_string(), self.clock.now()).await
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
+    tokio::time::timeout(ACK_TIMEOUT, work).await.unwrap_or_else(|_| {
+        Err(SinkError::Unreachable(format!("no acknowledgement within {} s", ACK_TIMEOUT.as_secs())))
+    })
+}
+
+#[cfg(test)]
+mod tests;
