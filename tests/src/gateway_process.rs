@@ -6,6 +6,7 @@ use crate::street::VENDING_KEY;
 use gateway::vault::ceremony::KeyBytes;
 use gateway::vault::{Actor, MasterKey, MasterKeySource, SoftVault, VendingKeyImport};
 use serde_json::Value;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,17 @@ impl GatewayProcess {
     /// When it does not become ready.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(|_| String::new())
+    }
+
+    /// The same, with more configuration; what it names is written into the folder given.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_with(more: impl FnOnce(&Folder) -> String) -> Self {
         let folder = Folder::new("gateway");
+        let more = more(&folder);
         let port = crate::free_port();
         folder.file("channel.secret", CHANNEL_SECRET);
         let config = folder.file(
@@ -43,23 +54,28 @@ impl GatewayProcess {
                  [vault]\nmaster_key_file = \"master.key\"\n\
                  [price]\ncurrency = \"EUR\"\nminor_per_kwh = \"30\"\n\
                  [[channel]]\nid = \"till\"\nsecret_file = \"channel.secret\"\n\
-                 [[line]]\nname = \"street\"\nkind = \"tcp\"\narea = \"T1\"\n"
+                 [[line]]\nname = \"street\"\nkind = \"tcp\"\narea = \"T1\"\n{more}"
             ),
         );
         import_vending_key(&folder);
-        let mut command = program("meter-gateway");
-        let mut process = Process::start(command.args(["run", "--config"]).arg(config));
         let url = format!("http://127.0.0.1:{port}");
-        let ready = format!("{url}/api/v1/ready");
-        let deadline = Instant::now() + START_TIMEOUT;
-        while ureq::get(&ready).call().is_err() {
-            assert!(Instant::now() < deadline, "the gateway is not ready; it said:\n{}", process.said());
-            assert!(process.is_running(), "the gateway ended; it said:\n{}", process.said());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let process = running(&config, &url);
         let token =
             std::fs::read_to_string(folder.path().join("admin.token")).expect("the first token is written");
         Self { process, url, token: token.trim().to_owned(), folder }
+    }
+
+    /// Kills it without a chance to tidy up (SIGKILL).
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on what it left behind.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_again(&mut self) {
+        self.process = running(&self.folder.path().join("gateway.toml"), &self.url);
     }
 
     /// Its data directory.
@@ -142,6 +158,20 @@ impl GatewayProcess {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// `run`, until it says that it is ready.
+fn running(config: &Path, url: &str) -> Process {
+    let mut command = program("meter-gateway");
+    let mut process = Process::start(command.args(["run", "--config"]).arg(config));
+    let ready = format!("{url}/api/v1/ready");
+    let deadline = Instant::now() + START_TIMEOUT;
+    while ureq::get(&ready).call().is_err() {
+        assert!(Instant::now() < deadline, "the gateway is not ready; it said:\n{}", process.said());
+        assert!(process.is_running(), "the gateway ended; it said:\n{}", process.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    process
 }
 
 /// The published vending key of the test vectors, as a key ceremony would have put it into the vault.

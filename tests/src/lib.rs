@@ -16,14 +16,24 @@ pub use gateway_process::GatewayProcess;
 pub use process::{Process, program, project_root};
 pub use street::Street;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::sync::Mutex;
 
-/// A TCP port on loopback that was free a moment ago.
+/// Ports given out by this process: a program may take a while before it listens on its own.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A TCP port on loopback that was free a moment ago, and that no other test of this process was given.
 ///
 /// # Panics
 /// When the system has none left.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    loop {
+        let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        if GIVEN.lock().expect("nobody panics with it").insert(port) {
+            return port;
+        }
+    }
 }
