@@ -6,6 +6,8 @@
 //! block that came in order; the other side goes on after that one, so a lost block costs its window and nothing else.
 //! The client alone watches the time: it acknowledges again when the server falls silent.
 
+use core::num::NonZeroUsize;
+
 use super::security::Frame;
 use crate::codec::codec::{Encode, Result, Writer};
 use crate::codec::xdlms::{ApduTag, BlockControl, GeneralBlockTransfer};
@@ -78,7 +80,7 @@ impl Incoming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outgoing {
     len: usize,
-    fragment: usize,
+    fragment: NonZeroUsize,
     /// The last block sent.
     sent: u16,
     /// Blocks that may still leave before the other side has its turn.
@@ -91,8 +93,8 @@ impl Outgoing {
     #[must_use]
     pub fn new(len: usize, max_pdu: usize, window: u8) -> Option<Self> {
         // Tag, control, number, acknowledged number, and a length of up to three bytes.
-        let fragment = max_pdu.checked_sub(9).filter(|f| *f > 0)?;
-        u16::try_from(len.div_ceil(fragment)).ok()?;
+        let fragment = max_pdu.checked_sub(9).and_then(NonZeroUsize::new)?;
+        u16::try_from(fragments(len, fragment)).ok()?;
         Some(Self { len, fragment, sent: 0, turn: window.max(1) })
     }
 
@@ -100,7 +102,7 @@ impl Outgoing {
     #[must_use]
     pub fn blocks(&self) -> u16 {
         // Checked in `new`; at least one, for an empty APDU is not sent.
-        u16::try_from(self.len.div_ceil(self.fragment)).unwrap_or(u16::MAX).max(1)
+        u16::try_from(fragments(self.len, self.fragment)).unwrap_or(u16::MAX).max(1)
     }
 
     /// The last block sent.
@@ -133,8 +135,8 @@ impl Outgoing {
     /// # Errors
     /// When `frame` is too small.
     pub fn build<const N: usize>(&mut self, apdu: &[u8], ack: u16, frame: &mut Frame<N>) -> Result<()> {
-        let from = usize::from(self.sent) * self.fragment;
-        let end = from.saturating_add(self.fragment).min(self.len);
+        let from = usize::from(self.sent) * self.fragment.get();
+        let end = from.saturating_add(self.fragment.get()).min(self.len);
         let number = self.sent.saturating_add(1);
         let last = number == self.blocks();
         let streaming = self.turn > 1 && !last;
@@ -149,6 +151,11 @@ impl Outgoing {
         self.turn = if streaming { self.turn - 1 } else { 0 };
         Ok(())
     }
+}
+
+/// How many fragments `len` bytes make: a division that cannot fail, for its divisor cannot be zero.
+fn fragments(len: usize, fragment: NonZeroUsize) -> usize {
+    len / fragment + usize::from(len % fragment > 0)
 }
 
 /// Builds an acknowledgement: no data, our next block number, what has come, and how much more we take.
