@@ -38,7 +38,8 @@ const MONTHLY_ROWS: u32 = 24;
 /// transfer, keys, settings, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    pub(crate) counters_base: u32,
+    /// Where the counter journal begins.
+    pub counters_base: u32,
     pub(crate) events_base: u32,
     pub(crate) daily_base: u32,
     pub(crate) monthly_base: u32,
@@ -46,8 +47,10 @@ pub struct Layout {
     pub(crate) transfer_base: u32,
     pub(crate) keys_base: u32,
     pub(crate) settings_base: u32,
-    pub(crate) profile_base: u32,
-    pub(crate) profile_rows: u32,
+    /// Where the load profile begins.
+    pub profile_base: u32,
+    /// Rows of the load profile.
+    pub profile_rows: u32,
 }
 
 /// The storage is too small for a meter.
@@ -73,9 +76,9 @@ const FIXED: u32 = SETTINGS_BASE + SETTINGS_PLACES * SETTINGS_PLACE_BYTES as u32
 
 impl Layout {
     /// Places of the state journal.
-    pub(crate) const STATE_PLACES: u32 = STATE_PLACES;
+    pub const STATE_PLACES: u32 = STATE_PLACES;
     /// Places of the counter journal.
-    pub(crate) const COUNTER_PLACES: u32 = COUNTER_PLACES;
+    pub const COUNTER_PLACES: u32 = COUNTER_PLACES;
     /// Places of the tariff journal.
     pub(crate) const TARIFF_PLACES: u32 = TARIFF_PLACES;
     /// Where the boot record lies: the start code knows it too.

@@ -2,118 +2,13 @@
 
 use crate::clock::SimClock;
 use crate::load::Household;
+use crate::nvm::Nvm;
 use crate::random::Sequence;
-use hardware::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
+use crate::wiring::{Divided, FrontEnd, Mechanics, Wiring};
+use hardware::board::{Board, Clock, Health, Metering, NoImages, Relay, ResetCause, Sample};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-
-const NOMINAL_MV: u64 = 230_000;
-const NOMINAL_MHZ: u32 = 50_000;
-
-/// Non-volatile memory. Takes host memory only as far up as it was written.
-#[derive(Debug, Clone, Default)]
-pub struct Nvm {
-    bytes: Vec<u8>,
-    capacity: u32,
-    writes: u64,
-    cut_after: Option<u64>,
-    cut: bool,
-}
-
-/// Why an access to [`Nvm`] failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NvmError {
-    /// Beyond its capacity.
-    OutOfRange,
-    /// Power is gone: nothing works until the meter starts again.
-    PowerCut,
-}
-
-impl Nvm {
-    /// Blank memory of `capacity` bytes.
-    #[must_use]
-    pub fn blank(capacity: u32) -> Self {
-        Self { capacity, ..Self::default() }
-    }
-
-    /// Cuts the power during the write that follows after `writes` complete ones: that write is torn, only the first half
-    /// of its bytes arrives, and every later access fails until [`Nvm::restore_power`].
-    pub fn cut_after(&mut self, writes: u64) {
-        self.cut_after = Some(self.writes.saturating_add(writes));
-    }
-
-    /// Whether a cut has happened.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.cut
-    }
-
-    /// Power is back.
-    pub fn restore_power(&mut self) {
-        self.cut = false;
-        self.cut_after = None;
-    }
-
-    /// Host memory taken, in bytes.
-    #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    fn range(&self, at: u32, length: usize) -> Result<std::ops::Range<usize>, NvmError> {
-        if self.cut {
-            return Err(NvmError::PowerCut);
-        }
-        let start = at as usize; // usize is at least 32 bits on every host
-        let end = start.checked_add(length).filter(|end| *end <= self.capacity as usize);
-        end.map(|end| start..end).ok_or(NvmError::OutOfRange)
-    }
-}
-
-impl Storage for Nvm {
-    type Error = NvmError;
-
-    fn capacity(&self) -> u32 {
-        self.capacity
-    }
-
-    fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NvmError> {
-        let range = self.range(at, out.len())?;
-        out.fill(0xFF);
-        if let Some(held) = self.bytes.get(range.start..range.end.min(self.bytes.len())) {
-            out[..held.len()].copy_from_slice(held);
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NvmError> {
-        let range = self.range(at, bytes.len())?;
-        let torn = self.cut_after.is_some_and(|after| self.writes >= after);
-        let bytes = if torn { &bytes[..bytes.len() / 2] } else { bytes };
-        let end = range.start + bytes.len();
-        if self.bytes.len() < end {
-            self.bytes.reserve_exact(end - self.bytes.len());
-            self.bytes.resize(end, 0xFF);
-        }
-        self.bytes[range.start..end].copy_from_slice(bytes);
-        self.writes += 1;
-        self.cut = torn;
-        if torn { Err(NvmError::PowerCut) } else { Ok(()) }
-    }
-}
-
-/// What the relay's mechanics do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mechanics {
-    /// The contact follows the coil.
-    #[default]
-    Sound,
-    /// The coil gets its pulses, the contact stays where it is.
-    Stuck,
-    /// The contact never opens again.
-    Welded,
-}
 
 /// What all meters of a street take together.
 #[derive(Debug, Default)]
@@ -138,45 +33,100 @@ pub enum Flow {
     },
 }
 
-/// One meter's hardware.
-#[derive(Debug)]
-pub struct VirtualBoard {
-    clock: SimClock,
-    /// While the meter lives through its past: how far it has come, in milliseconds since the origin.
-    past_ms: Option<u64>,
-    clock_offset_s: i64,
-    clock_valid: bool,
-    flow: Flow,
-    contact_closed: bool,
+/// What lasts on a board when its power goes: positions, wires, the clock that a battery feeds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Where the contact is.
+    pub contact_closed: bool,
     /// What the mechanics do with the next pulse.
     pub mechanics: Mechanics,
     /// The terminal cover is open.
     pub cover_open: bool,
     /// A magnet is at the meter.
     pub magnet: bool,
+    /// Supply and wires.
+    pub wiring: Wiring,
+    /// The metering front end.
+    pub front_end: FrontEnd,
+    /// Energy that the front end counts with the next sample though it never flowed, in milliwatt-seconds.
+    pub jump_mws: u64,
+    /// How far the clock is from the street's time, in milliseconds, at `drift_from_ms`.
+    clock_offset_ms: i64,
+    /// How much faster than right it runs, in parts per million.
+    drift_ppm: i32,
+    /// Since when, in milliseconds after the origin.
+    drift_from_ms: u64,
+    /// What a person switched on besides the household's own load, in watts.
+    pub extra_w: u32,
+}
+
+impl Default for Body {
+    /// Everything sound, the contact closed.
+    fn default() -> Self {
+        Self {
+            contact_closed: true,
+            mechanics: Mechanics::default(),
+            cover_open: false,
+            magnet: false,
+            wiring: Wiring::default(),
+            front_end: FrontEnd::default(),
+            jump_mws: 0,
+            clock_offset_ms: 0,
+            drift_ppm: 0,
+            drift_from_ms: 0,
+            extra_w: 0,
+        }
+    }
+}
+
+impl Body {
+    /// How much faster than right the clock runs, in parts per million.
+    #[must_use]
+    pub fn drift_ppm(&self) -> i32 {
+        self.drift_ppm
+    }
+
+    fn offset_ms(&self, elapsed_ms: u64) -> i64 {
+        let run_ms = i128::from(elapsed_ms) - i128::from(self.drift_from_ms);
+        let drifted_ms = run_ms * i128::from(self.drift_ppm) / 1_000_000;
+        i64::try_from(i128::from(self.clock_offset_ms) + drifted_ms).unwrap_or(0)
+    }
+}
+
+/// One meter's hardware.
+#[derive(Debug)]
+pub struct VirtualBoard {
+    clock: SimClock,
+    /// While the meter lives through its past: how far it has come, in milliseconds since the origin.
+    past_ms: Option<u64>,
+    flow: Flow,
+    /// What lasts.
+    pub body: Body,
     sampled_ms: u64,
+    drawn_mw: u64,
     nvm: Nvm,
+    seed: u64,
     random: Sequence,
+    reset_cause: ResetCause,
     street: Arc<StreetLoad>,
 }
 
 impl VirtualBoard {
-    /// A board with power since the clock's origin. What a household takes is added to `street`. Its time stands at the origin until [`VirtualBoard::live_to`] carries it on.
+    /// A board with power since the clock's origin. What a household takes is added to `street`. Its time stands at the
+    /// origin until [`VirtualBoard::live_to`] carries it on.
     #[must_use]
     pub fn new(clock: SimClock, flow: Flow, nvm: Nvm, seed: u64, street: Arc<StreetLoad>) -> Self {
         Self {
             clock,
             past_ms: Some(0),
-            clock_offset_s: 0,
-            clock_valid: true,
             flow,
-            contact_closed: true,
-            mechanics: Mechanics::Sound,
-            cover_open: false,
-            magnet: false,
+            body: Body::default(),
             sampled_ms: 0,
+            drawn_mw: 0,
             nvm,
+            seed,
             random: Sequence::new(seed),
+            reset_cause: ResetCause::PowerOn,
             street,
         }
     }
@@ -194,18 +144,24 @@ impl VirtualBoard {
         self.clock.origin_utc_ms().saturating_add(self.elapsed_ms())
     }
 
-    /// The same hardware after power was away: memory and contact stay, nothing was measured meanwhile.
+    /// The same hardware when its processor starts anew: what lasts stays. While power was away nothing was measured; while
+    /// the processor hung the front end counted on. Random numbers go on where no earlier life has been (`lives` says which
+    /// one begins).
     #[must_use]
-    pub fn power_up(mut self) -> Self {
+    pub fn restart(mut self, lives: u32, cause: ResetCause) -> Self {
         self.nvm.restore_power();
-        self.sampled_ms = self.elapsed_ms();
+        self.reset_cause = cause;
+        if cause != ResetCause::Watchdog {
+            self.sampled_ms = self.elapsed_ms();
+        }
+        self.random = Sequence::new(crate::random::hash(self.seed, u64::from(lives)));
         self
     }
 
     /// Where the contact is, whoever asks.
     #[must_use]
     pub fn contact_closed(&self) -> bool {
-        self.contact_closed
+        self.body.contact_closed
     }
 
     /// The household behind the meter, if it is a household's.
@@ -217,32 +173,37 @@ impl VirtualBoard {
         }
     }
 
-    /// The same, to change it.
-    pub fn household_mut(&mut self) -> Option<&mut Household> {
-        match &mut self.flow {
-            Flow::Household(household) => Some(household),
-            Flow::Feeder { .. } => None,
-        }
+    /// What flows at the moment, past the meter too, in milliwatts; as of the last sample.
+    #[must_use]
+    pub fn drawn_mw(&self) -> u64 {
+        self.drawn_mw
     }
 
-    /// Power at the moment, in milliwatts, and energy since the last time, in milliwatt-seconds.
-    fn measure(&mut self) -> (u64, u64) {
+    /// Power at the moment and energy since the last time, as they divide at the meter.
+    fn measure(&mut self) -> (Divided, Divided) {
         let origin_ms = self.clock.origin_utc_ms();
         let to_ms = self.elapsed_ms();
         let from_ms = std::mem::replace(&mut self.sampled_ms, to_ms);
         match &mut self.flow {
-            Flow::Household(_) if !self.contact_closed => (0, 0),
             Flow::Household(household) => {
-                let energy_mws = household.energy_mws(origin_ms + from_ms, origin_ms + to_ms);
-                self.street.energy_mws.fetch_add(energy_mws, Ordering::Relaxed);
-                (u64::from(household.power_mw(origin_ms + to_ms)), energy_mws)
+                let body = &self.body;
+                let extra_mw = u64::from(body.extra_w) * 1000;
+                let extra_mws = extra_mw * to_ms.saturating_sub(from_ms) / 1000;
+                let energy_mws = household.energy_mws(origin_ms + from_ms, origin_ms + to_ms) + extra_mws;
+                let power_mw = u64::from(household.power_mw(origin_ms + to_ms)) + extra_mw;
+                let divide = |load| body.wiring.divide(load, body.contact_closed);
+                let energy_mws = divide(energy_mws);
+                self.street.energy_mws.fetch_add(energy_mws.drawn(), Ordering::Relaxed);
+                (divide(power_mw), energy_mws)
             }
             Flow::Feeder { loss_permille, measured_mws } => {
                 let with_loss = |of: u64| of.saturating_add(of / 1000 * u64::from(*loss_permille));
                 let total_mws = self.street.energy_mws.load(Ordering::Relaxed);
                 let before_mws = std::mem::replace(measured_mws, total_mws);
                 let power_w = u64::try_from(self.street.power_w.load(Ordering::Relaxed)).unwrap_or(0);
-                (with_loss(power_w * 1000), with_loss(total_mws).saturating_sub(with_loss(before_mws)))
+                let energy_mws = with_loss(total_mws).saturating_sub(with_loss(before_mws));
+                let metered = |metered| Divided { metered, ..Divided::default() };
+                (metered(with_loss(power_w * 1000)), metered(energy_mws))
             }
         }
     }
@@ -252,9 +213,23 @@ impl VirtualBoard {
         &mut self.nvm
     }
 
-    /// Moves the meter's clock by so many seconds.
-    pub fn shift_clock_s(&mut self, seconds: i64) {
-        self.clock_offset_s = self.clock_offset_s.saturating_add(seconds);
+    /// The memory, to look at.
+    #[must_use]
+    pub fn nvm(&self) -> &Nvm {
+        &self.nvm
+    }
+
+    /// Moves the meter's clock by so many milliseconds.
+    pub fn shift_clock_ms(&mut self, ms: i64) {
+        self.body.clock_offset_ms = self.body.clock_offset_ms.saturating_add(ms);
+    }
+
+    /// From now on the meter's clock runs so many parts per million too fast.
+    pub fn drift_clock(&mut self, ppm: i32) {
+        let elapsed_ms = self.elapsed_ms();
+        self.body.clock_offset_ms = self.body.offset_ms(elapsed_ms);
+        self.body.drift_from_ms = elapsed_ms;
+        self.body.drift_ppm = ppm;
     }
 }
 
@@ -262,48 +237,36 @@ impl Metering for VirtualBoard {
     type Error = std::convert::Infallible;
 
     fn sample(&mut self) -> Result<Sample, Self::Error> {
-        let (power_mw, import_mws) = self.measure();
-        // A loaded line sags: one volt for every 500 W, at most 23 V.
-        let voltage_mv = NOMINAL_MV - (power_mw / 500).min(23_000);
-        let active_power_mw = i32::try_from(power_mw).unwrap_or(i32::MAX);
-        let current_ma = u32::try_from(power_mw * 1000 / voltage_mv).unwrap_or(u32::MAX);
-        Ok(Sample {
-            voltage_mv: u32::try_from(voltage_mv).unwrap_or(0),
-            current_ma,
-            neutral_current_ma: current_ma,
-            active_power_mw,
-            reactive_power_mvar: active_power_mw / 10,
-            frequency_mhz: NOMINAL_MHZ,
-            import_mws,
-            export_mws: 0,
-        })
+        let (power_mw, energy_mws) = self.measure();
+        self.drawn_mw = power_mw.drawn();
+        let counted_mws = energy_mws.metered + std::mem::take(&mut self.body.jump_mws);
+        let (utc_ms, body) = (self.true_utc_ms(), &self.body);
+        Ok(body.wiring.sample(body.front_end, self.seed, utc_ms, power_mw, counted_mws))
     }
 }
 
 impl Relay for VirtualBoard {
     fn drive(&mut self, close: bool) {
-        self.contact_closed = match self.mechanics {
-            Mechanics::Sound => close,
-            Mechanics::Stuck => self.contact_closed,
-            Mechanics::Welded => self.contact_closed || close,
-        };
+        let body = &mut self.body;
+        body.contact_closed = body.mechanics.after_pulse(body.contact_closed, close);
     }
 
     fn sense_closed(&mut self) -> bool {
-        self.contact_closed
+        self.body.contact_closed
     }
 }
 
 impl Clock for VirtualBoard {
     fn utc_s(&mut self) -> Option<u32> {
-        let utc_s = i64::try_from(self.true_utc_ms() / 1000).ok()?.checked_add(self.clock_offset_s)?;
-        u32::try_from(utc_s).ok().filter(|_| self.clock_valid)
+        let utc_ms = i64::try_from(self.true_utc_ms()).ok()?;
+        let shown_ms = utc_ms.checked_add(self.body.offset_ms(self.elapsed_ms()))?;
+        u32::try_from(shown_ms.div_euclid(1000)).ok()
     }
 
     fn set_utc_s(&mut self, utc_s: u32) {
-        let true_s = i64::try_from(self.true_utc_ms() / 1000).unwrap_or(i64::MAX);
-        self.clock_offset_s = i64::from(utc_s).saturating_sub(true_s);
-        self.clock_valid = true;
+        let true_ms = i64::try_from(self.true_utc_ms()).unwrap_or(i64::MAX);
+        self.body.clock_offset_ms = (i64::from(utc_s) * 1000).saturating_sub(true_ms / 1000 * 1000);
+        self.body.drift_from_ms = self.elapsed_ms();
     }
 
     fn monotonic_ms(&mut self) -> u64 {
@@ -313,11 +276,11 @@ impl Clock for VirtualBoard {
 
 impl Health for VirtualBoard {
     fn cover_open(&mut self) -> bool {
-        self.cover_open
+        self.body.cover_open
     }
 
     fn magnet(&mut self) -> bool {
-        self.magnet
+        self.body.magnet
     }
 
     fn random(&mut self, out: &mut [u8]) {
@@ -325,6 +288,10 @@ impl Health for VirtualBoard {
             let bytes = self.random.next_u64().to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
+    }
+
+    fn reset_cause(&mut self) -> ResetCause {
+        self.reset_cause
     }
 }
 
@@ -365,47 +332,19 @@ impl Board for VirtualBoard {
 mod tests {
     use super::*;
 
-    fn board() -> VirtualBoard {
-        let clock = SimClock::starting_at(1_767_636_000, 3600);
-        let mut board = VirtualBoard::new(
-            clock,
-            Flow::Household(Household::of(1, 1)),
-            Nvm::blank(1024),
-            1,
-            Arc::default(),
-        );
+    const START_UTC_S: u32 = 1_767_636_000;
+
+    fn board() -> (SimClock, VirtualBoard) {
+        let clock = SimClock::held_at(START_UTC_S);
+        let flow = Flow::Household(Household::of(1, 1));
+        let mut board = VirtualBoard::new(clock.clone(), flow, Nvm::blank(1024), 1, Arc::default());
         board.live_to(None);
-        board
-    }
-
-    #[test]
-    fn memory_that_was_never_written_reads_blank() {
-        let mut nvm = Nvm::blank(64);
-        nvm.write(8, &[1, 2]).unwrap();
-        let mut out = [0; 12];
-        nvm.read(0, &mut out).unwrap();
-        assert_eq!(out, [255, 255, 255, 255, 255, 255, 255, 255, 1, 2, 255, 255]);
-        assert_eq!(nvm.write(63, &[0, 0]), Err(NvmError::OutOfRange));
-        assert_eq!(nvm.read(u32::MAX, &mut out), Err(NvmError::OutOfRange));
-    }
-
-    #[test]
-    fn a_cut_tears_one_write_and_stops_all_later_ones() {
-        let mut nvm = Nvm::blank(64);
-        nvm.cut_after(1);
-        nvm.write(0, &[1; 8]).unwrap();
-        assert_eq!(nvm.write(0, &[2; 8]), Err(NvmError::PowerCut));
-        assert_eq!(nvm.write(0, &[3; 8]), Err(NvmError::PowerCut));
-        assert!(nvm.is_cut());
-        nvm.restore_power();
-        let mut out = [0; 8];
-        nvm.read(0, &mut out).unwrap();
-        assert_eq!(out, [2, 2, 2, 2, 1, 1, 1, 1]);
+        (clock, board)
     }
 
     #[test]
     fn nothing_flows_through_an_open_contact() {
-        let mut board = board();
+        let (_, mut board) = board();
         board.drive(false);
         assert!(!board.sense_closed());
         assert_eq!(board.sample().unwrap().current_ma, 0);
@@ -414,24 +353,34 @@ mod tests {
     }
 
     #[test]
-    fn a_welded_contact_does_not_open_and_a_stuck_one_does_not_move() {
-        let mut board = board();
-        board.mechanics = Mechanics::Welded;
-        board.drive(false);
-        assert!(board.sense_closed());
-        board.mechanics = Mechanics::Sound;
-        board.drive(false);
-        board.mechanics = Mechanics::Stuck;
-        board.drive(true);
-        assert!(!board.sense_closed());
+    fn what_is_tapped_before_the_meter_is_on_the_feeder_and_not_on_the_meter() {
+        let (clock, mut board) = board();
+        board.sample().unwrap();
+        board.body.wiring.tapped_permille = 500;
+        let before_mws = board.street.energy_mws.load(Ordering::Relaxed);
+        clock.advance_ms(600_000);
+        let counted_mws = board.sample().unwrap().import_mws;
+        let drawn_mws = board.street.energy_mws.load(Ordering::Relaxed) - before_mws;
+        assert!(counted_mws > 0 && drawn_mws.abs_diff(2 * counted_mws) <= 1, "{counted_mws} of {drawn_mws}");
     }
 
     #[test]
     fn a_clock_that_was_shifted_comes_back_when_it_is_set() {
-        let mut board = board();
-        board.shift_clock_s(-3600);
-        let late_s = board.utc_s().unwrap();
-        board.set_utc_s(late_s + 3600);
-        assert!(board.utc_s().unwrap() >= late_s + 3600);
+        let (_, mut board) = board();
+        board.shift_clock_ms(-3_600_000);
+        assert_eq!(board.utc_s(), Some(START_UTC_S - 3_600));
+        board.set_utc_s(START_UTC_S);
+        assert_eq!(board.utc_s(), Some(START_UTC_S));
+    }
+
+    #[test]
+    fn a_clock_that_runs_200_ppm_fast_is_17_seconds_off_after_a_day() {
+        let (clock, mut board) = board();
+        board.drift_clock(200);
+        clock.advance_ms(86_400_000);
+        assert_eq!(board.utc_s(), Some(START_UTC_S + 86_400 + 17));
+        board.drift_clock(0);
+        clock.advance_ms(86_400_000);
+        assert_eq!(board.utc_s(), Some(START_UTC_S + 2 * 86_400 + 17), "it keeps what it was off");
     }
 }

@@ -1,23 +1,47 @@
 //! Simulated time: one origin, one speed, shared by every board of a street and by whoever reads the meters.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Civil time of a simulation: `speed` simulated seconds in every real one, from an origin on. The origin may lie before the
-/// start, so that meters have a past.
-#[derive(Debug, Clone, Copy)]
+/// Civil time of a simulation: `speed` simulated seconds in every real one, from an origin on; or held, so that it passes only
+/// when somebody says so. The origin may lie before the start, so that meters have a past.
+#[derive(Debug, Clone)]
 pub struct SimClock {
-    started: Instant,
+    source: Source,
     origin_utc_ms: u64,
     lead_ms: u64,
     speed: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// Runs with this machine's time.
+    Running(Instant),
+    /// Simulated milliseconds since the start, advanced by hand.
+    Held(Arc<AtomicU64>),
 }
 
 impl SimClock {
     /// Starts now, at `start_utc_s` (seconds since 1970). A speed of zero counts as one.
     #[must_use]
     pub fn starting_at(start_utc_s: u32, speed: u32) -> Self {
-        let origin_utc_ms = u64::from(start_utc_s) * 1000;
-        Self { started: Instant::now(), origin_utc_ms, lead_ms: 0, speed: speed.max(1) }
+        let source = Source::Running(Instant::now());
+        Self { source, origin_utc_ms: u64::from(start_utc_s) * 1000, lead_ms: 0, speed: speed.max(1) }
+    }
+
+    /// Stands still at `start_utc_s` (seconds since 1970) until [`SimClock::advance_ms`].
+    #[must_use]
+    pub fn held_at(start_utc_s: u32) -> Self {
+        Self { source: Source::Held(Arc::default()), ..Self::starting_at(start_utc_s, 1) }
+    }
+
+    /// Goes on where another clock of this origin (milliseconds since 1970) had come to, `elapsed_ms` after it.
+    #[must_use]
+    pub fn resuming(mut self, origin_utc_ms: u64, elapsed_ms: u64) -> Self {
+        self.origin_utc_ms = origin_utc_ms;
+        self.lead_ms = elapsed_ms;
+        self
     }
 
     /// The same time, with an origin that lies `past_ms` further back.
@@ -37,6 +61,19 @@ impl SimClock {
         Self::starting_at(origin_utc_s, speed)
     }
 
+    /// Lets time pass on a clock that is held; every copy of it sees that. Nothing happens to one that runs.
+    pub fn advance_ms(&self, ms: u64) {
+        if let Source::Held(since_start) = &self.source {
+            since_start.fetch_add(ms, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether time passes only when somebody says so.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self.source, Source::Held(_))
+    }
+
     /// Simulated milliseconds between the origin and the start: the length of the past.
     #[must_use]
     pub fn past_ms(&self) -> u64 {
@@ -46,14 +83,24 @@ impl SimClock {
     /// Simulated milliseconds since the origin.
     #[must_use]
     pub fn elapsed_ms(&self) -> u64 {
-        let real_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.lead_ms.saturating_add(real_us.saturating_mul(u64::from(self.speed)) / 1000)
+        let since_start = match &self.source {
+            Source::Running(started) => {
+                let real_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                real_us.saturating_mul(u64::from(self.speed)) / 1000
+            }
+            Source::Held(since_start) => since_start.load(Ordering::SeqCst),
+        };
+        self.lead_ms.saturating_add(since_start)
     }
 
-    /// Real milliseconds since the start: what a link measures its timeouts with, whatever the speed.
+    /// Real milliseconds since the start: what a link measures its timeouts with, whatever the speed. A clock that is held
+    /// has no other than its own.
     #[must_use]
     pub fn real_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        match &self.source {
+            Source::Running(started) => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            Source::Held(since_start) => since_start.load(Ordering::SeqCst),
+        }
     }
 
     /// Simulated milliseconds since 1970, UTC.
@@ -82,9 +129,20 @@ mod tests {
     #[test]
     fn a_past_moves_the_origin_and_not_the_time() {
         let plain = SimClock::starting_at(1_767_636_000, 1);
-        let with_past = plain.with_past(3_600_000);
+        let with_past = plain.clone().with_past(3_600_000);
         assert_eq!(with_past.origin_utc_ms() + 3_600_000, plain.origin_utc_ms());
         assert!(with_past.elapsed_ms() >= 3_600_000);
         assert!(with_past.utc_ms() - plain.utc_ms() < 60_000, "only the time between the two calls");
+    }
+
+    #[test]
+    fn held_time_passes_for_every_copy_and_only_when_told() {
+        let clock = SimClock::held_at(1_767_636_000).with_past(900_000);
+        let copy = clock.clone();
+        assert_eq!(copy.utc_ms(), 1_767_636_000_000);
+        clock.advance_ms(1_500);
+        assert_eq!((copy.utc_ms(), copy.elapsed_ms()), (1_767_636_001_500, 901_500));
+        let resumed = SimClock::held_at(0).resuming(copy.origin_utc_ms(), copy.elapsed_ms());
+        assert_eq!(resumed.utc_ms(), copy.utc_ms());
     }
 }

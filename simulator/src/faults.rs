@@ -1,5 +1,8 @@
-//! Faults on demand: what goes wrong between a meter and whoever talks to it.
+//! Faults on demand: what goes wrong at a meter, and between it and whoever talks to it. [`crate::fault_entry`] gives each its
+//! name in scenarios and requests.
 
+use crate::wiring::Mechanics;
+use firmware::Personalisation;
 use serde::{Deserialize, Serialize};
 
 /// Which answers a fault waits for.
@@ -16,8 +19,7 @@ pub enum On {
 }
 
 /// What can be done to an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
     /// The request is carried out; neither this answer nor anything after it is heard until the client opens its connection
     /// or link anew. (Were only this one answer lost, HDLC would repeat it and nobody would notice.)
@@ -33,21 +35,21 @@ pub enum Damage {
     Truncated,
     /// The frame comes twice.
     Duplicated,
+    /// The frame answers somebody else: Modbus TCP's transaction number, the unit of Modbus RTU, the client's port of the
+    /// wrapper or the client's HDLC address is one more than it should be. Check sequences fit.
+    WrongTransaction,
 }
 
-/// A fault of one meter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fault", rename_all = "snake_case")]
+/// A fault of one meter, or the end of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Something happens to so many answers.
     Answer {
         /// What.
         damage: Damage,
         /// To which answers.
-        #[serde(default)]
         on: On,
         /// How many of them.
-        #[serde(default = "once")]
         count: u32,
     },
     /// The meter hears nothing and says nothing; it works on.
@@ -55,8 +57,28 @@ pub enum Fault {
         /// True begins it, false ends it.
         on: bool,
     },
+    /// Every answer takes so many real milliseconds longer; 0 ends it.
+    Slow {
+        /// How many.
+        delay_ms: u32,
+    },
+    /// The meter takes one connection at a time: further ones are closed at once.
+    SingleSession {
+        /// True begins it, false ends it.
+        on: bool,
+    },
+    /// The processor hangs: nothing is counted, shown or answered. When that ends, the watchdog restarts it.
+    Hang {
+        /// True begins it, false ends it.
+        on: bool,
+    },
     /// Power goes and comes back at once.
     Reboot,
+    /// After so many more requests were answered, the next one finds the meter restarting.
+    RebootInTransfer {
+        /// How many.
+        requests: u32,
+    },
     /// Power goes (false) or comes back (true).
     Power {
         /// Whether there is power.
@@ -70,13 +92,42 @@ pub enum Fault {
     /// The relay's mechanics.
     Relay {
         /// How they behave from now on.
-        mechanics: crate::board::Mechanics,
+        mechanics: Mechanics,
     },
     /// The meter's clock jumps.
-    ClockShift {
+    ClockJump {
         /// By so many seconds.
         seconds: i64,
     },
+    /// The meter's clock runs too fast; 0 ends it, and what it is off stays.
+    ClockDrift {
+        /// By so many parts per million.
+        ppm: i32,
+    },
+    /// The meter has seen invocation counters from elsewhere: those of its usual clients are used up.
+    CounterDesync {
+        /// How far beyond the highest it had seen.
+        ahead: u32,
+    },
+    /// The meter's keys are others than everybody believes.
+    WrongKey {
+        /// True begins it, false ends it.
+        on: bool,
+    },
+    /// The newest rows of the load profile are lost: their periods will never have any.
+    ProfileHole {
+        /// How many.
+        rows: u32,
+    },
+    /// The memory for the load profile is smaller: the buffer has wrapped, older rows are gone.
+    WrappedBuffer {
+        /// How many rows it holds from now on.
+        rows: u32,
+    },
+    /// The meter charges afterwards instead of in advance, and neither its log nor its change counter says so.
+    SwitchedToPostpaid,
+    /// Another meter hangs at the place: other serial number, empty registers and journal.
+    Exchanged(Box<Personalisation>),
     /// The terminal cover.
     Cover {
         /// Whether it is open.
@@ -87,10 +138,36 @@ pub enum Fault {
         /// Whether it is there.
         present: bool,
     },
-}
-
-const fn once() -> u32 {
-    1
+    /// Part of the load is tapped before the meter; 0 ends it.
+    Theft {
+        /// How much of it.
+        permille: u16,
+    },
+    /// Part of the load goes around the phase element; 0 ends it.
+    Bypass {
+        /// How much of it.
+        permille: u16,
+    },
+    /// Voltage without load.
+    Voltage {
+        /// In millivolts.
+        nominal_mv: u32,
+    },
+    /// The neutral before the meter is broken.
+    BrokenNeutral {
+        /// True begins it, false ends it.
+        on: bool,
+    },
+    /// The metering front end.
+    FrontEnd {
+        /// How it behaves from now on.
+        front_end: crate::wiring::FrontEnd,
+    },
+    /// The front end counts energy that never flowed.
+    RegisterJump {
+        /// How much, in watt-hours.
+        wh: u32,
+    },
 }
 
 /// What one request did to the meter, as far as faults wait for it.
@@ -136,6 +213,16 @@ impl Waiting {
         }
         Some(damage)
     }
+
+    /// Forgets those that do this.
+    pub fn forget(&mut self, of: impl Fn(&Damage) -> bool) {
+        self.0.retain(|(damage, _, _)| !of(damage));
+    }
+
+    /// What waits, in order, with what it waits for.
+    pub fn iter(&self) -> impl Iterator<Item = (Damage, On)> {
+        self.0.iter().map(|(damage, on, _)| (*damage, *on))
+    }
 }
 
 #[cfg(test)]
@@ -153,13 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_reads_as_plain_json() {
-        let text = r#"{"fault":"answer","damage":"lost","on":"token_accepted"}"#;
-        let fault: Fault = serde_json::from_str(text).unwrap();
-        assert_eq!(fault, Fault::Answer { damage: Damage::Lost, on: On::TokenAccepted, count: 1 });
-        let text = r#"{"fault":"answer","damage":{"late":{"delay_ms":4000}},"count":2}"#;
-        let fault: Fault = serde_json::from_str(text).unwrap();
-        let damage = Damage::Late { delay_ms: 4000 };
-        assert_eq!(fault, Fault::Answer { damage, on: On::Any, count: 2 });
+    fn what_is_forgotten_does_not_happen() {
+        let mut waiting = Waiting::default();
+        waiting.add(Damage::Corrupted, On::Any, 5);
+        waiting.add(Damage::Truncated, On::Any, 1);
+        waiting.forget(|damage| *damage == Damage::Corrupted);
+        assert_eq!(waiting.take(Effect::default()), Some(Damage::Truncated));
+        assert_eq!(waiting.take(Effect::default()), None);
     }
 }

@@ -6,10 +6,7 @@ use firmware::{AccountSetup, Keys, Personalisation};
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
 use protocol::sts::meter::MeterTokenState;
-use protocol::sts::{
-    BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, SupplyGroup,
-    TariffIndex, VendingKey, derive,
-};
+use protocol::sts::{Drn, EncryptionAlgorithm, MeterPan, VendingKey, derive};
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 
@@ -97,6 +94,18 @@ impl StreetKeys {
         Ok(keys)
     }
 
+    /// The encryption and authentication keys.
+    #[must_use]
+    pub fn exposed(&self) -> ([u8; 16], [u8; 16]) {
+        (self.encryption, self.authentication)
+    }
+
+    /// The vending key.
+    #[must_use]
+    pub fn vending(&self) -> &VendingKey {
+        &self.vending
+    }
+
     /// The encryption and authentication keys in hexadecimal, for a list that a gateway imports meters from.
     #[must_use]
     pub fn exposed_hex(&self) -> (String, String) {
@@ -178,19 +187,33 @@ pub fn modbus_personalisation(
     Ok(who)
 }
 
+/// Serial numbers of meters that replaced others are this much higher.
+const EXCHANGED: u32 = 50_000_000;
+/// Credit of a meter that replaced another, in watt-hours.
+const EXCHANGED_CREDIT_WH: i64 = 1_000;
+
+/// What the factory gives the meter that replaces meter `index`, which had `old`: the same kind of meter with the same keys, a
+/// serial number of its own and a little credit.
+///
+/// # Errors
+/// See [`personalisation`].
+pub fn exchanged(index: u32, old: &Personalisation, keys: &StreetKeys) -> anyhow::Result<Personalisation> {
+    let mut who = personalisation(EXCHANGED + index, keys)?;
+    who.account.payment_mode = old.account.payment_mode;
+    who.account.initial_credit_wh = EXCHANGED_CREDIT_WH;
+    who.control_mode = old.control_mode;
+    who.return_automatically = old.return_automatically;
+    who.options = old.options;
+    Ok(who)
+}
+
 /// What the factory gives meter `index`; credit comes later.
 ///
 /// # Errors
 /// Not with the built-in settings; a key file may hold a vending key that makes no keys for EA11.
 pub fn personalisation(index: u32, keys: &StreetKeys) -> anyhow::Result<Personalisation> {
     let pan = MeterPan::from_drn(&drn(index)?);
-    let attributes = KeyAttributes {
-        supply_group: SupplyGroup::try_from(SUPPLY_GROUP)?,
-        tariff_index: TariffIndex::try_from(u32::from(TARIFF_INDEX))?,
-        key_revision: KeyRevision::try_from(u32::from(KEY_REVISION))?,
-        key_type: KeyType::Dutk,
-        base_date: BaseDate::Year2014,
-    };
+    let attributes = crate::vendor::attributes()?;
     let key = derive(&keys.vending, EncryptionAlgorithm::Ea11, &pan, &attributes)?;
     let name = format!("MGW{index:013}");
     Ok(Personalisation {

@@ -10,7 +10,8 @@ const SLOTS_PER_DAY: u64 = 24 * 60;
 const SLOTS_MAX: u64 = 2 * SLOTS_PER_DAY;
 
 /// Kinds of household, with the daily curve each follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Lights, a phone, a radio: little by day, a peak in the evening.
     Small,
@@ -35,6 +36,47 @@ const BUSINESS: [u32; 24] = [
     1100, 700, 500, 350, 300, 250,
 ];
 
+/// How the kinds of household divide in a street: shares of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mix {
+    /// Of [`Kind::Small`].
+    #[serde(default)]
+    pub small: u16,
+    /// Of [`Kind::Family`].
+    #[serde(default)]
+    pub family: u16,
+    /// Of [`Kind::Business`].
+    #[serde(default)]
+    pub business: u16,
+}
+
+impl Default for Mix {
+    /// Five small ones and four families for a business.
+    fn default() -> Self {
+        Self { small: 5, family: 4, business: 1 }
+    }
+}
+
+impl Mix {
+    /// All shares together; without any there is no household.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        u32::from(self.small) + u32::from(self.family) + u32::from(self.business)
+    }
+
+    fn kind(&self, draw: u64) -> Kind {
+        let place = draw % u64::from(self.total().max(1));
+        if place < u64::from(self.small) {
+            Kind::Small
+        } else if place < u64::from(self.small) + u64::from(self.family) {
+            Kind::Family
+        } else {
+            Kind::Business
+        }
+    }
+}
+
 /// One household.
 #[derive(Debug, Clone, Copy)]
 pub struct Household {
@@ -42,33 +84,33 @@ pub struct Household {
     kind: Kind,
     /// Mean power over a day, roughly, in watts.
     scale_w: u32,
-    /// What a person switched on besides, in watts.
-    extra_w: u32,
 }
 
 impl Household {
-    /// The household behind meter `index` of the street with this seed.
+    /// The household behind meter `index` of the street with this seed and the usual mix.
     #[must_use]
     pub fn of(street_seed: u64, index: u32) -> Self {
+        Self::in_street(street_seed, index, &Mix::default())
+    }
+
+    /// The household behind meter `index` of the street with this seed and mix.
+    #[must_use]
+    pub fn in_street(street_seed: u64, index: u32, mix: &Mix) -> Self {
         let seed = hash(street_seed, 0x4C4F_4144 ^ u64::from(index) << 32);
-        let (kind, low, high) = match hash(seed, 1) % 10 {
-            0..=4 => (Kind::Small, 60, 250),
-            5..=8 => (Kind::Family, 250, 900),
-            _ => (Kind::Business, 400, 1500),
+        let kind = mix.kind(hash(seed, 1));
+        let (low, high) = match kind {
+            Kind::Small => (60, 250),
+            Kind::Family => (250, 900),
+            Kind::Business => (400, 1500),
         };
         let scale_w = u32::try_from(between(seed, 2, low, high)).unwrap_or(250);
-        Self { seed, kind, scale_w, extra_w: 0 }
+        Self { seed, kind, scale_w }
     }
 
     /// What kind it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
-    }
-
-    /// Adds a constant load of `watts` to the curve; replaces what was added before.
-    pub fn set_extra_w(&mut self, watts: u32) {
-        self.extra_w = watts;
     }
 
     /// Power in milliwatts at a time, in milliseconds since 1970.
@@ -86,8 +128,7 @@ impl Household {
         let permille = (from * (60 - in_hour) + to * in_hour) / 60;
         // Appliances come and go in blocks of five minutes; the refrigerator never rests for long.
         let shaken = permille * between(self.seed, slot / 5, 700, 1300) / 1000;
-        let household_mw = u64::from(self.scale_w) * shaken;
-        u32::try_from(household_mw + u64::from(self.extra_w) * 1000).unwrap_or(u32::MAX)
+        u32::try_from(u64::from(self.scale_w) * shaken).unwrap_or(u32::MAX)
     }
 
     /// Energy in milliwatt-seconds from an origin (milliseconds since 1970) through these later moments (milliseconds since the
@@ -165,6 +206,15 @@ mod tests {
         let pieces: u64 =
             (0..6 * 60).map(|m| home.energy_mws(DAY_MS + m * 60_000, DAY_MS + (m + 1) * 60_000)).sum();
         assert!(whole.abs_diff(pieces) <= 6 * 60, "{whole} and {pieces}: at most a unit lost in each piece");
+    }
+
+    #[test]
+    fn a_street_of_businesses_has_no_homes() {
+        let mix = Mix { small: 0, family: 0, business: 3 };
+        assert!((1..50).all(|index| Household::in_street(1, index, &mix).kind() == Kind::Business));
+        let usual: Vec<Kind> = (1..1000).map(|index| Household::of(1, index).kind()).collect();
+        let small = usual.iter().filter(|kind| **kind == Kind::Small).count();
+        assert!((430..570).contains(&small), "{small} of 999");
     }
 
     #[test]

@@ -7,12 +7,15 @@ use simulator::clock::SimClock;
 use simulator::control;
 use simulator::identity::StreetKeys;
 use simulator::roll::as_text;
+use simulator::scenario;
 use simulator::street::{LOSS_PERMILLE, PAST_ROWS, PORT, PROFILE_ROWS, Street, StreetConfig};
+use simulator::train::{CASES, Case, play, text_of};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A street of simulated prepaid meters on loopback addresses: the firmware on virtual boards.
 #[derive(Debug, Parser)]
@@ -26,6 +29,8 @@ struct Cli {
 enum Command {
     /// Serve the street until interrupted.
     Serve(Serve),
+    /// Play a training case and hold what the meters say against what is expected; without an id, list the cases.
+    Train(Train),
     /// Print the meters that `serve` with the same options would serve.
     List(List),
 }
@@ -56,39 +61,57 @@ struct Which {
     /// JSON object with `encryption_key_hex`, `authentication_key_hex`, `master_key_hex`, `vending_key_hex`, `reader_password`.
     #[arg(long)]
     keys: Option<PathBuf>,
+    /// Take the street, its time and what goes wrong there from this TOML file.
+    #[arg(long, conflicts_with_all = ["meters", "framing", "port", "line_meters", "modbus_meters", "seed", "balance_wh"])]
+    scenario: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct Serve {
     #[command(flatten)]
     which: Which,
-    /// Put a DLMS line on this serial device (one meter unless --line-meters says more) instead of a new pseudo terminal.
+    /// Keep the state in this directory: every meter's memory, what lasts, and the time. Resumed from there if it is.
     #[arg(long)]
+    state: Option<PathBuf>,
+    /// Put a DLMS line on this serial device (one meter unless --line-meters says more) instead of a new pseudo terminal.
+    #[arg(long, conflicts_with = "scenario")]
     serial: Option<String>,
     /// Rate of the serial lines.
-    #[arg(long, default_value_t = simulator::line::BAUD)]
+    #[arg(long, default_value_t = simulator::line::BAUD, conflicts_with = "scenario")]
     baud: u32,
     /// Serve the feeder's check meter over Modbus TCP at this loopback address, unit 1.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "scenario")]
     modbus_tcp: Option<SocketAddr>,
     /// Simulated seconds in every second.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with = "scenario")]
     speed: u32,
     /// Simulated time at the start, in seconds since 1970; now without this.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "scenario")]
     start_utc_s: Option<u32>,
     /// Depth of the load profile in rows of 15 minutes.
-    #[arg(long, default_value_t = PROFILE_ROWS)]
+    #[arg(long, default_value_t = PROFILE_ROWS, conflicts_with = "scenario")]
     profile_rows: u32,
     /// Rows of load profile recorded before the start.
-    #[arg(long, default_value_t = PAST_ROWS)]
+    #[arg(long, default_value_t = PAST_ROWS, conflicts_with = "scenario")]
     past_rows: u32,
     /// Technical losses of the feeder in permille.
-    #[arg(long, default_value_t = LOSS_PERMILLE)]
+    #[arg(long, default_value_t = LOSS_PERMILLE, conflicts_with = "scenario")]
     loss_permille: u32,
-    /// Take JSON requests at this loopback address: faults, keypad, button, true state.
+    /// Serve the control page and its REST API at this loopback address: faults, keypad, button, power, true state.
     #[arg(long)]
     control: Option<SocketAddr>,
+    /// Allow a control address that is not a loopback one. There is no password.
+    #[arg(long)]
+    control_from_anywhere: bool,
+}
+
+#[derive(Debug, Args)]
+struct Train {
+    /// `N01` …
+    id: Option<String>,
+    /// A case of one's own, from a TOML file.
+    #[arg(long, conflicts_with = "id")]
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +150,9 @@ impl Which {
             }
             None => StreetKeys::default(),
         };
+        if let Some(path) = &self.scenario {
+            return scenario::load(path, keys);
+        }
         Ok(StreetConfig {
             meters: self.meters,
             hdlc_meters: match self.framing {
@@ -151,6 +177,10 @@ impl Serve {
         if self.serial.is_some() && config.line_meters == 0 {
             config.line_meters = 1;
         }
+        config.state.clone_from(&self.state);
+        if self.which.scenario.is_some() {
+            return Ok(config);
+        }
         config.serial_device.clone_from(&self.serial);
         config.baud = self.baud;
         config.modbus_tcp = self.modbus_tcp;
@@ -169,6 +199,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::List(list) => print_list(&list),
         Command::Serve(arguments) => serve(&arguments),
+        Command::Train(arguments) => train(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -187,6 +218,34 @@ fn print_list(list: &List) -> anyhow::Result<()> {
         Format::Json => println!("{}", serde_json::to_string_pretty(&roll)?),
         Format::Csv => print!("{}", simulator::roll::as_csv(&roll)),
     }
+    Ok(())
+}
+
+#[tokio::main]
+async fn train(arguments: &Train) -> anyhow::Result<()> {
+    let text = match (&arguments.id, &arguments.file) {
+        (_, Some(path)) => {
+            std::fs::read_to_string(path).with_context(|| format!("case {}", path.display()))?
+        }
+        (Some(id), None) => {
+            let ids: Vec<&str> = CASES.iter().map(|(id, _)| *id).collect();
+            let text = text_of(id).with_context(|| format!("no case {id}: there are {}", ids.join(", ")))?;
+            text.to_owned()
+        }
+        (None, None) => {
+            for (id, text) in CASES {
+                println!("{id}  {}", Case::parse(text)?.title);
+            }
+            return Ok(());
+        }
+    };
+    let case = Case::parse(&text)?;
+    println!("{}", case.title);
+    let gateway = case.gateway.clone();
+    let outcome = play(case, |line| println!("{line}")).await?;
+    println!("With a gateway beside it: {gateway}");
+    println!("{} expectations met, {} not", outcome.met, outcome.failed.len());
+    anyhow::ensure!(outcome.failed.is_empty(), "not as expected: {}", outcome.failed.join("; "));
     Ok(())
 }
 
@@ -210,15 +269,32 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         println!("feeder check meter on Modbus TCP at {at}");
     }
     if let Some(at) = arguments.control {
-        anyhow::ensure!(at.ip().is_loopback(), "the simulator serves loopback addresses only, not {at}");
+        anyhow::ensure!(
+            at.ip().is_loopback() || arguments.control_from_anywhere,
+            "whoever reaches {at} could do anything to the meters: take a loopback address, or add --control-from-anywhere"
+        );
         let listener = TcpListener::bind(at).await.with_context(|| format!("control address {at}"))?;
-        println!("control at {}", listener.local_addr()?);
-        tokio::spawn(control::serve(listener, Arc::clone(&street)));
+        println!("control at http://{}", listener.local_addr()?);
+        let street = Arc::clone(&street);
+        tokio::spawn(async move {
+            if let Err(error) = control::serve(listener, street).await {
+                eprintln!("meter-simulator: control ended: {error}");
+            }
+        });
     }
     if street.config().meters > 0 {
         println!("listening on port {}, meter 1 at 127.1.0.1", street.port());
     } else {
         println!("listening");
     }
-    tokio::signal::ctrl_c().await.context("signal")
+    until_stopped().await
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn until_stopped() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("signal")?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("signal"),
+        _ = terminate.recv() => Ok(()),
+    }
 }

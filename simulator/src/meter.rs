@@ -1,13 +1,19 @@
 //! One simulated meter: the firmware on its virtual board, and the faults that befall it.
 
-use crate::board::VirtualBoard;
+use crate::board::{Body, VirtualBoard};
 use crate::clock::SimClock;
-use crate::faults::{Damage, Effect, Fault, Waiting};
+use crate::faults::{Damage, Effect, Waiting};
 use crate::load::Household;
+use crate::random::hash;
 use firmware::ledger::MWS_PER_WH;
 use firmware::{Meter, Personalisation, Status};
+use hardware::board::ResetCause;
 use protocol::time::Instant;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+mod inflict;
 
 /// The firmware as every simulated meter runs it.
 pub type Firmware = Meter<VirtualBoard>;
@@ -17,6 +23,7 @@ pub type Firmware = Meter<VirtualBoard>;
 pub struct SimMeter {
     index: u32,
     clock: SimClock,
+    connections: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -25,9 +32,8 @@ struct Inner {
     /// Taken out only while the meter restarts.
     life: Option<Life>,
     waiting: Waiting,
-    silent: bool,
-    /// Counts starts: a session that began in an earlier life is over.
-    lives: u32,
+    condition: Condition,
+    reboot_after: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -35,6 +41,29 @@ struct Inner {
 enum Life {
     On(Firmware),
     Off(VirtualBoard, Personalisation),
+}
+
+/// What is wrong with a meter as such, its board aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Condition {
+    /// Hears and says nothing.
+    pub silent: bool,
+    /// Real milliseconds that every answer takes longer.
+    pub slow_ms: u32,
+    /// Takes one connection at a time.
+    pub single_session: bool,
+    /// The processor hangs.
+    pub hung: bool,
+    /// Other keys than everybody believes.
+    pub wrong_key: bool,
+    /// Another meter hangs at the place.
+    pub exchanged: bool,
+    /// Capacity of a memory that was cut down, in bytes.
+    pub cut_down_to: Option<u32>,
+    /// No power.
+    pub off: bool,
+    /// Counts starts: a session that began in an earlier life is over.
+    pub lives: u32,
 }
 
 /// What is seen of a meter from outside the wire: the truth that tests compare with.
@@ -61,6 +90,16 @@ pub enum Heard {
     Nothing,
 }
 
+/// A place at a meter for one connection; given back when dropped.
+#[derive(Debug)]
+pub struct Connection(Arc<SimMeter>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl SimMeter {
     /// Starts the firmware on `board`, lets it live through its past, and leaves it with `credit_wh` in the present.
     ///
@@ -84,9 +123,38 @@ impl SimMeter {
             meter.tick(Instant::from_millis(at_ms));
         }
         meter.board().live_to(None);
-        let life = Some(Life::On(meter));
-        let inner = Inner { life, waiting: Waiting::default(), silent: false, lives: 1 };
-        Ok(Self { index, clock, inner: Mutex::new(inner) })
+        let condition = Condition { lives: 1, ..Condition::default() };
+        Ok(Self::with(index, clock, Life::On(meter), condition))
+    }
+
+    /// A meter that lived before: `board` with its memory, what lasted of it, and what was wrong.
+    ///
+    /// # Errors
+    /// When the firmware refuses to start from that memory.
+    pub fn resume(
+        index: u32,
+        clock: SimClock,
+        mut board: VirtualBoard,
+        who: Personalisation,
+        body: Body,
+        mut condition: Condition,
+    ) -> Result<Self, firmware::StartError> {
+        board.live_to(None);
+        board.body = body;
+        let who = if condition.wrong_key { with_other_keys(who) } else { who };
+        let life = if condition.off {
+            Life::Off(board, who)
+        } else {
+            condition.lives = condition.lives.wrapping_add(1);
+            let board = board.restart(condition.lives, ResetCause::PowerOn);
+            Life::On(Meter::new(board, who, sim_now(&clock))?)
+        };
+        Ok(Self::with(index, clock, life, condition))
+    }
+
+    fn with(index: u32, clock: SimClock, life: Life, condition: Condition) -> Self {
+        let inner = Inner { life: Some(life), waiting: Waiting::default(), condition, reboot_after: None };
+        Self { index, clock, connections: AtomicU32::new(0), inner: Mutex::new(inner) }
     }
 
     /// Its number in the street, from 1.
@@ -99,14 +167,17 @@ impl SimMeter {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets time pass; gives the power that flows, in watts.
+    /// Lets time pass; gives the power that flows, past the meter too, in watts.
     pub fn tick(&self) -> i64 {
         let now = sim_now(&self.clock);
         let mut inner = self.lock();
+        if inner.condition.hung {
+            return 0;
+        }
         let mut power_w = 0;
         if let Some(Life::On(meter)) = &mut inner.life {
             meter.tick(now);
-            power_w = i64::from(meter.status().sample.active_power_mw / 1000);
+            power_w = i64::try_from(meter.board().drawn_mw() / 1000).unwrap_or(0);
         }
         inner.restart_after_cut(now);
         power_w
@@ -115,22 +186,47 @@ impl SimMeter {
     /// Which life the meter is in: a session belongs to the life it began in.
     #[must_use]
     pub fn life(&self) -> u32 {
-        self.lock().lives
+        self.lock().condition.lives
     }
 
     /// Whether anything that is sent to the meter reaches it.
     #[must_use]
     pub fn hears(&self) -> bool {
         let inner = self.lock();
-        !inner.silent && matches!(inner.life, Some(Life::On(_)))
+        inner.hears() && matches!(inner.life, Some(Life::On(_)))
+    }
+
+    /// A place for one more connection; `None` when the meter takes no more.
+    #[must_use]
+    pub fn connect(self: &Arc<Self>) -> Option<Connection> {
+        let single = self.lock().condition.single_session;
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let place = Connection(Arc::clone(self));
+        (!single || before == 0).then_some(place)
+    }
+
+    /// Real milliseconds that every answer takes longer.
+    #[must_use]
+    pub fn slow_ms(&self) -> u32 {
+        self.lock().condition.slow_ms
     }
 
     /// Lets the firmware carry out a request of a session of life `life`.
     pub fn carry_out(&self, life: u32, request: impl FnOnce(&mut Firmware)) -> Heard {
         let now = sim_now(&self.clock);
         let mut inner = self.lock();
-        if inner.silent || inner.lives != life {
+        if !inner.hears() || inner.condition.lives != life {
             return Heard::Nothing;
+        }
+        match &mut inner.reboot_after {
+            Some(0) => {
+                inner.reboot_after = None;
+                inner.power_off();
+                inner.power_on(now, ResetCause::PowerOn);
+                return Heard::Nothing;
+            }
+            Some(left) => *left -= 1,
+            None => {}
         }
         let Some(Life::On(meter)) = &mut inner.life else { return Heard::Nothing };
         meter.tick(now);
@@ -155,10 +251,14 @@ impl SimMeter {
         }
     }
 
-    /// Does something at the meter's front panel: typing a token, pressing the button. `None` when it has no power.
+    /// Does something at the meter's front panel: typing a token, pressing the button, reading the display. `None` when it
+    /// has no power or hangs.
     pub fn at_panel<T>(&self, person: impl FnOnce(&mut Firmware) -> T) -> Option<T> {
         let now = sim_now(&self.clock);
         let mut inner = self.lock();
+        if inner.condition.hung {
+            return None;
+        }
         let Some(Life::On(meter)) = &mut inner.life else { return None };
         meter.tick(now);
         let done = person(meter);
@@ -166,34 +266,9 @@ impl SimMeter {
         Some(done)
     }
 
-    /// Makes something go wrong, or right again.
-    pub fn inject(&self, fault: Fault) {
-        let now = sim_now(&self.clock);
-        let mut inner = self.lock();
-        match fault {
-            Fault::Answer { damage, on, count } => inner.waiting.add(damage, on, count),
-            Fault::Silence { on } => inner.silent = on,
-            Fault::Reboot => {
-                inner.power_off();
-                inner.power_on(now);
-            }
-            Fault::Power { on: false } => inner.power_off(),
-            Fault::Power { on: true } => inner.power_on(now),
-            Fault::CutAtWrite { after } => inner.with_board(|board| board.nvm_mut().cut_after(after)),
-            Fault::Relay { mechanics } => inner.with_board(|board| board.mechanics = mechanics),
-            Fault::ClockShift { seconds } => inner.with_board(|board| board.shift_clock_s(seconds)),
-            Fault::Cover { open } => inner.with_board(|board| board.cover_open = open),
-            Fault::Magnet { present } => inner.with_board(|board| board.magnet = present),
-        }
-    }
-
     /// Changes the household's constant load, in watts.
     pub fn set_extra_load_w(&self, watts: u32) {
-        self.lock().with_board(|board| {
-            if let Some(household) = board.household_mut() {
-                household.set_extra_w(watts);
-            }
-        });
+        self.lock().with_body(|body| body.extra_w = watts);
     }
 
     /// How it really stands with the meter.
@@ -201,10 +276,12 @@ impl SimMeter {
     pub fn truth(&self) -> Truth {
         let now = sim_now(&self.clock);
         let mut inner = self.lock();
-        let lives = inner.lives;
+        let Condition { lives, hung, .. } = inner.condition;
         match &mut inner.life {
             Some(Life::On(meter)) => {
-                meter.tick(now);
+                if !hung {
+                    meter.tick(now);
+                }
                 Truth {
                     powered: true,
                     contact_closed: meter.board().contact_closed(),
@@ -221,6 +298,47 @@ impl SimMeter {
         }
     }
 
+    /// What the factory gave the meter, or the one that replaced it.
+    #[must_use]
+    pub fn personalisation(&self) -> Option<Personalisation> {
+        match &self.lock().life {
+            Some(Life::On(meter)) => Some(meter.personalisation().clone()),
+            Some(Life::Off(_, who)) => Some(who.clone()),
+            None => None,
+        }
+    }
+
+    /// What lasts of the meter besides its memory, and what is wrong with it.
+    #[must_use]
+    pub fn lasting(&self) -> (Body, Condition) {
+        let mut inner = self.lock();
+        let mut body = Body::default();
+        inner.with_board(|board| body = board.body.clone());
+        (body, inner.condition)
+    }
+
+    /// A number that depends on everything that lasts of the meter.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let (body, condition) = self.lasting();
+        let mut digest = 0;
+        let mut take = |bytes: &[u8]| {
+            for chunk in bytes.chunks(8) {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                digest = hash(digest, u64::from_le_bytes(word));
+            }
+        };
+        take(format!("{body:?}{condition:?}").as_bytes());
+        self.look_at_board(|board| take(board.nvm().written()));
+        digest
+    }
+
+    /// Looks at the board, whether it has power or not.
+    pub fn look_at_board(&self, mut look: impl FnMut(&VirtualBoard)) {
+        self.lock().with_board(|board| look(board));
+    }
+
     /// Host memory the meter takes, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
@@ -231,6 +349,10 @@ impl SimMeter {
 }
 
 impl Inner {
+    fn hears(&self) -> bool {
+        !self.condition.silent && !self.condition.hung
+    }
+
     fn with_board(&mut self, change: impl FnOnce(&mut VirtualBoard)) {
         match &mut self.life {
             Some(Life::On(meter)) => change(meter.board()),
@@ -239,7 +361,23 @@ impl Inner {
         }
     }
 
+    fn with_body(&mut self, change: impl FnOnce(&mut Body)) {
+        self.with_board(|board| change(&mut board.body));
+    }
+
+    /// Changes what can be changed without power, and restarts the meter unless it had none.
+    fn rebooting(&mut self, now: Instant, change: impl FnOnce(&mut VirtualBoard, &mut Personalisation)) {
+        self.power_off();
+        if let Some(Life::Off(board, who)) = &mut self.life {
+            change(board, who);
+        }
+        if !self.condition.off {
+            self.power_on(now, ResetCause::PowerOn);
+        }
+    }
+
     fn power_off(&mut self) {
+        self.condition.hung = false;
         self.life = match self.life.take() {
             Some(Life::On(meter)) => {
                 let who = meter.personalisation().clone();
@@ -249,13 +387,13 @@ impl Inner {
         };
     }
 
-    fn power_on(&mut self, now: Instant) {
+    fn power_on(&mut self, now: Instant, cause: ResetCause) {
         let Some(life) = self.life.take() else { return };
         self.life = match life {
             Life::Off(board, who) => {
-                self.lives = self.lives.wrapping_add(1);
+                self.condition.lives = self.condition.lives.wrapping_add(1);
                 // The memory has just got its power back and is large enough: it started from it before.
-                Meter::new(board.power_up(), who, now).ok().map(Life::On)
+                Meter::new(board.restart(self.condition.lives, cause), who, now).ok().map(Life::On)
             }
             on @ Life::On(_) => Some(on),
         };
@@ -267,10 +405,17 @@ impl Inner {
         self.with_board(|board| cut = board.nvm_mut().is_cut());
         if cut && matches!(self.life, Some(Life::On(_))) {
             self.power_off();
-            self.power_on(now);
+            self.power_on(now, ResetCause::PowerOn);
         }
         cut
     }
+}
+
+/// The same meter with keys that nobody knows; twice is the first ones again.
+fn with_other_keys(mut who: Personalisation) -> Personalisation {
+    let keys = &mut who.keys;
+    keys.encryption.iter_mut().chain(&mut keys.authentication).for_each(|byte| *byte = !*byte);
+    who
 }
 
 /// The moments, in milliseconds since the origin, at which a meter wakes up in its past: the ends of profile periods, and the

@@ -21,8 +21,32 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// A meter at its unit address.
 pub type Station = (u8, Arc<SimMeter>);
 
+/// An answer to somebody else: the number at the beginning (of the transaction, or of the unit) is one more.
+fn to_somebody_else(frame: &mut [u8], rtu: bool) {
+    let number = usize::from(!rtu);
+    if let Some(byte) = frame.get_mut(number) {
+        *byte = byte.wrapping_add(1);
+    }
+    if let Some(check) = frame.len().checked_sub(2).filter(|_| rtu) {
+        let sum = crc16(&frame[..check]).to_le_bytes();
+        frame[check..].copy_from_slice(&sum);
+    }
+}
+
+/// An answer with what may befall it, and how much longer it takes.
+#[derive(Debug)]
+struct Answer {
+    frame: Vec<u8>,
+    damage: Option<Damage>,
+    slow_ms: u32,
+    rtu: bool,
+}
+
 /// What goes on the wire of a frame that something may have befallen.
-async fn damaged(mut frame: Vec<u8>, damage: Option<Damage>) -> Vec<u8> {
+async fn damaged(Answer { mut frame, damage, slow_ms, rtu }: Answer) -> Vec<u8> {
+    if slow_ms > 0 {
+        sleep(Duration::from_millis(u64::from(slow_ms))).await;
+    }
     match damage {
         None => {}
         Some(Damage::Lost) => frame.clear(),
@@ -31,6 +55,7 @@ async fn damaged(mut frame: Vec<u8>, damage: Option<Damage>) -> Vec<u8> {
             let middle = frame.len() / 2;
             frame[middle] ^= 0x10;
         }
+        Some(Damage::WrongTransaction) => to_somebody_else(&mut frame, rtu),
         Some(Damage::Truncated) => frame.truncate(frame.len() / 2),
         Some(Damage::Duplicated) => frame.extend_from_within(..),
     }
@@ -60,9 +85,8 @@ pub async fn serve_rtu(
             Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(taken) => frame.extend_from_slice(&buffer[..taken]),
             None => {
-                if let Some((answer, damage)) = rtu_answer(&frame, stations) {
-                    let bytes = damaged(answer, damage).await;
-                    wire.write_all(&bytes).await?;
+                if let Some(answer) = rtu_answer(&frame, stations) {
+                    wire.write_all(&damaged(answer).await).await?;
                 }
                 frame.clear();
             }
@@ -73,7 +97,7 @@ pub async fn serve_rtu(
     }
 }
 
-fn rtu_answer(frame: &[u8], stations: &[Station]) -> Option<(Vec<u8>, Option<Damage>)> {
+fn rtu_answer(frame: &[u8], stations: &[Station]) -> Option<Answer> {
     let (body, sum) = frame.split_at_checked(frame.len().checked_sub(2)?)?;
     if sum != crc16(body).to_le_bytes() {
         return None;
@@ -81,10 +105,10 @@ fn rtu_answer(frame: &[u8], stations: &[Station]) -> Option<(Vec<u8>, Option<Dam
     let (unit, pdu) = body.split_first()?;
     let (_, meter) = stations.iter().find(|(address, _)| address == unit)?;
     let (answer, damage) = meter.modbus(pdu)?;
-    let mut out = vec![*unit];
-    out.extend(answer);
-    out.extend(crc16(&out).to_le_bytes());
-    Some((out, damage))
+    let mut frame = vec![*unit];
+    frame.extend(answer);
+    frame.extend(crc16(&frame).to_le_bytes());
+    Some(Answer { frame, damage, slow_ms: meter.slow_ms(), rtu: true })
 }
 
 /// Serves Modbus TCP until the task is dropped.
@@ -120,34 +144,38 @@ async fn converse(mut stream: TcpStream, stations: &[Station]) -> io::Result<()>
         }
         let mut pdu = vec![0; length - 1];
         timeout(IDLE_TIMEOUT, stream.read_exact(&mut pdu)).await??;
-        let answered = match stations.iter().find(|(address, _)| *address == unit) {
+        let station = stations.iter().find(|(address, _)| *address == unit);
+        let answered = match station {
             Some((_, meter)) => meter.modbus(&pdu),
             // Gateway target device failed to respond.
             None => Some((vec![pdu[0] | 0x80, 0x0B], None)),
         };
+        let slow_ms = station.map_or(0, |(_, meter)| meter.slow_ms());
         let Some((answer, damage)) = answered else { continue };
         let [l0, l1] = ((answer.len() + 1) as u16).to_be_bytes(); // at most 254
         let mut frame = vec![t0, t1, 0, 0, l0, l1, unit];
         frame.extend(answer);
-        stream.write_all(&damaged(frame, damage).await).await?;
+        stream.write_all(&damaged(Answer { frame, damage, slow_ms, rtu: false }).await).await?;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{Flow, Nvm, VirtualBoard};
+    use crate::board::{Flow, VirtualBoard};
     use crate::clock::SimClock;
     use crate::faults::{Fault, On};
     use crate::identity::{self, StreetKeys};
     use crate::load::Household;
+    use crate::nvm::Nvm;
 
     /// Serial number 01000000016 behind unit 1.
     fn station() -> Station {
         let who = identity::modbus_personalisation(1, &StreetKeys::default(), true).unwrap();
         let nvm = Nvm::blank(firmware::Layout::bytes_for(1));
         let clock = SimClock::starting_at(1_767_636_000, 1);
-        let board = VirtualBoard::new(clock, Flow::Household(Household::of(1, 1)), nvm, 1, Arc::default());
+        let flow = Flow::Household(Household::of(1, 1));
+        let board = VirtualBoard::new(clock.clone(), flow, nvm, 1, Arc::default());
         (1, Arc::new(SimMeter::start(1, clock, board, who, 0).unwrap()))
     }
 
@@ -201,9 +229,42 @@ mod tests {
         let fault = Fault::Answer { damage: Damage::Lost, on: On::Any, count: 1 };
         stations[0].1.inject(fault);
         let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
-        let (frame, damage) = rtu_answer(&request, &stations).unwrap();
-        assert!(damaged(frame, damage).await.is_empty());
-        let (frame, damage) = rtu_answer(&request, &stations).unwrap();
-        assert_eq!(damaged(frame, damage).await.len(), 7);
+        assert!(damaged(rtu_answer(&request, &stations).unwrap()).await.is_empty());
+        assert_eq!(damaged(rtu_answer(&request, &stations).unwrap()).await.len(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_somebody_else_has_another_unit_and_a_check_that_fits() {
+        let stations = [station()];
+        let fault = Fault::Answer { damage: Damage::WrongTransaction, on: On::Any, count: 1 };
+        stations[0].1.inject(fault);
+        let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
+        let frame = damaged(rtu_answer(&request, &stations).unwrap()).await;
+        assert_eq!(frame[0], 2);
+        assert_eq!(crc16(&frame[..5]).to_le_bytes(), frame[5..]);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_transaction_number_and_a_slow_meter_on_modbus_tcp() {
+        let station = station();
+        let meter = Arc::clone(&station.1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve_tcp(listener, Arc::new([station])));
+        let mut client = TcpStream::connect(at).await.unwrap();
+        let mut ask = async |transaction: u8| {
+            client.write_all(&[0, transaction, 0, 0, 0, 6, 1, 4, 0, 0, 0, 1]).await.unwrap();
+            let mut answer = [0; 11];
+            client.read_exact(&mut answer).await.unwrap();
+            answer
+        };
+        assert_eq!(ask(7).await[1], 7);
+        meter.inject(Fault::Answer { damage: Damage::WrongTransaction, on: On::Any, count: 1 });
+        assert_eq!(ask(8).await[1], 9);
+        meter.inject(Fault::Slow { delay_ms: 50 });
+        let before = std::time::Instant::now();
+        assert_eq!(ask(10).await[1], 10);
+        assert!(before.elapsed() >= Duration::from_millis(50));
+        server.abort();
     }
 }

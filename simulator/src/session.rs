@@ -3,6 +3,7 @@
 use crate::faults::Damage;
 use crate::meter::{Heard, SimMeter};
 use protocol::dlms::server::{Peer, Server};
+use protocol::link::hdlc::frame::fcs16;
 use protocol::link::hdlc::{self, Hdlc};
 use protocol::link::wrapper::{self, Wrapper};
 use protocol::link::{AnyLink, DownReason, Event, Link};
@@ -104,6 +105,9 @@ impl Session {
             bytes = bytes.get(taken..).unwrap_or(&[]);
             let progress = self.drain(now, &mut outcome);
             if bytes.is_empty() || outcome.close || (taken == 0 && !progress) {
+                if !outcome.bytes.is_empty() {
+                    outcome.delay += Duration::from_millis(u64::from(self.meter.slow_ms()));
+                }
                 return outcome;
             }
         }
@@ -202,6 +206,10 @@ impl Session {
                     frame[length / 2] ^= 0x10;
                     outcome.bytes.extend_from_slice(frame);
                 }
+                Some(Damage::WrongTransaction) => {
+                    to_another_client(frame, self.framing);
+                    outcome.bytes.extend_from_slice(frame);
+                }
                 Some(Damage::Truncated) => outcome.bytes.extend_from_slice(&frame[..length / 2]),
                 Some(Damage::Duplicated) => {
                     outcome.bytes.extend_from_slice(frame);
@@ -210,6 +218,35 @@ impl Session {
             }
         }
         any
+    }
+}
+
+/// Addresses a frame to the client after the one that asked; its check sequences fit.
+fn to_another_client(frame: &mut [u8], framing: Framing) {
+    match framing {
+        // Version and source port, two bytes each, stand before the destination port.
+        Framing::Wrapper => {
+            if let Some(low) = frame.get_mut(5) {
+                *low = low.wrapping_add(1);
+            }
+        }
+        Framing::Hdlc => {
+            let Some(body) = frame.len().checked_sub(1).and_then(|end| frame.get_mut(1..end)) else { return };
+            // Format, client address, server address up to the byte with the lowest bit, control.
+            let Some(server) = body.get(3..).and_then(|rest| rest.iter().position(|byte| byte & 1 == 1))
+            else {
+                return;
+            };
+            let header = 3 + server + 2;
+            let Some(check) = body.len().checked_sub(2).filter(|check| *check >= header) else { return };
+            body[2] = body[2].wrapping_add(2);
+            if check >= header + 2 {
+                let sum = fcs16(&body[..header]).to_le_bytes();
+                body[header..header + 2].copy_from_slice(&sum);
+            }
+            let sum = fcs16(&body[..check]).to_le_bytes();
+            body[check..].copy_from_slice(&sum);
+        }
     }
 }
 

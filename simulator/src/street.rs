@@ -1,26 +1,26 @@
 //! A street: meters on TCP, on serial lines and on Modbus, the feeder that supplies them, and the time that passes there.
 
-use crate::board::{Flow, Nvm, StreetLoad, VirtualBoard};
 use crate::clock::SimClock;
+use crate::fault_entry::FaultEntry;
 use crate::faults::Fault;
-use crate::identity::{
-    FEEDER, METERS_MAX, PROFILE_PERIOD_S, StreetKeys, drn, initial_credit_wh, modbus_personalisation,
-    personalisation,
-};
+use crate::identity::{FEEDER, METERS_MAX, StreetKeys, drn, initial_credit_wh};
 use crate::line::{BAUD, Line};
-use crate::load::Household;
+use crate::load::Mix;
 use crate::meter::{SimMeter, Truth};
 use crate::modbus_server::{self, Station};
 use crate::random::hash;
 use crate::roll::{Entry, Model, Place};
+use crate::scene::{self, Scene};
 use crate::session::{Framing, Session};
+use crate::setup::Setup;
 use crate::tcp::{self, Reachable, now};
 use anyhow::{Context, ensure};
-use firmware::Personalisation;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -37,8 +37,10 @@ pub const LOSS_PERMILLE: u32 = 40;
 pub const FIRST_PHYSICAL: u16 = 16;
 /// Unit address of the feeder's check meter.
 pub const FEEDER_UNIT: u8 = 1;
+/// Ten years of quarter hours: a bound of ours.
+pub const PROFILE_ROWS_MAX: u32 = 350_640;
 /// How often the street's time is carried forward, in real time.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// A line with more stations than this would be one no cable carries (TIA-485: 32 unit loads).
 const LINE_MAX: u32 = 32;
 
@@ -77,6 +79,14 @@ pub struct StreetConfig {
     pub profile_rows: u32,
     /// Feeder's technical losses, in permille of the sum.
     pub loss_permille: u32,
+    /// Settings of the DLMS meters.
+    pub setup: Setup,
+    /// Kinds of household.
+    pub mix: Mix,
+    /// What goes wrong, counted from the start.
+    pub faults: Vec<FaultEntry>,
+    /// Where the state is kept: every meter's memory, what lasts, and the time. Nowhere without this.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for StreetConfig {
@@ -99,6 +109,10 @@ impl Default for StreetConfig {
             keys: StreetKeys::default(),
             profile_rows: PROFILE_ROWS,
             loss_permille: LOSS_PERMILLE,
+            setup: Setup::default(),
+            mix: Mix::default(),
+            faults: Vec::new(),
+            state: None,
         }
     }
 }
@@ -115,13 +129,31 @@ impl StreetConfig {
         if index + self.hdlc_meters > self.meters { Framing::Hdlc } else { Framing::Wrapper }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Meters of all kinds, the feeder's not counted. Their numbers are 1 to this.
+    #[must_use]
+    pub fn all_meters(&self) -> u32 {
+        self.meters + self.line_meters + self.modbus_meters
+    }
+
+    /// Whether the settings fit together.
+    ///
+    /// # Errors
+    /// What does not, and what is allowed.
+    pub fn check(&self) -> anyhow::Result<()> {
         let all = u64::from(self.meters) + u64::from(self.line_meters) + u64::from(self.modbus_meters);
         ensure!(all <= u64::from(METERS_MAX), "a street has at most {METERS_MAX} meters");
         ensure!(self.hdlc_meters <= self.meters, "more meters with HDLC than meters");
         ensure!(self.line_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
         ensure!(self.modbus_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
         ensure!(self.baud >= 300, "no line is slower than 300 baud");
+        ensure!(self.profile_rows >= 1, "a load profile has at least one row");
+        ensure!(self.profile_rows <= PROFILE_ROWS_MAX, "a load profile has at most {PROFILE_ROWS_MAX} rows");
+        ensure!(self.past_rows <= PROFILE_ROWS_MAX, "a past has at most {PROFILE_ROWS_MAX} rows");
+        ensure!(self.loss_permille <= 1000, "a feeder loses at most all it carries");
+        let no_meter = self.credit_of.keys().find(|index| !(1..=self.all_meters()).contains(*index));
+        if let Some(index) = no_meter {
+            anyhow::bail!("credit of meter {index}: the street has meters 1 to {}", self.all_meters());
+        }
         Ok(())
     }
 
@@ -148,15 +180,14 @@ impl StreetConfig {
 pub struct Street {
     config: StreetConfig,
     roll: Vec<Entry>,
-    meters: Arc<[Arc<SimMeter>]>,
-    feeder: Arc<SimMeter>,
+    scene: Arc<Scene>,
     feeder_serial: String,
-    load: Arc<StreetLoad>,
     port: u16,
     modbus_tcp: Option<SocketAddr>,
     line_path: Option<String>,
     modbus_line_path: Option<String>,
     stop: Arc<AtomicBool>,
+    time: Option<JoinHandle<()>>,
     tasks: JoinSet<()>,
 }
 
@@ -164,33 +195,31 @@ impl Street {
     /// Starts every meter, and serves them until the street is dropped. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The settings contradict each other, a port is taken, or the system gives no pseudo terminals.
+    /// The settings contradict each other, a port is taken, the system gives no pseudo terminals, or a state that is to be
+    /// resumed is of another street.
     pub async fn start(mut config: StreetConfig) -> anyhow::Result<Self> {
-        let past_ms = u64::from(config.past_rows) * u64::from(PROFILE_PERIOD_S) * 1000;
-        config.clock = config.clock.with_past(past_ms);
         let roll = config.roll()?;
-        let load = Arc::new(StreetLoad::default());
-        let meters = start_all(&config, &roll, &load)?;
-        let feeder = Arc::new(feeder_meter(&config, &load)?);
+        let scene = Arc::new(scene::start(&mut config, &roll)?);
         let mut street = Self {
             port: config.port,
             config,
             roll,
-            meters,
-            feeder,
+            scene,
             feeder_serial: drn(FEEDER)?.as_str().to_owned(),
-            load,
             modbus_tcp: None,
             line_path: None,
             modbus_line_path: None,
             stop: Arc::default(),
+            time: None,
             tasks: JoinSet::new(),
         };
         street.tick();
         street.serve_tcp().await?;
         street.serve_lines()?;
         street.serve_feeder().await?;
-        street.keep_time();
+        if !street.config.clock.is_held() {
+            street.keep_time();
+        }
         Ok(street)
     }
 
@@ -206,22 +235,23 @@ impl Street {
             entry.set_port(self.port);
         }
         let reachable: Reachable = (1..=self.config.meters)
-            .zip(self.meters.iter())
+            .zip(self.scene.meters.iter())
             .map(|(index, meter)| (Arc::clone(meter), self.config.framing(index)))
             .collect();
-        self.tasks.spawn(tcp::serve(listener, reachable, self.config.clock));
+        self.tasks.spawn(tcp::serve(listener, reachable, self.config.clock.clone()));
         Ok(())
     }
 
     fn serve_lines(&mut self) -> anyhow::Result<()> {
-        let clock = self.config.clock;
+        let clock = self.config.clock.clone();
         if self.config.line_meters > 0 {
             let line = match &self.config.serial_device {
                 Some(path) => Line::attach(path, self.config.baud)?,
                 None => Line::open(self.config.baud)?,
             };
             self.line_path = Some(line.path().to_owned());
-            let on_line = &self.meters[self.config.meters as usize..][..self.config.line_meters as usize];
+            let on_line =
+                &self.scene.meters[self.config.meters as usize..][..self.config.line_meters as usize];
             let stations = (FIRST_PHYSICAL..)
                 .zip(on_line)
                 .map(|(physical, meter)| Session::on_line(Arc::clone(meter), physical, now(&clock)))
@@ -231,7 +261,7 @@ impl Street {
         if self.config.modbus_meters > 0 {
             let line = Line::open(self.config.baud)?;
             self.modbus_line_path = Some(line.path().to_owned());
-            let on_line = &self.meters[(self.config.meters + self.config.line_meters) as usize..];
+            let on_line = &self.scene.meters[(self.config.meters + self.config.line_meters) as usize..];
             let stations: Vec<Station> = (1..).zip(on_line.iter().map(Arc::clone)).collect();
             self.tasks.spawn(async move { report("Modbus line", line.serve_modbus(stations).await) });
         }
@@ -243,27 +273,53 @@ impl Street {
         ensure!(wanted.ip().is_loopback(), "the simulator serves loopback addresses only, not {wanted}");
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("Modbus TCP at {wanted}"))?;
         self.modbus_tcp = Some(listener.local_addr().context("local address")?);
-        let stations: Arc<[Station]> = Arc::new([(FEEDER_UNIT, Arc::clone(&self.feeder))]);
+        let stations: Arc<[Station]> = Arc::new([(FEEDER_UNIT, Arc::clone(&self.scene.feeder))]);
         self.tasks.spawn(modbus_server::serve_tcp(listener, stations));
         Ok(())
     }
 
     /// One thread carries the time of all meters forward.
     fn keep_time(&mut self) {
-        let (stop, meters) = (Arc::clone(&self.stop), Arc::clone(&self.meters));
-        let (feeder, load) = (Arc::clone(&self.feeder), Arc::clone(&self.load));
-        std::thread::spawn(move || {
+        let (stop, scene) = (Arc::clone(&self.stop), Arc::clone(&self.scene));
+        self.time = Some(std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let before = std::time::Instant::now();
-                tick_all(&meters, &feeder, &load);
+                scene.tick();
                 std::thread::sleep(TICK.saturating_sub(before.elapsed()));
             }
-        });
+        }));
     }
 
     /// Carries the time of every meter, and the feeder's, forward to now.
     pub fn tick(&self) {
-        tick_all(&self.meters, &self.feeder, &self.load);
+        self.scene.tick();
+    }
+
+    /// Lets `ms` simulated milliseconds pass on a clock that is held, in steps of `step_ms` at most.
+    pub fn advance(&self, ms: u64, step_ms: u64) {
+        let mut left = ms;
+        while left > 0 {
+            let step = left.min(step_ms.max(1));
+            self.config.clock.advance_ms(step);
+            self.tick();
+            left -= step;
+        }
+    }
+
+    /// Has a fault happen as an entry says, its times counted from now. Gives how many meters it is about.
+    ///
+    /// # Errors
+    /// What is wrong with the entry, and what is allowed.
+    pub fn ask(&self, entry: &FaultEntry) -> Result<usize, String> {
+        let count = self.scene.ask(entry, self.config.clock.elapsed_ms())?;
+        self.tick();
+        Ok(count)
+    }
+
+    /// How many beginnings and ends of faults are still to come.
+    #[must_use]
+    pub fn planned(&self) -> usize {
+        self.scene.plan.len()
     }
 
     /// The meters: what a gateway has to know to reach them.
@@ -305,13 +361,13 @@ impl Street {
     /// Meter `index`, from 1: meters on TCP first, then those on the line, then those on the Modbus line.
     #[must_use]
     pub fn meter(&self, index: u32) -> Option<&Arc<SimMeter>> {
-        self.meters.get(usize::try_from(index.checked_sub(1)?).ok()?)
+        self.scene.meter(index)
     }
 
     /// The feeder's check meter.
     #[must_use]
     pub fn feeder(&self) -> &Arc<SimMeter> {
-        &self.feeder
+        &self.scene.feeder
     }
 
     /// Serial number of the feeder's check meter.
@@ -337,78 +393,30 @@ impl Street {
         self.meter(index).map(|meter| meter.truth())
     }
 
+    /// A number that depends on everything that lasts of every meter: memory, board, what is wrong. Two streets with the same
+    /// one went through the same.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let all = self.scene.meters.iter().chain([&self.scene.feeder]);
+        all.fold(self.config.clock.elapsed_ms(), |digest, meter| hash(digest, meter.digest()))
+    }
+
     /// Host memory all meters take, in bytes, sessions not counted.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.meters.iter().map(|meter| meter.held_bytes()).sum()
+        self.scene.meters.iter().map(|meter| meter.held_bytes()).sum()
     }
 }
 
 impl Drop for Street {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(time) = self.time.take() {
+            // It looks at the flag ten times a second; one that panicked has said so already.
+            let _ = time.join();
+        }
+        self.scene.save();
     }
-}
-
-/// Starts the meters of the roll, on all processors: each lives through its past on its own.
-fn start_all(
-    config: &StreetConfig,
-    roll: &[Entry],
-    load: &Arc<StreetLoad>,
-) -> anyhow::Result<Arc<[Arc<SimMeter>]>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = roll.len().div_ceil(threads).max(1);
-    let start_share = |entries: &[Entry]| -> anyhow::Result<Vec<Arc<SimMeter>>> {
-        entries.iter().map(|entry| household_meter(config, entry, load).map(Arc::new)).collect()
-    };
-    let shares: Vec<_> = std::thread::scope(|scope| {
-        let running: Vec<_> =
-            roll.chunks(share).map(|entries| scope.spawn(|| start_share(entries))).collect();
-        running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
-    });
-    let mut meters = Vec::with_capacity(roll.len());
-    for share in shares {
-        meters.extend(share.map_err(|_| anyhow::anyhow!("a thread that started meters panicked"))??);
-    }
-    Ok(meters.into())
-}
-
-/// A household's meter as the roll has it.
-fn household_meter(config: &StreetConfig, entry: &Entry, load: &Arc<StreetLoad>) -> anyhow::Result<SimMeter> {
-    let who = match entry.model {
-        Model::Dlms => personalisation(entry.index, &config.keys)?,
-        Model::Modbus => modbus_personalisation(entry.index, &config.keys, true)?,
-    };
-    let flow = Flow::Household(Household::of(config.seed, entry.index));
-    start(config, entry.index, who, flow, load, entry.balance_wh.unwrap_or(0))
-}
-
-/// The feeder's check meter: it measures what the others do, and what is lost on the way.
-fn feeder_meter(config: &StreetConfig, load: &Arc<StreetLoad>) -> anyhow::Result<SimMeter> {
-    let who = modbus_personalisation(FEEDER, &config.keys, false)?;
-    let flow = Flow::Feeder { loss_permille: config.loss_permille, measured_mws: 0 };
-    start(config, FEEDER, who, flow, load, 0)
-}
-
-fn start(
-    config: &StreetConfig,
-    index: u32,
-    who: Personalisation,
-    flow: Flow,
-    load: &Arc<StreetLoad>,
-    credit_wh: i64,
-) -> anyhow::Result<SimMeter> {
-    let nvm = Nvm::blank(firmware::Layout::bytes_for(config.profile_rows));
-    let seed = hash(config.seed, 0x5245_4144 ^ u64::from(index) << 32);
-    let board = VirtualBoard::new(config.clock, flow, nvm, seed, Arc::clone(load));
-    SimMeter::start(index, config.clock, board, who, credit_wh).with_context(|| format!("meter {index}"))
-}
-
-/// Carries every meter's time forward, the feeder's last: it measures what the others took.
-fn tick_all(meters: &[Arc<SimMeter>], feeder: &SimMeter, load: &StreetLoad) {
-    let power_w = meters.iter().map(|meter| meter.tick()).sum();
-    load.power_w.store(power_w, Ordering::Relaxed);
-    feeder.tick();
 }
 
 fn report(what: &str, end: std::io::Result<()>) {

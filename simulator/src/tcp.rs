@@ -29,10 +29,12 @@ pub async fn serve(listener: TcpListener, meters: Reachable, clock: SimClock) {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let Some((meter, framing)) = meant(&stream, peer, &meters) else { continue };
+                let Some(connection) = meter.connect() else { continue };
+                let clock = clock.clone();
                 tokio::spawn(async move {
                     // A client that goes away in the middle is nothing to tell anybody about.
                     let _ = converse(stream, meter, framing, clock).await;
-                    drop(place);
+                    drop((place, connection));
                 });
             }
             // Out of file descriptors, or the client is gone already: let the others finish.

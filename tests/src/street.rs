@@ -3,8 +3,6 @@
 use crate::folder::Folder;
 use crate::process::{Process, START_TIMEOUT, program};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The vending key of the published vectors; the simulator's meters are keyed with it.
@@ -67,19 +65,27 @@ impl Street {
         format!("127.1.{}.{}", number >> 8, number & 0xFF)
     }
 
-    /// Reaches into the street as a person there would: `{"op":"state","meter":1}`; see the simulator's `control`.
+    /// Asks the simulator's API, `/meters/1`; see the simulator's `control`.
     ///
     /// # Panics
     /// When the simulator does not answer or refuses.
     #[must_use]
-    pub fn control(&self, request: &Value) -> Value {
-        let mut stream = TcpStream::connect(&self.control).expect("the simulator's control answers");
-        writeln!(stream, "{request}").expect("a request leaves");
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).expect("an answer comes");
-        let answer: Value = serde_json::from_str(&line).expect("the answer is JSON");
-        assert_eq!(answer["ok"], true, "{request} was refused: {answer}");
-        answer
+    pub fn look(&self, path: &str) -> Value {
+        let mut answer = ureq::get(self.api(path)).call().expect("the simulator's control answers");
+        answer.body_mut().read_json().expect("the answer is JSON")
+    }
+
+    /// Has the simulator do something: `("/meters/1/faults", {"fault": "silence"})`.
+    ///
+    /// # Panics
+    /// When the simulator does not answer or refuses.
+    pub fn act(&self, path: &str, body: &Value) -> Value {
+        let mut answer = ureq::post(self.api(path)).send_json(body).expect("the simulator's control answers");
+        answer.body_mut().read_json().expect("the answer is JSON")
+    }
+
+    fn api(&self, path: &str) -> String {
+        format!("{}/api{path}", self.control)
     }
 
     /// A credit token for meter `number`, made by the gateway's command line as a vending clerk would. `minute` moves its

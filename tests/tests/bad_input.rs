@@ -58,7 +58,7 @@ fn wrong_input_is_refused_exactly_and_changes_nothing() {
     refused(finish(&mut lost), EX_UNAVAILABLE, "no gateway at http://127.0.0.1:9: ");
 
     assert_eq!(changes(&gateway), before, "a refused request changed something");
-    assert_eq!(street.control(&serde_json::json!({"op": "state", "meter": 1}))["contact_closed"], true);
+    assert_eq!(street.look("/meters/1")["contact_closed"], true);
 }
 
 #[test]
