@@ -10,3 +10,10 @@ pub mod gbt;
 pub mod model;
 pub mod security;
 pub mod server;
+
+/// Bit 30 of a long-invoke-id-and-priority: service class confirmed (Green Book, xDLMS APDUs). The codec's own helper sets bit 29,
+/// which is the processing option.
+pub const LONG_INVOKE_ID_CONFIRMED: u32 = 1 << 30;
+
+/// Tag of data-notification-confirm (Green Book, xDLMS APDUs), which the codec does not name.
+const DATA_NOTIFICATION_CONFIRM: u8 = 16;

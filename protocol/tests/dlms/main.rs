@@ -8,5 +8,6 @@ mod dialogue;
 mod differential;
 mod lossy;
 mod meter;
+mod services;
 mod signed;
 mod strangers;

@@ -14,7 +14,7 @@ use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 use protocol::dlms::security::{
     CounterBlock, Form, Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle, ecdsa,
 };
-use protocol::dlms::server::{Association, Custody, Peer, Server};
+use protocol::dlms::server::{Association, Custody, Peer, PreEstablished, Server};
 use protocol::time::Instant;
 
 pub const EK: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -97,6 +97,8 @@ pub(crate) use served;
 
 /// Objects, and everything that survives the engine.
 pub struct Meter {
+    /// A client that needs no AARQ.
+    pub pre_established: Option<PreEstablished>,
     /// One object of a class under test.
     pub shelf: Option<Box<dyn Served>>,
     pub note: Vec<u8>,
@@ -114,6 +116,7 @@ pub struct Meter {
 impl Default for Meter {
     fn default() -> Self {
         Self {
+            pre_established: None,
             shelf: None,
             note: b"hello".to_vec(),
             rows: 0,
@@ -150,6 +153,10 @@ impl Custody for Meter {
             instance: client_sap,
             inactivity: Duration::from_secs(120),
         })
+    }
+
+    fn pre_established(&self, client_sap: u8) -> Option<PreEstablished> {
+        self.pre_established.filter(|p| p.association.client_sap == client_sap)
     }
 
     fn secret(&self, client_sap: u8) -> Option<Secret> {

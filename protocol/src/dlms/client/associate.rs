@@ -97,6 +97,30 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         Ok(())
     }
 
+    /// Takes the association for open without a word to the meter, whose configuration has it open for us: `services` and
+    /// `server_max_pdu` (zero: no bound) are what was configured there. It is not released: [`Client::link_down`] ends it here.
+    ///
+    /// # Errors
+    /// [`StartError`]: an association is open; or the configuration asks for a mechanism or a dedicated key, for which an AARQ
+    /// is needed, or lacks the keys or the meter's title for its policy.
+    pub fn pre_established(&mut self, services: Conformance, server_max_pdu: u16) -> Result<(), StartError> {
+        if self.state != State::Idle {
+            return Err(StartError::WrongState);
+        }
+        let known = self.global.is_some() && self.config.server_title.is_some();
+        if self.config.mechanism != AuthMechanism::None
+            || self.config.policy.dedicated()
+            || !(known || self.config.policy.is_none())
+        {
+            return Err(StartError::Configuration);
+        }
+        self.server_title = self.config.server_title;
+        self.conformance = services & self.proposed();
+        self.server_max_pdu = server_max_pdu;
+        self.state = State::Associated;
+        Ok(())
+    }
+
     /// The InitiateRequest, protected with the global keys where there is protection at all.
     fn initiate_request(&mut self) -> Result<Frame<160>, StartError> {
         let request = InitiateRequest {

@@ -45,7 +45,8 @@
 //! [`crate::dlms::security::hls`]); `glo`, `ded`,
 //! `general-glo` and `general-ded` protection; GET normal and with-list, SET and ACTION normal and with-list, all with
 //! blocks where the value needs them; ACCESS; general block transfer where it alone was agreed on;
-//! Read and Write of meters that speak short names (no HLS with them); release; reception of DataNotification and EventNotification.
+//! Read and Write of meters that speak short names (no HLS with them); release; reception of DataNotification, confirmed
+//! where it asks for that, and EventNotification; pre-established associations.
 
 mod answer;
 mod associate;

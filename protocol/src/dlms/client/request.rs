@@ -7,12 +7,13 @@ use crate::codec::codec::{Encode, Result, SliceWriter, Writer};
 use crate::codec::obis::Obis;
 use crate::codec::xdlms::{
     AccessRequestSpecification, Apdu, ApduTag, AttributeDescriptor, AttributeDescriptorWithSelection,
-    Conformance, GetRequest, InvokeId, MethodDescriptor, SelectiveAccess,
+    Conformance, GetRequest, InvokeId, LongInvokeId, MethodDescriptor, SelectiveAccess,
 };
 use crate::cosem::class::Value;
 use crate::cosem::{Attr, Meth};
 use crate::dlms::model::{Attribute, Method};
 use crate::dlms::security::Form;
+use crate::dlms::{DATA_NOTIFICATION_CONFIRM, LONG_INVOKE_ID_CONFIRMED};
 use crate::time::Instant;
 
 const GET_REQUEST: u8 = ApduTag::GetRequest.as_u8();
@@ -68,9 +69,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if form != Form::Plain {
             self.agreed(Conformance::GENERAL_PROTECTION)?;
         }
-        // Bit 30: service class confirmed.
         self.long_invoke_id = (self.long_invoke_id + 1) & 0x00FF_FFFF;
-        let long_invoke_id = self.long_invoke_id | 0x4000_0000;
+        let long_invoke_id = self.long_invoke_id | LONG_INVOKE_ID_CONFIRMED;
         self.tx
             .build(|w| {
                 w.write_u8(ApduTag::AccessRequest.as_u8())?;
@@ -84,6 +84,28 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             .map_err(|_| StartError::TooLong)?;
         let changes = items.iter().any(|item| !matches!(item, AccessItem::Get(..)));
         self.finish_start_as(now, Pending::Access { long_invoke_id, changes }, form)
+    }
+
+    /// Says that a confirmed DataNotification was taken: call it when what it said is safe. It may go between a request and its
+    /// answer, has no answer itself, and goes in a general form where there is protection, for it has no ciphered tag.
+    ///
+    /// # Errors
+    /// [`StartError`]; `Busy` while an APDU waits to be sent.
+    pub fn confirm(&mut self, notification: LongInvokeId) -> core::result::Result<(), StartError> {
+        if self.state != State::Associated {
+            return Err(StartError::WrongState);
+        }
+        if self.tx.is_ready() {
+            return Err(StartError::Busy);
+        }
+        // No date-time.
+        let build = |w: &mut SliceWriter<'_>| {
+            w.write_u8(DATA_NOTIFICATION_CONFIRM)?;
+            w.write_u32(notification.0)?;
+            w.write_u8(0)
+        };
+        self.tx.build(build).map_err(|_| StartError::TooLong)?;
+        self.send(self.service_form().general())
     }
 
     /// Reads an attribute, or the selected part of it.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::pre_established::PreEstablished;
 use crate::codec::acse::AuthMechanism;
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::Conformance;
@@ -35,6 +36,13 @@ pub trait Custody {
 
     /// The association row of a client address; `None` refuses it.
     fn association(&self, client_sap: u8) -> Option<Association>;
+
+    /// What is configured of a client address that uses services without an AARQ; `None`, the default, for all others. The row
+    /// stands beside [`Custody::association`]: an AARQ of the same client is judged by that.
+    fn pre_established(&self, client_sap: u8) -> Option<PreEstablished> {
+        let _ = client_sap;
+        None
+    }
 
     /// The LLS password of the association, or the shared secret of a hash mechanism.
     fn secret(&self, client_sap: u8) -> Option<Secret>;

@@ -36,8 +36,8 @@
 //! Implemented: associations without security, with LLS and with HLS (mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`, `general-glo` and
 //! `general-ded` protection; GET normal, next and with-list; SET normal, with-list and in blocks; ACTION normal,
-//! with-list and in blocks, with blocks back; ACCESS; general block transfer; DataNotification
-//! and EventNotification; exception-response.
+//! with-list and in blocks, with blocks back; ACCESS; general block transfer; DataNotification (confirmed or not)
+//! and EventNotification; exception-response; pre-established associations ([`PreEstablished`]).
 //!
 //! Memory: `N` bytes to decipher into, `N` to answer from, `LONG` for what outlives one APDU (a parameter coming in
 //! blocks, the selection of a read going out in blocks, a long return value), two expanded keys. No value is ever whole
@@ -50,6 +50,7 @@ mod blocks;
 mod custody;
 mod get;
 mod invoke;
+mod pre_established;
 mod push;
 mod session;
 mod set;
@@ -58,6 +59,7 @@ mod transfer;
 mod window;
 
 pub use custody::{Association, Custody};
+pub use pre_established::PreEstablished;
 pub use push::PushError;
 
 use heapless::Deque;
@@ -68,8 +70,10 @@ use crate::codec::acse::UserDiagnostic;
 use crate::codec::codec::{Encode, Error, ErrorKind, Writer};
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{
-    Apdu, ApduTag, Conformance, ExceptionResponse, InvokeId, SecurityControl, ServiceError, StateError,
+    Apdu, ApduTag, Conformance, ExceptionResponse, InvokeId, LongInvokeId, SecurityControl, ServiceError,
+    StateError,
 };
+use crate::dlms::DATA_NOTIFICATION_CONFIRM;
 use crate::dlms::model::ObjectModel;
 use crate::dlms::security::frame::{HEAD, Protect, Sealed, plain_capacity};
 use crate::dlms::security::{Form, Frame, Key, Refusal};
@@ -135,6 +139,13 @@ pub enum Event {
     Ended {
         /// With whom it was.
         client_sap: u8,
+    },
+    /// A client has taken the confirmed DataNotification of that number.
+    NotificationConfirmed {
+        /// Which client.
+        client_sap: u8,
+        /// The number, as [`Server::notify`] was given it.
+        long_invoke_id: LongInvokeId,
     },
     /// An answer could not be sent: no invocation counter is left.
     CountersExhausted,
@@ -202,8 +213,13 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
         match apdu.first().copied().and_then(ApduTag::from_u8) {
             Some(ApduTag::Aarq) => core.associate(now, peer, apdu, rx, meter),
             Some(ApduTag::ReleaseRequest) => core.release(peer, apdu, rx, meter),
-            Some(ApduTag::GeneralBlockTransfer) => core.general_block(now, peer, apdu, rx, meter),
-            _ => core.service(now, peer, apdu, rx, meter),
+            tag => {
+                core.open_pre_established(now, peer, meter);
+                match tag {
+                    Some(ApduTag::GeneralBlockTransfer) => core.general_block(now, peer, apdu, rx, meter),
+                    _ => core.service(now, peer, apdu, rx, meter),
+                }
+            }
         }
     }
 
@@ -351,6 +367,9 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
 
     fn dispatch<M: ObjectModel + Custody>(&mut self, now: Instant, plain: &[u8], meter: &mut M) {
         let body = plain.get(1..).unwrap_or(&[]);
+        if plain.first() == Some(&DATA_NOTIFICATION_CONFIRM) {
+            return self.notification_confirmed(body);
+        }
         let tag = plain.first().copied().and_then(ApduTag::from_u8);
         let challenged = self.session.as_ref().is_some_and(|s| s.stage != Stage::Associated);
         let handled = match tag {

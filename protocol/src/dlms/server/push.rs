@@ -3,7 +3,7 @@
 use super::Server;
 use super::custody::Custody;
 use crate::codec::axdr::DateTime;
-use crate::codec::codec::{Encode, Error, Writer};
+use crate::codec::codec::{Encode, Error, Reader, Writer};
 use crate::codec::xdlms::{ApduTag, AttributeDescriptor, LongInvokeId, OptionalDateTime};
 use crate::dlms::model::Attribute;
 use crate::dlms::security::frame::Protect;
@@ -25,7 +25,8 @@ pub enum PushError {
 impl<const N: usize, const LONG: usize> Server<N, LONG> {
     /// Builds a DataNotification for `client_sap`; `body` writes one A-XDR value. It is protected with the global keys
     /// as the client's association row demands, in general-glo-ciphering, for this service has no tag of its own.
-    /// [`Server::poll_transmit`] gives it out.
+    /// [`Server::poll_transmit`] gives it out. With [`crate::dlms::LONG_INVOKE_ID_CONFIRMED`] in `long_invoke_id` the client says when it has taken it, within an
+    /// association, negotiated or pre-established: [`super::Event::NotificationConfirmed`]. When to send again is the caller's.
     ///
     /// # Errors
     /// [`PushError`]; nothing is sent then.
@@ -97,5 +98,18 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
         }
         self.core.tx.finish();
         Ok(())
+    }
+}
+
+impl<const N: usize, const LONG: usize> super::Core<N, LONG> {
+    /// `Data-Notification-Confirm ::= SEQUENCE { long-invoke-id-and-priority, date-time OCTET STRING }`. It has no answer.
+    pub(super) fn notification_confirmed(&mut self, body: &[u8]) {
+        let Some(session) = self.session.as_ref().filter(|s| s.stage == super::Stage::Associated) else {
+            return;
+        };
+        let client_sap = session.row.client_sap;
+        if let Ok(id) = Reader::new(body).u32() {
+            self.event(super::Event::NotificationConfirmed { client_sap, long_invoke_id: LongInvokeId(id) });
+        }
     }
 }
