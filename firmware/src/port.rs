@@ -143,18 +143,9 @@ impl<L: Link> Port<L> {
         progressed
     }
 
-    /// Counts refusals, and logs the first, the second, the fourth …: whoever guesses keys cannot fill the log with it.
     fn note_security<B: Board>(&mut self, meter: &mut Meter<B>) {
         while let Some(event) = self.server.poll_event() {
-            let (event, client_sap) = match event {
-                server::Event::Refused { client_sap, .. } => (Event::AssociationRefused, client_sap),
-                server::Event::SecurityAlarm { client_sap, .. } => (Event::FrameRefused, client_sap),
-                _ => continue,
-            };
-            self.refused = self.refused.saturating_add(1);
-            if self.refused.is_power_of_two() {
-                meter.note(event, i32::from(client_sap));
-            }
+            meter.note_security(&event, &mut self.refused);
         }
     }
 
@@ -165,6 +156,22 @@ impl<L: Link> Port<L> {
                 self.server.not_sent();
                 return;
             }
+        }
+    }
+}
+
+impl<B: Board> Meter<B> {
+    /// Takes notice of what a server engine told of security. Counts refusals in `refused`, and logs the first, the second,
+    /// the fourth …: whoever guesses keys cannot fill the log with it.
+    pub fn note_security(&mut self, event: &server::Event, refused: &mut u32) {
+        let (event, client_sap) = match *event {
+            server::Event::Refused { client_sap, .. } => (Event::AssociationRefused, client_sap),
+            server::Event::SecurityAlarm { client_sap, .. } => (Event::FrameRefused, client_sap),
+            _ => return,
+        };
+        *refused = refused.saturating_add(1);
+        if refused.is_power_of_two() {
+            self.note(event, i32::from(client_sap));
         }
     }
 }

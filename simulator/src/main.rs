@@ -112,6 +112,13 @@ struct Train {
     /// A case of one's own, from a TOML file.
     #[arg(long, conflicts_with = "id")]
     file: Option<PathBuf>,
+    /// Do not play the case: serve its street in real time, with the control page at this loopback address, for a person who
+    /// carries out the steps beside a gateway.
+    #[arg(long)]
+    control: Option<SocketAddr>,
+    /// Port of the street's meters then.
+    #[arg(long, default_value_t = PORT)]
+    port: u16,
 }
 
 #[derive(Debug, Args)]
@@ -241,6 +248,15 @@ async fn train(arguments: &Train) -> anyhow::Result<()> {
     };
     let case = Case::parse(&text)?;
     println!("{}", case.title);
+    if arguments.control.is_some() {
+        for (number, step) in (1..).zip(&case.steps) {
+            println!("{number}. {}", step.say);
+        }
+        println!("On the gateway: {}", case.gateway);
+        let clock = SimClock::starting_now(1);
+        let config = StreetConfig { clock, port: arguments.port, ..case.street };
+        return serve_street(config, arguments.control, false).await;
+    }
     let gateway = case.gateway.clone();
     let outcome = play(case, |line| println!("{line}")).await?;
     println!("With a gateway beside it: {gateway}");
@@ -251,8 +267,23 @@ async fn train(arguments: &Train) -> anyhow::Result<()> {
 
 #[tokio::main]
 async fn serve(arguments: &Serve) -> anyhow::Result<()> {
+    serve_street(arguments.config()?, arguments.control, arguments.control_from_anywhere).await
+}
+
+/// Serves a street until the process is told to stop.
+async fn serve_street(
+    config: StreetConfig,
+    control: Option<SocketAddr>,
+    from_anywhere: bool,
+) -> anyhow::Result<()> {
+    if let Some(at) = control {
+        anyhow::ensure!(
+            at.ip().is_loopback() || from_anywhere,
+            "whoever reaches {at} could do anything to the meters: take a loopback address, or add --control-from-anywhere"
+        );
+    }
     let before = std::time::Instant::now();
-    let street = Arc::new(Street::start(arguments.config()?).await?);
+    let street = Arc::new(Street::start(config).await?);
     println!(
         "{} meters started in {} ms, {} bytes of memory each",
         street.roll().len(),
@@ -268,11 +299,7 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
     if let Some(at) = street.modbus_tcp() {
         println!("feeder check meter on Modbus TCP at {at}");
     }
-    if let Some(at) = arguments.control {
-        anyhow::ensure!(
-            at.ip().is_loopback() || arguments.control_from_anywhere,
-            "whoever reaches {at} could do anything to the meters: take a loopback address, or add --control-from-anywhere"
-        );
+    if let Some(at) = control {
         let listener = TcpListener::bind(at).await.with_context(|| format!("control address {at}"))?;
         println!("control at http://{}", listener.local_addr()?);
         let street = Arc::clone(&street);

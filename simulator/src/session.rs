@@ -1,12 +1,12 @@
 //! What a meter does with the bytes of one connection or line: link, association, firmware, and the faults in between.
 
 use crate::faults::Damage;
-use crate::meter::{Heard, SimMeter};
+use crate::meter::{Firmware, Heard, SimMeter};
 use protocol::dlms::server::{Peer, Server};
 use protocol::link::hdlc::frame::fcs16;
 use protocol::link::hdlc::{self, Hdlc};
 use protocol::link::wrapper::{self, Wrapper};
-use protocol::link::{AnyLink, DownReason, Event, Link};
+use protocol::link::{AnyLink, DownReason, Event, Link, SendError};
 use protocol::time::{Duration, Instant};
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub struct Session {
     physical: Option<u16>,
     /// An answer was lost: nothing is heard until the link opens anew.
     muted: bool,
+    /// Associations and frames that were refused.
+    refused: u32,
     damage: Option<Damage>,
 }
 
@@ -90,7 +92,7 @@ impl Session {
         }
         let life = meter.life();
         let server = Box::new(Server::new());
-        Self { meter, life, link, server, framing, physical, muted: false, damage: None }
+        Self { meter, life, link, server, framing, physical, muted: false, refused: 0, damage: None }
     }
 
     /// Takes received bytes, any number of them.
@@ -173,21 +175,46 @@ impl Session {
     fn answer(&mut self, now: Instant, apdu: &[u8]) {
         let client_sap = self.link.peer_sap().and_then(|sap| u8::try_from(sap).ok()).unwrap_or(0);
         let peer = Peer { client_sap, server_sap: LOGICAL_DEVICE };
-        let server = &mut self.server;
-        match self.meter.carry_out(self.life, |meter| server.handle_bytes(now, peer, apdu, meter)) {
+        let (server, refused) = (&mut self.server, &mut self.refused);
+        let request = |meter: &mut Firmware| {
+            server.handle_bytes(now, peer, apdu, meter);
+            while let Some(event) = server.poll_event() {
+                meter.note_security(&event, refused);
+            }
+        };
+        match self.meter.carry_out(self.life, request) {
             Heard::Carried(Some(Damage::Lost)) => self.muted = true,
             Heard::Carried(damage) => self.damage = damage,
             Heard::Nothing => self.muted = true,
         }
-        while self.server.poll_event().is_some() {}
-        while let Some(answer) = self.server.poll_transmit() {
+    }
+
+    /// Hands the link the next APDU that waits. False when there is none, or the link has no room for it yet.
+    fn send_next(&mut self, now: Instant) -> bool {
+        let Some(answer) = self.server.poll_transmit() else { return false };
+        match self.link.send(now, answer) {
+            Ok(()) => true,
+            // One of several blocks: it goes when the one before it is out.
+            Err(SendError::Busy) => {
+                self.server.not_sent();
+                false
+            }
             // The link is up, it has just delivered a request; an answer it can't take is lost, as on any wire.
-            let _ = self.link.send(now, answer);
+            Err(_) => true,
         }
     }
 
-    /// Collects what the link has to send; true when there was anything.
+    /// Collects what there is to send; true when there was anything.
     fn transmit(&mut self, now: Instant, outcome: &mut Outcome) -> bool {
+        let mut any = self.transmit_link(now, outcome);
+        while self.send_next(now) {
+            any |= self.transmit_link(now, outcome);
+        }
+        any
+    }
+
+    /// Collects what the link has to send; true when there was anything.
+    fn transmit_link(&mut self, now: Instant, outcome: &mut Outcome) -> bool {
         let mut wire = [0; WIRE_MAX];
         let mut any = false;
         while let Some(length) = self.link.poll_transmit(now, &mut wire) {

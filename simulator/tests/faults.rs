@@ -292,7 +292,10 @@ fn with_other_keys_nobody_associates_and_with_the_old_ones_everybody_does_again(
     bench.begin(FaultName::WrongKey, |_| {});
     assert!(matches!(bench.client(As::Vending, Framing::Wrapper).associate(), End::Failed(_)));
     bench.meter.end(FaultName::WrongKey);
-    assert_eq!(credit_wh(&mut bench.till(Framing::Wrapper)), 500);
+    let mut till = bench.till(Framing::Wrapper);
+    assert_eq!(credit_wh(&mut till), 500);
+    let refusals = logged(&mut till, Event::AssociationRefused) + logged(&mut till, Event::FrameRefused);
+    assert!(refusals > 0, "the meter logged that somebody could not open it");
 }
 
 #[test]

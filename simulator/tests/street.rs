@@ -163,21 +163,16 @@ struct Program {
 }
 
 impl Program {
-    fn start(folder: &Folder) -> Self {
+    /// Two meters whose state is kept in `folder`.
+    fn serve(folder: &Folder) -> Self {
+        let state = folder.0.to_str().unwrap();
+        Self::start(&["serve", "--meters", "2", "--balance-wh", "1000", "--state", state])
+    }
+
+    fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_meter-simulator"))
-            .args([
-                "serve",
-                "--meters",
-                "2",
-                "--port",
-                "0",
-                "--control",
-                "127.0.0.1:0",
-                "--balance-wh",
-                "1000",
-            ])
-            .arg("--state")
-            .arg(&folder.0)
+            .args(arguments)
+            .args(["--port", "0", "--control", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -212,18 +207,26 @@ fn a_killed_simulator_loses_what_a_power_cut_would_and_no_token() {
     let mut taken = 0;
     for token in tokens {
         // Dropped with SIGKILL, in the moment after the display said that the token was accepted.
-        let program = Program::start(&folder);
+        let program = Program::serve(&folder);
         assert_eq!(program.meter()["credited_wh"], taken);
         assert_eq!(program.type_token(&token)["accepted"], true);
         drop(program);
         taken += 1_000;
-        let program = Program::start(&folder);
+        let program = Program::serve(&folder);
         let meter = program.meter();
         assert_eq!(meter["credited_wh"], taken);
         let credit_wh = meter["credit_wh"].as_i64().unwrap();
         assert!((taken + 900..=taken + 1_000).contains(&credit_wh), "{credit_wh}");
         assert_eq!(program.type_token(&token)["accepted"], false);
     }
+}
+
+#[test]
+fn a_cases_street_is_served_for_a_person_who_trains_beside_a_gateway() {
+    let program = Program::start(&["train", "N01"]);
+    let meter = program.meter();
+    let credit_wh = meter["credit_wh"].as_i64().unwrap();
+    assert!((290..=300).contains(&credit_wh), "{credit_wh}");
 }
 
 #[test]
