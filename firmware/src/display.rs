@@ -90,6 +90,7 @@ impl<B: Board> Meter<B> {
                 "ENERGY {} kWh",
                 Scaled(i64::try_from(status.import_wh).unwrap_or(i64::MAX), -3)
             )),
+            Page::Power | Page::Supply if !self.conditions.measured => line(format_args!("NO MEASUREMENT")),
             Page::Power => line(format_args!("POWER {} W", status.sample.active_power_mw / 1000)),
             Page::Supply => line(format_args!(
                 "{} V {} A",

@@ -15,6 +15,12 @@ pub struct EnergyCount {
 }
 
 impl EnergyCount {
+    /// Energy beyond the whole watt-hours: less than [`MWS_PER_WH`].
+    #[must_use]
+    pub const fn remainder_mws(&self) -> u32 {
+        self.remainder_mws
+    }
+
     /// Adds energy and returns how many whole watt-hours became full. Nothing is rounded away.
     pub fn add(&mut self, mws: u64) -> u64 {
         let sum = u64::from(self.remainder_mws).saturating_add(mws);

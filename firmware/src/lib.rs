@@ -14,6 +14,7 @@ pub mod keys;
 pub mod layout;
 pub mod ledger;
 mod meter;
+pub mod metrology;
 mod modbus;
 mod objects;
 mod optical;

@@ -1,6 +1,6 @@
 //! The meter: what happens each tick, what a person and the network may ask of it, and how its state stays whole.
 
-use hardware::board::{Board, Clock, Health, Metering, ResetCause, Sample};
+use hardware::board::{Board, Calibration, Clock, Health, Metering, ResetCause, Sample};
 use heapless::Deque;
 use protocol::codec::xdlms::DataAccessResult;
 use protocol::cosem::disconnect::{ControlState, RelayReason, Trigger};
@@ -18,6 +18,7 @@ use crate::journal::{Journal, JournalError, PLACE_BYTES};
 use crate::keys::{KEY_PLACE_BYTES, KeyStore};
 use crate::layout::{Layout, TooSmall};
 use crate::ledger::Ledger;
+use crate::metrology::Rests;
 use crate::objects::View;
 use crate::personalisation::Personalisation;
 use crate::protection::{Finding, Tripped, Watch};
@@ -89,6 +90,8 @@ pub struct NotOffered;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Conditions {
     pub measurement_failed: bool,
+    /// The front end's last answer is what the meter measures now: false before the first and after a failure.
+    pub measured: bool,
     pub storage_failed: bool,
     /// The capacitors feed the meter.
     pub supply_failing: bool,
@@ -134,6 +137,9 @@ pub struct Meter<B: Board> {
     pub(crate) monthly: Ring<LoadRow>,
     pub(crate) contact: Contact,
     pub(crate) sample: Sample,
+    rests: Rests,
+    /// Pulses of the import register given so far.
+    pulsed: u64,
     pub(crate) keypad: KeypadLockout,
     pub(crate) conditions: Conditions,
     pub(crate) views: [View; View::SLOTS],
@@ -195,6 +201,8 @@ impl<B: Board> Meter<B> {
             monthly: Ring::new(layout.monthly_base, Layout::MONTHLY_ROWS),
             contact: Contact::default(),
             sample: Sample::default(),
+            rests: Rests::default(),
+            pulsed: 0,
             keypad: KeypadLockout::default(),
             conditions: Conditions::default(),
             views: [View::default(); View::SLOTS],
@@ -206,6 +214,7 @@ impl<B: Board> Meter<B> {
             now,
         };
         meter.recover_rings();
+        meter.recount_pulses();
         if fresh {
             let record = meter.record.clone();
             meter.commit(record).map_err(StartError::Journal)?;
@@ -214,6 +223,11 @@ impl<B: Board> Meter<B> {
         }
         if meter.board.clock().utc_s().is_none() {
             meter.note(Event::ClockInvalid, 0);
+        }
+        let calibration = meter.settings.metrology.calibration;
+        if calibration != Calibration::default() && meter.board.metering().calibrate(&calibration).is_err() {
+            // Another board's front end: it measures, but not as the bench left it.
+            meter.note(Event::MeasurementError, 1);
         }
         meter.settle_update();
         // Whatever was cut off, the contact is where the record says before anything else happens.
@@ -391,14 +405,18 @@ impl<B: Board> Meter<B> {
                     self.conditions.measurement_failed = true;
                     self.note(Event::MeasurementError, 0);
                 }
+                self.conditions.measured = false;
                 self.conditions.row_status |= protocol::cosem::profile::row_status::MEASUREMENT_FAILED;
                 return;
             }
         };
         self.conditions.measurement_failed = false;
+        self.conditions.measured = true;
+        let sample = self.settings.metrology.primary(sample, &mut self.rests);
         self.sample = sample;
         let used = self.record.import.add(sample.import_mws);
         let exported = self.record.export.add(sample.export_mws);
+        self.give_pulses();
         if used == 0 && exported == 0 {
             // Less than a watt-hour: counted in memory, stored with the whole one.
             return;
@@ -426,6 +444,21 @@ impl<B: Board> Meter<B> {
             self.note(Event::CreditExhausted, left);
         }
         self.relay_changed(&events);
+    }
+
+    /// Pulses for the energy imported since the last ones.
+    fn give_pulses(&mut self) {
+        let total = self.settings.metrology.pulses_of(&self.record.import);
+        let due = total.saturating_sub(self.pulsed);
+        self.pulsed = total;
+        if due > 0 {
+            self.board.pulse(u32::try_from(due).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Counts pulses from here on: at start, and when the meter constant has changed.
+    pub(crate) fn recount_pulses(&mut self) {
+        self.pulsed = self.settings.metrology.pulses_of(&self.record.import);
     }
 
     /// Opens the relay on overload, over-current or bad voltage, and releases it when that has been gone for long enough.

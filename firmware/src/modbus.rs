@@ -13,6 +13,19 @@ const READ_MAX: u16 = 125;
 /// Longest RTU frame (Modbus over serial line 1.02, 2.5.1).
 pub const FRAME_MAX: usize = 256;
 
+/// Whether a quantity is the front end's word of this moment: without one there is no reading, which is not a reading of zero.
+fn is_measured(quantity: Quantity) -> bool {
+    matches!(
+        quantity,
+        Quantity::Power
+            | Quantity::ReactivePower
+            | Quantity::Voltage
+            | Quantity::Current
+            | Quantity::Frequency
+            | Quantity::PowerFactor
+    )
+}
+
 impl<B: Board> Meter<B> {
     /// Reads `out.len()` registers or bits (one a word) from `address` on. Addresses of an entry may be read in part; those
     /// that no entry has are refused.
@@ -26,6 +39,9 @@ impl<B: Board> Meter<B> {
                 .iter()
                 .find(|e| e.table == table && at >= e.address && at - e.address < e.kind.registers())
                 .ok_or(Exception::IllegalDataAddress)?;
+            if !self.conditions.measured && is_measured(entry.quantity) {
+                return Err(Exception::ServerDeviceFailure);
+            }
             *word = self.register(entry, at - entry.address);
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrology::Metrology;
 use crate::personalisation::Personalisation;
 use crate::zone::Zone;
 
@@ -14,12 +15,14 @@ pub const SETTINGS_PLACE_BYTES: usize = 384;
 pub struct Settings {
     /// Zone and daylight saving.
     pub zone: Zone,
+    /// Ratios, meter constant, calibration.
+    pub metrology: Metrology,
 }
 
 impl Settings {
     /// As the meter leaves the factory.
     #[must_use]
     pub fn new(who: &Personalisation) -> Self {
-        Self { zone: Zone::fixed(who.utc_offset_minutes) }
+        Self { zone: Zone::fixed(who.utc_offset_minutes), metrology: Metrology::default() }
     }
 }

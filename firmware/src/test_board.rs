@@ -2,7 +2,10 @@
 
 use core::cell::RefCell;
 
-use hardware::board::{Bank, Board, Clock, Health, ImageBanks, Metering, Relay, ResetCause, Sample, Storage};
+use hardware::board::{
+    Bank, Board, Calibration, CalibrationRefused, Clock, Health, ImageBanks, Metering, Relay, ResetCause,
+    Sample, Storage,
+};
 use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
@@ -177,6 +180,9 @@ pub struct TestBoard {
     pub supply_failing: bool,
     pub reset_cause: ResetCause,
     pub watchdog_fed: u32,
+    pub jumper: bool,
+    pub pulses_given: u64,
+    pub calibration: Calibration,
     random: u8,
 }
 
@@ -202,6 +208,9 @@ impl TestBoard {
             supply_failing: false,
             reset_cause: ResetCause::PowerOn,
             watchdog_fed: 0,
+            jumper: false,
+            pulses_given: 0,
+            calibration: Calibration::default(),
             random: 0,
         }
     }
@@ -237,6 +246,13 @@ impl Metering for TestBoard {
             neutral_current_ma: self.neutral_ma.unwrap_or((power / 230) as u32),
         })
     }
+    fn calibrate(&mut self, calibration: &Calibration) -> Result<(), CalibrationRefused> {
+        if !calibration.is_plausible() {
+            return Err(CalibrationRefused::OutOfRange);
+        }
+        self.calibration = *calibration;
+        Ok(())
+    }
 }
 
 impl Relay for TestBoard {
@@ -270,6 +286,9 @@ impl Health for TestBoard {
     fn magnet(&mut self) -> bool {
         self.magnet
     }
+    fn calibration_jumper(&mut self) -> bool {
+        self.jumper
+    }
     fn supply_failing(&mut self) -> bool {
         self.supply_failing
     }
@@ -294,6 +313,9 @@ impl Board for TestBoard {
     type Clock = Self;
     type Health = Self;
     type Images = Banks;
+    fn pulse(&mut self, count: u32) {
+        self.pulses_given += u64::from(count);
+    }
     fn metering(&mut self) -> &mut Self {
         self
     }

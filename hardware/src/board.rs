@@ -150,6 +150,10 @@ pub trait Health {
     fn magnet(&mut self) -> bool;
     /// Fills `out` with random bytes.
     fn random(&mut self, out: &mut [u8]);
+    /// The jumper under the sealed cover is fitted: the meter is on a bench and may be calibrated.
+    fn calibration_jumper(&mut self) -> bool {
+        false
+    }
     /// The supply has gone and what is left in the capacitors lasts for a few hundred milliseconds: time for a last word.
     /// A board without such a comparator never says so.
     fn supply_failing(&mut self) -> bool {
@@ -258,6 +262,8 @@ pub trait Board {
     fn clock(&mut self) -> &mut Self::Clock;
     /// Tamper inputs and randomness.
     fn health(&mut self) -> &mut Self::Health;
+    /// Gives so many more pulses at the metrology output. A board without one does nothing.
+    fn pulse(&mut self, _count: u32) {}
     /// The banks for firmware images, where the board has them.
     fn images(&mut self) -> Option<&mut Self::Images>;
 }

@@ -11,6 +11,7 @@ use protocol::cosem::values::put_date_time;
 use protocol::cosem::{FromData, obis};
 
 use super::full;
+use super::metrology::is_metrology;
 use crate::meter::Meter;
 use crate::terms::DAY_S;
 
@@ -20,6 +21,7 @@ impl<B: Board> Meter<B> {
         match name {
             obis::TARIFF_ACTIVE => return self.tariffs.active.encode(out).map_err(full),
             obis::TARIFF_PASSIVE => return self.tariffs.passive.encode(out).map_err(full),
+            _ if is_metrology(name) => return self.get_metrology(name, out),
             obis::TARIFF_ACTIVATION => {
                 return put_date_time(out, self.settings.zone.moment(self.tariffs.activation_utc_s))
                     .map_err(full);
@@ -79,6 +81,9 @@ impl<B: Board> Meter<B> {
 
     /// Writes the tariff to come, or when it comes.
     pub(super) fn set_data(&mut self, name: Obis, value: Data<'_>) -> Result<(), DataAccessResult> {
+        if is_metrology(name) {
+            return self.set_metrology(name, value);
+        }
         let mut tariffs = self.tariffs.clone();
         match name {
             obis::TARIFF_PASSIVE => {

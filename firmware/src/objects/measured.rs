@@ -19,6 +19,11 @@ impl<B: Board> Meter<B> {
         index: i8,
         out: &mut dyn Writer,
     ) -> Result<(), DataAccessResult> {
+        let energy_register = name == obis::IMPORT_ENERGY || name == obis::EXPORT_ENERGY;
+        if index == 2 && !energy_register && !self.conditions.measured {
+            // No reading is not a reading of zero.
+            return Err(DataAccessResult::HardwareFault);
+        }
         let sample = &self.sample;
         // A household meter needs centuries for 2^32 watt-hours; the wire wraps there, the meter's own register does not.
         let energy = |wh: u64| Data::DoubleLongUnsigned(wh as u32);

@@ -9,6 +9,7 @@ mod data;
 mod image;
 mod limiter;
 mod measured;
+mod metrology;
 mod payment;
 mod profiles;
 mod security;

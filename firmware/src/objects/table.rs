@@ -8,6 +8,8 @@ use protocol::cosem::{
 };
 use protocol::dlms::model::Caller;
 
+use super::metrology::is_metrology;
+
 /// Class 17, SAP assignment.
 pub const SAP_ASSIGNMENT_CLASS: u16 = 17;
 
@@ -32,7 +34,7 @@ const fn measured(name: Obis) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 46] = [
+pub const OBJECTS: [Object; 52] = [
     value(obis::LOGICAL_DEVICE_NAME),
     object(clock::CLASS, 0, obis::CLOCK, 9, 6),
     value(obis::INVOCATION_COUNTER),
@@ -45,6 +47,12 @@ pub const OBJECTS: [Object; 46] = [
     object(image_transfer::CLASS, 0, obis::IMAGE_TRANSFER, 7, 4),
     value(obis::CONFIGURATION_CHANGES),
     value(obis::CONFIGURATION_DIGEST),
+    value(obis::METER_CONSTANT),
+    value(obis::CURRENT_RATIO_NUMERATOR),
+    value(obis::VOLTAGE_RATIO_NUMERATOR),
+    value(obis::CURRENT_RATIO_DENOMINATOR),
+    value(obis::VOLTAGE_RATIO_DENOMINATOR),
+    value(obis::CALIBRATION),
     measured(obis::IMPORT_ENERGY),
     measured(obis::EXPORT_ENERGY),
     measured(obis::IMPORT_POWER),
@@ -136,7 +144,8 @@ impl Object {
             (clock::CLASS, 3 | 5..=8) => management,
             (disconnect::CLASS, 4) | (account::CLASS, 2 | 16) => management,
             (data::CLASS, 2) => {
-                management && (name == obis::TARIFF_PASSIVE || name == obis::TARIFF_ACTIVATION)
+                management
+                    && (name == obis::TARIFF_PASSIVE || name == obis::TARIFF_ACTIVATION || is_metrology(name))
             }
             (limiter::CLASS, 4..=9) => management,
             (credit::CLASS, 5) => management && name == obis::TOKEN_CREDIT,

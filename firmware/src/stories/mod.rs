@@ -5,6 +5,7 @@ mod clock;
 mod credit;
 mod display;
 mod image;
+mod metrology;
 mod modbus;
 mod optical;
 mod panel;

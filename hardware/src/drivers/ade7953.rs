@@ -160,12 +160,12 @@ impl<S: SpiDevice> Ade7953<S> {
         per_2_20: u32,
         by: Correction,
     ) -> Result<u32, Ade7953Error<S::Error>> {
-        let counts = self.read_unsigned(register)?;
-        Ok(u32::try_from(scaled(i64::from(counts), per_2_20, by)).unwrap_or(u32::MAX))
+        let counts = self.read_unsigned(register)?.cast_signed();
+        Ok(u32::try_from(scaled(counts, per_2_20, by)).unwrap_or(u32::MAX))
     }
 
     fn read_power(&mut self, register: u16, by: Correction) -> Result<i32, Ade7953Error<S::Error>> {
-        let power = scaled(i64::from(self.read_signed(register)?), self.scale.power_mw, by);
+        let power = scaled(self.read_signed(register)?, self.scale.power_mw, by);
         Ok(i32::try_from(power).unwrap_or(if power < 0 { i32::MIN } else { i32::MAX }))
     }
 }
@@ -177,13 +177,15 @@ fn phase_register(phase_ns: i32) -> u16 {
     if steps < 0 { magnitude | PHASE_NEGATIVE } else { magnitude }
 }
 
-/// Counts times nominal scale times gain, rounded towards zero. 32 bits of counts, 32 of scale and 21 of gain need more
-/// than 64.
-fn scaled(counts: i64, per_2_20: u32, by: Correction) -> i64 {
-    let gain_millionths = i128::from(1_000_000_i64 + i64::from(by.gain_ppm));
-    let value = i128::from(counts) * i128::from(per_2_20) * gain_millionths / (1_000_000 << 20);
-    // At most 2^31 x 2^32 x 1.2 / 2^20.
-    value as i64
+/// Counts, at most 24 bits, times nominal scale times gain, to the nearest. The factor carries six bits more than the
+/// scale, so that a part per million of gain is not lost in a small one.
+fn scaled(counts: i32, per_2_20: u32, by: Correction) -> i64 {
+    // 1.2 at most: 32 + 21 + 6 bits.
+    let gain_millionths = 1_000_000_i32.saturating_add(by.gain_ppm).max(0).unsigned_abs();
+    let factor = (u64::from(per_2_20) * u64::from(gain_millionths) * 64 + 500_000) / 1_000_000;
+    // 24 and 39 bits.
+    let product = i64::from(counts) * factor.cast_signed();
+    (product + product.signum() * (1 << 25)) / (1 << 26)
 }
 
 impl<S: SpiDevice> Metering for Ade7953<S> {
@@ -207,7 +209,7 @@ impl<S: SpiDevice> Metering for Ade7953<S> {
         let frequency_mhz = PERIOD_CLOCK_MHZ / (u32::from(u16::from_be_bytes(period)) + 1);
         // Last, because reading clears it: what came before may fail and be read again.
         let energy = self.read_signed(AENERGYA)?;
-        let energy_mws = scaled(i64::from(energy), scale.energy_mws, by.active);
+        let energy_mws = scaled(energy, scale.energy_mws, by.active);
         let (import_mws, export_mws) = match energy_mws {
             0.. => (energy_mws.unsigned_abs(), 0),
             _ => (0, energy_mws.unsigned_abs()),
@@ -420,7 +422,16 @@ mod tests {
     #[test]
     fn a_scale_at_the_end_of_every_range_stays_in_range() {
         let most = Correction { gain_ppm: Calibration::GAIN_PPM_MAX, offset: 0 };
-        assert_eq!(scaled(i64::from(i32::MAX), u32::MAX, most), 10_555_311_619_276);
-        assert_eq!(scaled(i64::from(i32::MIN), u32::MAX, most), -10_555_311_624_192);
+        // (2^24 - 1) x (2^32 - 1) x 1.2 / 2^20, and -2^23 of the same.
+        assert_eq!(scaled(0x00FF_FFFF, u32::MAX, most), 82_463_367_149);
+        assert_eq!(scaled(-0x0080_0000, u32::MAX, most), -41_231_686_032);
+    }
+
+    #[test]
+    fn a_part_per_million_of_gain_is_not_lost() {
+        let by = |gain_ppm| Correction { gain_ppm, offset: 0 };
+        assert_eq!(scaled(5_893_000, 40_923, by(0)), 229_987);
+        assert_eq!(scaled(5_893_000, 40_923, by(1_000)), 230_217);
+        assert_eq!(scaled(5_893_000, 40_923, by(10)), 229_990);
     }
 }

@@ -9,6 +9,7 @@ pub mod kept_clock;
 pub mod keypad;
 pub mod mb85rs;
 pub mod pcf8563;
+pub mod pulse;
 pub mod relay;
 pub mod rs485;
 pub mod soft_i2c;

@@ -28,11 +28,6 @@ impl core::fmt::Debug for Inputs {
 }
 
 impl Inputs {
-    /// Whether the calibration jumper under the sealed cover is fitted.
-    pub fn jumper_fitted(&self) -> bool {
-        self.jumper.is_low()
-    }
-
     /// Whether there is a random generator that works. Without one no association with challenges may be offered.
     pub fn has_random(&mut self) -> bool {
         self.random_word().is_some()
@@ -54,6 +49,10 @@ impl Health for Inputs {
     /// The Hall switch pulls its output down in a strong field.
     fn magnet(&mut self) -> bool {
         self.magnet.is_low()
+    }
+
+    fn calibration_jumper(&mut self) -> bool {
+        self.jumper.is_low()
     }
 
     fn supply_failing(&mut self) -> bool {

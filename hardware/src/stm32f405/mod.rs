@@ -21,6 +21,7 @@ use crate::drivers::kept_clock::KeptClock;
 use crate::drivers::keypad::Keypad;
 use crate::drivers::mb85rs::{Addressing, Mb85rs};
 use crate::drivers::pcf8563::Pcf8563;
+use crate::drivers::pulse::PulseOutput;
 use crate::drivers::relay::BistableRelay;
 use crate::drivers::rs485::Rs485;
 use crate::drivers::soft_i2c::SoftI2c;
@@ -99,6 +100,7 @@ pub struct Stm32f405 {
     memory: Memory,
     calendar: Calendar,
     inputs: Inputs,
+    pulses: PulseOutput<Out>,
 }
 
 impl core::fmt::Debug for Stm32f405 {
@@ -206,6 +208,7 @@ impl Stm32f405 {
                 reset_cause,
                 watchdog,
             },
+            pulses: PulseOutput::new(pins.pulse_led),
         };
         let line = Uart::start(Port::Line, bus_1_hz, rates.line);
         let around = Around {
@@ -220,6 +223,11 @@ impl Stm32f405 {
             clock_source,
         };
         Some((board, around))
+    }
+
+    /// Keeps the metrology output going; call it every few milliseconds.
+    pub fn serve_pulses(&mut self) {
+        self.pulses.serve(tick::now_ms());
     }
 
     /// Asks every part whether it is there.
@@ -295,6 +303,10 @@ impl Board for Stm32f405 {
 
     fn health(&mut self) -> &mut Inputs {
         &mut self.inputs
+    }
+
+    fn pulse(&mut self, count: u32) {
+        self.pulses.add(count);
     }
 
     fn images(&mut self) -> Option<&mut NoImages> {

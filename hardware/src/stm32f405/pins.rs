@@ -34,6 +34,7 @@ pub(super) struct Pins {
     pub cover: In,
     pub magnet: In,
     pub calibration_jumper: In,
+    pub pulse_led: Out,
 }
 
 impl Pins {
@@ -75,7 +76,7 @@ impl Pins {
         let cover = gpioa.pa11.into_pull_up_input();
         let magnet = gpioa.pa12.into_pull_up_input();
         let calibration_jumper = gpioc.pc13.into_pull_up_input();
-        let _pulse_led = gpioc.pc10.into_push_pull_output();
+        let pulse_led = gpioc.pc10.into_push_pull_output();
         Self {
             front_end_spi: (front_end_sck.into(), front_end_miso.into(), front_end_mosi.into()),
             front_end_select: front_end_select.erase(),
@@ -102,6 +103,7 @@ impl Pins {
             cover: cover.erase(),
             magnet: magnet.erase(),
             calibration_jumper: calibration_jumper.erase(),
+            pulse_led: pulse_led.erase(),
         }
     }
 }

@@ -31,6 +31,12 @@ names! {
     FIRMWARE_VERSION = 1 . 0 . 0 . 2 . 0 . 255, "Firmware version (class 1)";
     CONFIGURATION_DIGEST = 1 . 0 . 0 . 2 . 8 . 255, "Configuration digest (class 1)";
     CONFIGURATION_CHANGES = 0 . 0 . 96 . 2 . 0 . 255, "Number of configuration changes (class 1)";
+    METER_CONSTANT = 1 . 0 . 0 . 3 . 0 . 255, "Pulses per kilowatt-hour of active energy (class 1)";
+    CURRENT_RATIO_NUMERATOR = 1 . 0 . 0 . 4 . 2 . 255, "Current transformer ratio, numerator (class 1)";
+    VOLTAGE_RATIO_NUMERATOR = 1 . 0 . 0 . 4 . 3 . 255, "Voltage transformer ratio, numerator (class 1)";
+    CURRENT_RATIO_DENOMINATOR = 1 . 0 . 0 . 4 . 5 . 255, "Current transformer ratio, denominator (class 1)";
+    VOLTAGE_RATIO_DENOMINATOR = 1 . 0 . 0 . 4 . 6 . 255, "Voltage transformer ratio, denominator (class 1)";
+    CALIBRATION = 0 . 0 . 96 . 5 . 128 . 255, "Calibration of the front end: twelve numbers (class 1)";
     IMPORT_ENERGY = 1 . 0 . 1 . 8 . 0 . 255, "Active energy import (class 3)";
     EXPORT_ENERGY = 1 . 0 . 2 . 8 . 0 . 255, "Active energy export (class 3)";
     IMPORT_POWER = 1 . 0 . 1 . 7 . 0 . 255, "Active power import (class 3)";

@@ -54,7 +54,7 @@ impl Bench {
             let Some(record) = intake.push(byte[0]) else { continue };
             match provisioning::open(record) {
                 Err(why) => self.say(format_args!("refused: {why}")),
-                Ok(_) if !board.health().jumper_fitted() => {
+                Ok(_) if !board.health().calibration_jumper() => {
                     self.say(format_args!("refused: the jumper is not fitted"));
                 }
                 Ok(who) => match sector.write(record) {

@@ -78,6 +78,7 @@ fn run(mut meter: Meter<Stm32f405>, mut ports: Option<Ports>, mut front: Front, 
             meter.tick(now);
         }
         meter.watch_supply();
+        meter.board().serve_pulses();
         let busy = ports.as_mut().is_some_and(|ports| ports.serve(now, &mut meter));
         front.serve(now, &mut meter);
         bench.report(&mut meter);

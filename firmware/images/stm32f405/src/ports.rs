@@ -3,7 +3,7 @@
 use embedded_io::{Read, ReadReady, Write};
 use firmware::{APDU_MAX, Meter, Port};
 use hardware::stm32f405::{LinePort, Stm32f405, Uart};
-use protocol::link::Link;
+use protocol::link::AnyLink;
 use protocol::link::hdlc::{Config as HdlcConfig, Hdlc};
 use protocol::link::wrapper::{Config as WrapperConfig, Wrapper};
 use protocol::time::Instant;
@@ -13,15 +13,15 @@ const FRAME: usize = 256;
 /// The longest piece that leaves in one go.
 const OUT: usize = 256;
 
-type HdlcPort = Port<Hdlc<[u8; FRAME], [u8; APDU_MAX]>>;
-type WrapperPort = Port<Wrapper<[u8; APDU_MAX]>>;
+/// One type for all of them: the server engine is in the image once.
+type AnyPort = Port<AnyLink<[u8; FRAME], [u8; APDU_MAX]>>;
 
 /// The ports, each with its UART.
 #[derive(Debug)]
 pub struct Ports {
-    optical: (HdlcPort, Uart),
-    line: (HdlcPort, LinePort),
-    network: (WrapperPort, Uart),
+    optical: (AnyPort, Uart),
+    line: (AnyPort, LinePort),
+    network: (AnyPort, Uart),
 }
 
 impl Ports {
@@ -29,10 +29,11 @@ impl Ports {
     pub fn new(now: Instant, optical: Uart, line: LinePort, network: Uart) -> Self {
         let hdlc = || {
             let link = Hdlc::new(HdlcConfig::server(1, None), [0; FRAME], [0; APDU_MAX], [0; APDU_MAX]);
-            Port::new(link, now)
+            Port::new(AnyLink::Hdlc(link), now)
         };
         let wrapper = Wrapper::new(WrapperConfig::server(Some(1)), [0; APDU_MAX], [0; APDU_MAX]);
-        Self { optical: (hdlc(), optical), line: (hdlc(), line), network: (Port::new(wrapper, now), network) }
+        let modem = Port::new(AnyLink::Wrapper(wrapper), now);
+        Self { optical: (hdlc(), optical), line: (hdlc(), line), network: (modem, network) }
     }
 
     /// Takes what has arrived on each and sends the answers. Whether there was anything.
@@ -44,9 +45,9 @@ impl Ports {
     }
 }
 
-fn serve<L: Link, U: Read + ReadReady + Write>(
+fn serve<U: Read + ReadReady + Write>(
     now: Instant,
-    port: &mut Port<L>,
+    port: &mut AnyPort,
     uart: &mut U,
     meter: &mut Meter<Stm32f405>,
 ) -> bool {
