@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
             }
             _ => {
                 counter += 1;
-                let form = if op & 1 == 0 { Form::Glo } else { Form::GeneralGlo };
+                let form = if op & 1 == 0 { way.form } else { Form::GeneralGlo };
                 client.handle_bytes(now, &seal(bytes, form, counter, &METER_TITLE.0));
                 Ok(())
             }

@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
             4 | 5 => pair.server.handle_bytes(pair.now, pair.peer, bytes, &mut pair.meter),
             _ => {
                 counter += 1;
-                let form = if op & 1 == 0 { Form::Glo } else { Form::GeneralGlo };
+                let form = if op & 1 == 0 { way.form } else { Form::GeneralGlo };
                 let apdu = seal(bytes, form, counter, &CLIENT_TITLE.0);
                 pair.server.handle_bytes(pair.now, pair.peer, &apdu, &mut pair.meter);
             }

@@ -62,6 +62,7 @@ fn answers_come_in_the_form_of_the_request() {
         let expected = match (way.client_sap, way.form, way.dedicated) {
             (VENDING, protocol::dlms::security::Form::Glo, false) => [0xCC, 0xC8],
             (VENDING, protocol::dlms::security::Form::Glo, true) => [0xD4, 0xD0],
+            (VENDING, protocol::dlms::security::Form::General, _) => [0xDD, 0xDD],
             (VENDING, _, false) => [0xDB, 0xDB],
             (VENDING, _, true) => [0xDC, 0xDC],
             _ => [0xC4, 0xC0],

@@ -6,8 +6,10 @@
 mod classes;
 mod dialogue;
 mod differential;
+mod general;
 mod lossy;
 mod meter;
+mod policy;
 mod services;
 mod signed;
 mod strangers;

@@ -27,6 +27,9 @@ pub const NAME: Attribute = Attribute { class_id: 1, logical_name: Obis::new(0, 
 pub const NOTE: Attribute = Attribute { class_id: 1, logical_name: Obis::new(0, 0, 96, 1, 0, 255), index: 2 };
 pub const PROFILE: Attribute =
     Attribute { class_id: 7, logical_name: Obis::new(1, 0, 99, 1, 0, 255), index: 2 };
+/// The note, for those who sign.
+pub const SEALED: Attribute =
+    Attribute { class_id: 1, logical_name: Obis::new(0, 0, 96, 3, 0, 255), index: 2 };
 /// How often the method COUNT ran.
 pub const COUNTED: Attribute =
     Attribute { class_id: 1, logical_name: Obis::new(0, 0, 96, 2, 0, 255), index: 2 };
@@ -44,6 +47,11 @@ pub const GMAC_PLAIN: u8 = 19;
 pub const METER_SIGNS: u8 = 0x31;
 /// Private key that the client signs with.
 pub const CLIENT_SIGNS: u8 = 0x57;
+
+/// Private key that this meter agrees on keys with.
+pub const METER_AGREES: u8 = 0x35;
+/// Master key.
+pub const MASTER_KEY: [u8; 16] = [0x4D; 16];
 
 /// The signing key whose number is `byte` over and over.
 pub fn signing_key(suite: SecuritySuite, byte: u8) -> Option<ecdsa::PrivateKey> {
@@ -170,6 +178,7 @@ impl Custody for Meter {
             KeyUsage::Authentication if wide => Some(Key::new_256([0x22; 32])),
             KeyUsage::GlobalUnicastEncryption => Some(Key::new(EK)),
             KeyUsage::Authentication => Some(Key::new(AK)),
+            KeyUsage::KeyEncrypting => Some(Key::new(MASTER_KEY)),
             _ => None,
         }
     }
@@ -189,6 +198,11 @@ impl Custody for Meter {
 
     fn sign(&mut self, suite: SecuritySuite, parts: &[&[u8]]) -> Option<ecdsa::Signature> {
         signing_key(suite, METER_SIGNS)?.sign(parts)
+    }
+
+    fn agree(&self, suite: SecuritySuite, ephemeral: &[u8]) -> Option<ecdsa::SecretNumber> {
+        let peer = ecdsa::PublicKey::from_bytes(ecdsa::Curve::of_suite(suite)?, ephemeral)?;
+        signing_key(suite, METER_AGREES)?.agree(&peer)
     }
 
     fn verify(
@@ -233,7 +247,7 @@ impl ObjectModel for Meter {
         }
         let written = match at {
             NAME => Data::OctetString(b"MGW0000000000001").encode(out),
-            NOTE => Data::OctetString(&self.note).encode(out),
+            NOTE | SEALED => Data::OctetString(&self.note).encode(out),
             COUNTED => Data::DoubleLongUnsigned(self.count).encode(out),
             PROFILE => {
                 // Entries from..=to where selected, else everything.
@@ -305,6 +319,11 @@ impl ObjectModel for Meter {
     fn attribute_access(&self, caller: Caller, at: Attribute) -> AttributeAccess {
         match at {
             NAME => AttributeAccess::READ,
+            SEALED => {
+                let signed =
+                    AttributeAccess::DIGITALLY_SIGNED_REQUEST | AttributeAccess::DIGITALLY_SIGNED_RESPONSE;
+                AttributeAccess::READ | signed
+            }
             _ if at.logical_name == SHELF => AttributeAccess::READ | AttributeAccess::WRITE,
             NOTE | COUNTED | PROFILE if caller.client_sap != PUBLIC => {
                 AttributeAccess::READ | AttributeAccess::WRITE
@@ -330,7 +349,7 @@ pub struct Way {
     pub dedicated: bool,
 }
 
-pub const WAYS: [Way; 7] = [
+pub const WAYS: [Way; 8] = [
     Way { client_sap: PUBLIC, form: Form::Plain, dedicated: false },
     Way { client_sap: READER, form: Form::Plain, dedicated: false },
     Way { client_sap: GMAC_PLAIN, form: Form::Plain, dedicated: false },
@@ -338,6 +357,7 @@ pub const WAYS: [Way; 7] = [
     Way { client_sap: VENDING, form: Form::GeneralGlo, dedicated: false },
     Way { client_sap: VENDING, form: Form::Glo, dedicated: true },
     Way { client_sap: VENDING, form: Form::GeneralGlo, dedicated: true },
+    Way { client_sap: VENDING, form: Form::General, dedicated: false },
 ];
 
 pub fn config(way: Way) -> Config {
@@ -457,9 +477,22 @@ pub fn octets(bytes: &[u8]) -> Option<Vec<u8>> {
 /// Protects damaged plain bytes with the right keys, so that they reach the parsers behind the cipher.
 pub fn seal(plain: &[u8], form: Form, counter: u32, title: &[u8; 8]) -> Vec<u8> {
     use protocol::codec::xdlms::{ApduTag, Protection, SecurityControl};
-    use protocol::dlms::security::{Cipher, nonce};
+    use protocol::dlms::security::general::Address;
+    use protocol::dlms::security::{Cipher, Frame, nonce};
     let cipher = Cipher::new(SecuritySuite::Suite0, &Key::new(EK), &Key::new(AK)).unwrap();
     let control = SecurityControl::new(0, true, true);
+    if form == Form::General {
+        let from_client = *title == CLIENT_TITLE.0;
+        let (originator, recipient) =
+            if from_client { (&CLIENT_TITLE, &METER_TITLE) } else { (&METER_TITLE, &CLIENT_TITLE) };
+        // A client's transaction-id is its counter; a meter's answer takes it over, which nobody here can foresee.
+        let transaction_id = &u64::from(counter).to_be_bytes()[..];
+        let address = Address { transaction_id, originator, recipient };
+        let mut frame = Frame::<4096>::new();
+        frame.build(|w| w.write_bytes(plain)).unwrap();
+        frame.protect_general(&cipher, control, counter, address, &[]).unwrap();
+        return frame.finished().to_vec();
+    }
     let mut text = plain.to_vec();
     let iv = nonce(&SystemTitle(*title), counter);
     let tag = cipher.seal(control, &iv, &mut text).unwrap();

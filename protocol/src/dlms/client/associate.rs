@@ -38,6 +38,9 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if self.config.policy.dedicated() && self.dedicated.is_none() {
             return Err(StartError::Configuration);
         }
+        if !self.config.suits_general() {
+            return Err(StartError::Configuration);
+        }
         let short_names = self.config.referencing == Referencing::ShortName;
         let challenge = match self.config.mechanism {
             _ if high && short_names => return Err(StartError::Configuration),
@@ -111,10 +114,12 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if self.config.mechanism != AuthMechanism::None
             || self.config.policy.dedicated()
             || !(known || self.config.policy.is_none())
+            || !self.config.suits_general()
         {
             return Err(StartError::Configuration);
         }
         self.server_title = self.config.server_title;
+        self.prepare_content().map_err(|_| StartError::Configuration)?;
         self.conformance = services & self.proposed();
         self.server_max_pdu = server_max_pdu;
         self.state = State::Associated;
@@ -169,6 +174,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             return Err(Error::Downgrade);
         }
         self.learn_title(&aare)?;
+        self.prepare_content()?;
         let information = match aare.user_information {
             Some(bytes) => Some(self.open_initiate(bytes)?),
             None => None,

@@ -98,18 +98,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             Taken::TooLong => self.fail(Error::TooLong),
             Taken::Whole(len) => {
                 self.gbt = Gbt::default();
-                let opened = open(
-                    &mut Opening {
-                        policy: self.config.policy,
-                        global: self.global.as_ref(),
-                        dedicated: self.dedicated.as_ref(),
-                        peer: self.server_title,
-                        peer_counter: &mut self.peer_counter,
-                        dedicated_counter: &mut self.dedicated_counter,
-                        rx: &mut self.rx,
-                    },
-                    self.long.get(..len).unwrap_or(&[]),
-                );
+                let (mut opening, long) = Opening::of(self);
+                let opened = open(&mut opening, long.get(..len).unwrap_or(&[]));
                 self.opened(now, opened);
             }
         }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::ContentKey;
 use crate::codec::acse::{AuthMechanism, Referencing};
 use crate::codec::xdlms::Conformance;
 use crate::dlms::security::{Form, Key, Secret, SecurityPolicy, SystemTitle, ecdsa};
@@ -41,15 +42,19 @@ pub struct Config {
     pub mechanism: AuthMechanism,
     /// The LLS password, or the shared secret of an HLS mechanism other than GMAC and ECDSA.
     pub secret: Option<Secret>,
-    /// Our signing key, on the curve of the policy's suite: HLS 7.
+    /// Our signing key, on the curve of the policy's suite: HLS 7, signed requests, agreed keys.
     pub signing_key: Option<ecdsa::PrivateKey>,
-    /// The public key the meter signs with: HLS 7.
+    /// The public key the meter signs with: HLS 7, signed answers.
     pub server_public_key: Option<ecdsa::PublicKey>,
     /// The protection we apply and demand; [`SecurityPolicy::NONE`] asks for the context without ciphering. With the
     /// dedicated key set, `dedicated_key` is handed over in the AARQ and used for everything after.
     pub policy: SecurityPolicy,
-    /// Form of protected requests: [`Form::Glo`] or [`Form::GeneralGlo`].
+    /// Form of protected requests: [`Form::Glo`], [`Form::GeneralGlo`] or [`Form::General`].
     pub form: Form,
+    /// The key of requests in [`Form::General`]; answers come back under the same.
+    pub content_key: ContentKey,
+    /// Requests go out in general-signing, signed with `signing_key`, and answers must come back signed.
+    pub signed: bool,
     /// Our system title. Half of every nonce: never two clients with one title under one key.
     pub system_title: SystemTitle,
     /// The meter's title when it is known beforehand; another one in the AARE is refused.
@@ -85,6 +90,8 @@ impl Default for Config {
             server_public_key: None,
             policy: SecurityPolicy::NONE,
             form: Form::Glo,
+            content_key: ContentKey::Global,
+            signed: false,
             system_title: SystemTitle::default(),
             server_title: None,
             encryption_key: None,

@@ -43,7 +43,7 @@
 //!
 //! Implemented: associations without security, with LLS and with HLS (both passes verified; mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`,
-//! `general-glo` and `general-ded` protection; GET normal and with-list, SET and ACTION normal and with-list, all with
+//! `general-glo` and `general-ded` protection, general-ciphering and general-signing; GET normal and with-list, SET and ACTION normal and with-list, all with
 //! blocks where the value needs them; ACCESS; general block transfer where it alone was agreed on;
 //! Read and Write of meters that speak short names (no HLS with them); release; reception of DataNotification, confirmed
 //! where it asks for that, and EventNotification; pre-established associations.
@@ -53,6 +53,7 @@ mod associate;
 mod blocks;
 mod config;
 mod event;
+mod general;
 mod request;
 mod response;
 pub mod selection;
@@ -60,6 +61,7 @@ mod short_names;
 
 pub use config::{Config, IMPLEMENTED, SHORT_NAMES};
 pub use event::{Agreed, Error, Event, Failure, Outcome, StartError};
+pub use general::ContentKey;
 pub use request::{AccessItem, GetItem, Parameter};
 
 use core::ops::Range;
@@ -68,7 +70,7 @@ use crate::codec::axdr::Data;
 use crate::codec::codec::{Decode, Reader};
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{Conformance, DataNotification, EventNotification, List, SecurityControl};
-use crate::dlms::security::frame::{HEAD, Protect, plain_capacity};
+use crate::dlms::security::frame::{HEAD, Protect};
 use crate::dlms::security::hls::Challenge;
 use crate::dlms::security::{Cipher, CounterBlock, Form, Frame, Refusal};
 use crate::time::Instant;
@@ -164,6 +166,7 @@ pub struct Client<const N: usize, const LONG: usize> {
     counters: CounterBlock,
     global: Option<Cipher>,
     dedicated: Option<Cipher>,
+    content: general::Content,
     peer_counter: Option<u32>,
     dedicated_counter: Option<u32>,
     server_title: Option<SystemTitle>,
@@ -195,6 +198,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             counters,
             global,
             dedicated,
+            content: general::Content::default(),
             peer_counter: config.peer_counter,
             dedicated_counter: None,
             server_title: config.server_title,
@@ -369,6 +373,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             return Form::Plain;
         }
         match (self.config.policy.dedicated(), self.config.form) {
+            (_, Form::General) => Form::General,
             (true, Form::GeneralGlo | Form::GeneralDed) => Form::GeneralDed,
             (true, _) => Form::Ded,
             (false, Form::GeneralGlo | Form::GeneralDed) => Form::GeneralGlo,
@@ -390,7 +395,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             0 => N,
             n => usize::from(n).min(N),
         };
-        plain_capacity(total, form, self.control()).min(N - HEAD - 12)
+        self.plain_capacity(total, form).min(N - HEAD - 12)
     }
 
     /// Protects what is in the transmit buffer and makes it ready to go.
@@ -403,8 +408,13 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if let Some(cipher) = cipher {
             let counter = self.counters.take().ok_or(StartError::CountersExhausted)?;
             let control = self.control();
-            let how = Protect { form, control, title: &self.config.system_title, counter };
-            self.tx.protect(cipher, how).map_err(|_| StartError::TooLong)?;
+            if form == Form::General {
+                self.protect_general(counter)?;
+            } else {
+                let how = Protect { form, control, title: &self.config.system_title, counter };
+                self.tx.protect(cipher, how).map_err(|_| StartError::TooLong)?;
+            }
+            self.sign(counter)?;
         } else if form != Form::Plain {
             return Err(StartError::Configuration);
         }

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::answer::{Action, Answer, Block, Get, Returned, Set};
 use super::event::{Error, StartError};
+use super::general::{self, GeneralOpening};
 use super::{Client, Happened, Pending, State};
 use crate::codec::xdlms::{ActionResult, ApduTag, DataAccessResult};
 use crate::dlms::bytes::copy;
@@ -26,18 +27,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             Some(ApduTag::GeneralBlockTransfer) => return self.receive_block(now, apdu),
             _ => {}
         }
-        let opened = open(
-            &mut Opening {
-                policy: self.config.policy,
-                global: self.global.as_ref(),
-                dedicated: self.dedicated.as_ref(),
-                peer: self.server_title,
-                peer_counter: &mut self.peer_counter,
-                dedicated_counter: &mut self.dedicated_counter,
-                rx: &mut self.rx,
-            },
-            apdu,
-        );
+        let opened = open(&mut Opening::of(self).0, apdu);
         self.opened(now, opened);
     }
 
@@ -235,11 +225,49 @@ pub(super) struct Opening<'a> {
     pub peer: Option<SystemTitle>,
     pub peer_counter: &'a mut Option<u32>,
     pub dedicated_counter: &'a mut Option<u32>,
+    pub general: GeneralOpening<'a>,
     pub rx: &'a mut [u8],
+}
+
+impl<'a> Opening<'a> {
+    /// Borrowed from a client, whose long buffer stays free.
+    pub fn of<const N: usize, const LONG: usize>(client: &'a mut Client<N, LONG>) -> (Self, &'a [u8]) {
+        let Client { config, global, dedicated, content, peer_counter, dedicated_counter, rx, long, .. } =
+            client;
+        let opening = Self {
+            policy: config.policy,
+            global: global.as_ref(),
+            dedicated: dedicated.as_ref(),
+            peer: client.server_title,
+            peer_counter,
+            dedicated_counter,
+            general: GeneralOpening {
+                content,
+                own_title: &config.system_title,
+                signed_by: config.server_public_key.as_ref().filter(|_| config.signed),
+            },
+            rx,
+        };
+        (opening, long)
+    }
 }
 
 /// Puts the plain APDU into the receive buffer; gives its length and whether it was protected.
 pub(super) fn open(client: &mut Opening<'_>, apdu: &[u8]) -> Result<(usize, bool), Refusal> {
+    let (apdu, signed) = general::unsign(client, apdu)?;
+    let opened = match general::open(client, apdu)? {
+        Some(len) => (len, true),
+        None => unseal(client, apdu)?,
+    };
+    let unasked = matches!(
+        client.rx.first().copied().and_then(ApduTag::from_u8),
+        Some(ApduTag::DataNotification | ApduTag::EventNotificationRequest)
+    );
+    let must_be_signed = client.general.signed_by.is_some() && opened.1 && !unasked;
+    if must_be_signed && !signed { Err(Refusal::Weak) } else { Ok(opened) }
+}
+
+fn unseal(client: &mut Opening<'_>, apdu: &[u8]) -> Result<(usize, bool), Refusal> {
     let policy = client.policy.global();
     let Some(sealed) = Sealed::parse(apdu)? else {
         let needed = apdu.len().saturating_sub(client.rx.len());

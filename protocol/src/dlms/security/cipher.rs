@@ -89,12 +89,23 @@ impl Cipher {
 
     /// Protects `text` in place as `control` says and returns the tag when it says authenticated.
     pub fn seal(&self, control: SecurityControl, nonce: &[u8; 12], text: &mut [u8]) -> Option<[u8; TAG_LEN]> {
+        self.seal_with(control, nonce, &[], text)
+    }
+
+    /// As [`Cipher::seal`], with `header` authenticated in front of the text: the fields of general-ciphering.
+    pub fn seal_with(
+        &self,
+        control: SecurityControl,
+        nonce: &[u8; 12],
+        header: &[u8],
+        text: &mut [u8],
+    ) -> Option<[u8; TAG_LEN]> {
         if control.encrypted() {
             let first = self.first_blocks(nonce, text.len());
             self.apply_keystream(nonce, &first, text);
-            control.authenticated().then(|| self.tag_of_ciphertext(control, first[0], text))
+            control.authenticated().then(|| self.tag_of_ciphertext(control, first[0], header, text))
         } else if control.authenticated() {
-            Some(self.gmac(control, nonce, &[text]))
+            Some(self.gmac(control, nonce, &[header, text]))
         } else {
             None
         }
@@ -109,6 +120,19 @@ impl Cipher {
         text: &mut [u8],
         tag: Option<&[u8; TAG_LEN]>,
     ) -> bool {
+        self.open_with(control, nonce, &[], text, tag)
+    }
+
+    /// As [`Cipher::open`], for a text with a `header` in front as in [`Cipher::seal_with`].
+    #[must_use]
+    pub fn open_with(
+        &self,
+        control: SecurityControl,
+        nonce: &[u8; 12],
+        header: &[u8],
+        text: &mut [u8],
+        tag: Option<&[u8; TAG_LEN]>,
+    ) -> bool {
         match (control.authenticated(), tag) {
             (false, None) => {
                 if control.encrypted() {
@@ -118,13 +142,13 @@ impl Cipher {
             }
             (true, Some(tag)) if control.encrypted() => {
                 let first = self.first_blocks(nonce, text.len());
-                if !constant_time_eq(&self.tag_of_ciphertext(control, first[0], text), tag) {
+                if !constant_time_eq(&self.tag_of_ciphertext(control, first[0], header, text), tag) {
                     return false;
                 }
                 self.apply_keystream(nonce, &first, text);
                 true
             }
-            (true, Some(tag)) => constant_time_eq(&self.gmac(control, nonce, &[text]), tag),
+            (true, Some(tag)) => constant_time_eq(&self.gmac(control, nonce, &[header, text]), tag),
             _ => false,
         }
     }
@@ -150,14 +174,24 @@ impl Cipher {
         stream
     }
 
-    fn tag_of_ciphertext(&self, control: SecurityControl, mask: Block, ciphertext: &[u8]) -> [u8; TAG_LEN] {
-        let mut hash = if control == SecurityControl::new(self.suite.id(), true, true) {
+    fn tag_of_ciphertext(
+        &self,
+        control: SecurityControl,
+        mask: Block,
+        header: &[u8],
+        ciphertext: &[u8],
+    ) -> [u8; TAG_LEN] {
+        let usual = control == SecurityControl::new(self.suite.id(), true, true);
+        let mut hash = if usual && header.is_empty() {
             self.hash_both.clone()
         } else {
-            self.absorb_prefix(control).finish_block()
+            let mut prefix = self.absorb_prefix(control);
+            prefix.update(header);
+            prefix.finish_block()
         };
         hash.update_padded(ciphertext);
-        finish_tag(hash, 1 + self.authentication.len() as u64, ciphertext.len() as u64, mask)
+        let aad_len = 1 + self.authentication.len() + header.len();
+        finish_tag(hash, aad_len as u64, ciphertext.len() as u64, mask)
     }
 
     /// The first blocks of the keystream for a text of `len` bytes: block 1 masks the tag, the text starts with block 2.

@@ -29,7 +29,7 @@ pub struct SecretNumber {
 }
 
 impl SecretNumber {
-    fn new(bytes: &[u8]) -> Self {
+    pub(super) fn new(bytes: &[u8]) -> Self {
         let mut out = Zeroizing::new([0; FIELD_MAX]);
         copy(&mut out[..], bytes);
         Self { bytes: out, len: bytes.len() }

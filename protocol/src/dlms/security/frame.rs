@@ -6,11 +6,12 @@
 //! | `Ded` | 41, 48, D0..D7 | no | dedicated |
 //! | `GeneralGlo` | DB | system title | global |
 //! | `GeneralDed` | DC | system title | dedicated |
+//! | `General` | DD | both titles | named in the frame: [`super::general`] |
 //!
 //! Green Book 9.2.7.2.3 (tables of service-specific ciphering) and 9.5 (general-glo-ciphering, general-ded-ciphering).
 
 use super::cipher::TAG_LEN;
-use super::{Cipher, SecurityPolicy, SystemTitle};
+use super::{Cipher, SecurityPolicy, SecuritySuite, SystemTitle};
 use crate::codec::security::keys::nonce;
 use crate::codec::xdlms::{ApduTag, Protection, SecurityControl};
 use crate::codec::{Error, ErrorKind, Reader, Result, SliceWriter, Writer};
@@ -30,6 +31,8 @@ pub enum Form {
     GeneralGlo,
     /// `general-ded-ciphering`.
     GeneralDed,
+    /// `general-ciphering`.
+    General,
 }
 
 impl Form {
@@ -39,10 +42,10 @@ impl Form {
         matches!(self, Self::Ded | Self::GeneralDed)
     }
 
-    /// True for the two general forms.
+    /// True for the forms that protect any service, each under one tag.
     #[must_use]
     pub const fn is_general(self) -> bool {
-        matches!(self, Self::GeneralGlo | Self::GeneralDed)
+        matches!(self, Self::GeneralGlo | Self::GeneralDed | Self::General)
     }
 
     /// The general form with the same key.
@@ -60,7 +63,7 @@ impl Form {
     pub const fn global(self) -> Self {
         match self {
             Self::Ded => Self::Glo,
-            Self::GeneralDed => Self::GeneralGlo,
+            Self::GeneralDed | Self::General => Self::GeneralGlo,
             other => other,
         }
     }
@@ -86,6 +89,10 @@ pub enum Refusal {
     WrongTitle,
     /// The plain service inside is not the one the outer tag promised.
     WrongService,
+    /// It answers another request than the one under way.
+    WrongTransaction,
+    /// The signature around it is not the peer's.
+    BadSignature,
 }
 
 impl From<Error> for Refusal {
@@ -107,6 +114,8 @@ pub struct Sealed<'a> {
     pub control: SecurityControl,
     /// Invocation counter.
     pub counter: u32,
+    /// What is authenticated in front of the text: the fields of general-ciphering, else nothing.
+    pub header: &'a [u8],
     /// Text and tag.
     pub payload: &'a [u8],
 }
@@ -138,7 +147,34 @@ impl<'a> Sealed<'a> {
         if !r.is_empty() {
             return Err(r.err(ErrorKind::InvalidLength));
         }
-        Ok(Some(Self { form, service, title, control, counter, payload }))
+        Ok(Some(Self { form, service, title, control, counter, header: &[], payload }))
+    }
+
+    /// Whether it may be opened: policy, title, counter, in this order. No key is touched.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn admit(
+        &self,
+        suite: SecuritySuite,
+        policy: SecurityPolicy,
+        peer: &SystemTitle,
+        floor: Option<u32>,
+    ) -> core::result::Result<(), Refusal> {
+        let weak = policy.check_received(self.control).is_err() || self.control.is_plain();
+        if weak || self.control.suite() != suite.id() {
+            return Err(Refusal::Weak);
+        }
+        // Some peers leave the title empty once it was exchanged in the association.
+        if self.title.is_some_and(|t| !t.is_empty() && t != peer.as_bytes()) {
+            return Err(Refusal::WrongTitle);
+        }
+        match floor {
+            Some(floor) if self.counter <= floor => {
+                Err(Refusal::Replay { expected: floor.saturating_add(1), duplicate: self.counter == floor })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens it into `out` and returns the plain APDU's length. Checks, in this order: policy, title, counter, tag,
@@ -154,24 +190,7 @@ impl<'a> Sealed<'a> {
         floor: Option<u32>,
         out: &mut [u8],
     ) -> core::result::Result<usize, Refusal> {
-        if policy.check_received(self.control).is_err()
-            || self.control.is_plain()
-            || self.control.suite() != cipher.suite().id()
-        {
-            return Err(Refusal::Weak);
-        }
-        // Some peers leave the title empty once it was exchanged in the association.
-        if self.title.is_some_and(|t| !t.is_empty() && t != peer.as_bytes()) {
-            return Err(Refusal::WrongTitle);
-        }
-        if let Some(floor) = floor
-            && self.counter <= floor
-        {
-            return Err(Refusal::Replay {
-                expected: floor.saturating_add(1),
-                duplicate: self.counter == floor,
-            });
-        }
+        self.admit(cipher.suite(), policy, peer, floor)?;
         let tag_len = if self.control.authenticated() { TAG_LEN } else { 0 };
         let short = Refusal::Malformed(Error::new(ErrorKind::Truncated { needed: tag_len }, 0));
         let text_len = self.payload.len().checked_sub(tag_len).ok_or(short)?;
@@ -182,7 +201,7 @@ impl<'a> Sealed<'a> {
         };
         copy(out, text);
         let tag: Option<&[u8; TAG_LEN]> = tag.try_into().ok().filter(|_| self.control.authenticated());
-        if !cipher.open(self.control, &nonce(peer, self.counter), out, tag) {
+        if !cipher.open_with(self.control, &nonce(peer, self.counter), self.header, out, tag) {
             return Err(Refusal::BadTag);
         }
         if let Some(service) = self.service
@@ -270,6 +289,44 @@ impl<const N: usize> Frame<N> {
         Ok(())
     }
 
+    /// Makes sure that `wanted` bytes fit in front of what is there, by moving it.
+    ///
+    /// # Errors
+    /// When the buffer is too small for both.
+    pub(super) fn make_room(&mut self, wanted: usize) -> Result<()> {
+        let by = wanted.saturating_sub(self.start);
+        let end = self.end + by;
+        if end > N {
+            return Err(Error::new(ErrorKind::BufferTooSmall { needed: end - N }, 0));
+        }
+        for at in (self.start..self.end).rev() {
+            let byte = self.bytes.get(at).copied().unwrap_or(0);
+            if let Some(to) = self.bytes.get_mut(at + by) {
+                *to = byte;
+            }
+        }
+        self.start += by;
+        self.end = end;
+        Ok(())
+    }
+
+    /// Puts `bytes` behind what is there.
+    ///
+    /// # Errors
+    /// When the buffer is full.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let full = Error::new(ErrorKind::BufferTooSmall { needed: bytes.len() }, self.end);
+        let end = self.end + bytes.len();
+        copy(self.bytes.get_mut(self.end..end).ok_or(full)?, bytes);
+        self.end = end;
+        Ok(())
+    }
+
+    /// What is there, to be enciphered in place.
+    pub(super) fn text_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or(&mut [])
+    }
+
     /// Declares that the first `len` bytes of [`Frame::body_mut`] are the body, without any header yet.
     pub fn set_body(&mut self, len: usize) {
         self.start = HEAD;
@@ -308,12 +365,13 @@ impl<const N: usize> Frame<N> {
         if how.form == Form::Plain {
             return Ok(());
         }
-        let Self { bytes, start, end, .. } = self;
-        let text = bytes.get_mut(*start..*end).unwrap_or(&mut []);
+        let text = self.text_mut();
         let first = text.first().copied().unwrap_or(0);
         let outer = match how.form {
             Form::GeneralGlo => ApduTag::GeneralGloCiphering,
             Form::GeneralDed => ApduTag::GeneralDedCiphering,
+            // Its header does not fit in front: `protect_general`.
+            Form::General => return Err(Error::new(ErrorKind::Unsupported, 0)),
             form => {
                 let protection = if form.is_dedicated() { Protection::Dedicated } else { Protection::Global };
                 ApduTag::from_u8(first)
@@ -323,9 +381,7 @@ impl<const N: usize> Frame<N> {
         };
         let tag = cipher.seal(how.control, &nonce(how.title, how.counter), text);
         if let Some(tag) = tag {
-            let room = Error::new(ErrorKind::BufferTooSmall { needed: TAG_LEN }, *end);
-            copy(bytes.get_mut(*end..*end + TAG_LEN).ok_or(room)?, &tag);
-            *end += TAG_LEN;
+            self.append(&tag)?;
         }
         let content = 5 + self.end - self.start;
         self.prepend(&how.counter.to_be_bytes())?;
@@ -388,10 +444,14 @@ pub fn plain_capacity(total: usize, form: Form, control: SecurityControl) -> usi
     if form == Form::Plain {
         return total;
     }
-    let title = if form.is_general() { 9 } else { 0 };
+    capacity(total, if form.is_general() { 9 } else { 0 }, control)
+}
+
+/// As [`plain_capacity`], with `head` bytes between the tag and the length.
+pub(super) fn capacity(total: usize, head: usize, control: SecurityControl) -> usize {
     let tag = if control.authenticated() { TAG_LEN } else { 0 };
     // A longer length field takes room from the content it counts; the largest content over all field sizes wins.
-    let room = |field: usize| total.saturating_sub(1 + title + field);
+    let room = |field: usize| total.saturating_sub(1 + head + field);
     let content = [(1, 0x7F), (2, 0xFF), (3, 0xFFFF), (4, 0xFF_FFFF)]
         .into_iter()
         .map(|(field, most)| room(field).min(most))
@@ -401,86 +461,4 @@ pub fn plain_capacity(total: usize, form: Form, control: SecurityControl) -> usi
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Key, SecuritySuite};
-    use super::*;
-
-    fn unhex(s: &str) -> std::vec::Vec<u8> {
-        (0..s.len() / 2).map(|i| u8::from_str_radix(&s[2 * i..2 * i + 2], 16).unwrap()).collect()
-    }
-
-    fn green_book_cipher() -> (Cipher, SystemTitle) {
-        let ek = Key::from_slice(&unhex("000102030405060708090A0B0C0D0E0F")).unwrap();
-        let ak = Key::from_slice(&unhex("D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF")).unwrap();
-        let title = SystemTitle::from_slice(&unhex("4D4D4D0000BC614E")).unwrap();
-        (Cipher::new(SecuritySuite::Suite0, &ek, &ak).unwrap(), title)
-    }
-
-    /// Green Book, example of ciphered APDUs (GET of the clock's time).
-    #[test]
-    fn the_green_book_get_request_is_ciphered_and_deciphered_byte_for_byte() {
-        let (cipher, title) = green_book_cipher();
-        let plain = unhex("C0010000080000010000FF0200");
-        for (auth, enc, expected) in [
-            (true, true, "C81E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B"),
-            (false, true, "C8122001234567411312FF935A47566827C467BC"),
-        ] {
-            let control = SecurityControl::new(0, auth, enc);
-            let mut frame = Frame::<128>::new();
-            frame.build(|w| w.write_bytes(&plain)).unwrap();
-            let how = Protect { form: Form::Glo, control, title: &title, counter: 0x0123_4567 };
-            frame.protect(&cipher, how).unwrap();
-            frame.finish();
-            let wire = frame.take().unwrap().to_vec();
-            assert_eq!(wire, unhex(expected));
-
-            let sealed = Sealed::parse(&wire).unwrap().unwrap();
-            let mut policy = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0);
-            policy.authenticated = auth;
-            let mut out = [0xA5; 64];
-            let n = sealed.open(&cipher, policy, &title, Some(0x0123_4566), &mut out).unwrap();
-            assert_eq!(&out[..n], &plain);
-            let again = sealed.open(&cipher, policy, &title, Some(0x0123_4567), &mut out);
-            assert_eq!(again, Err(Refusal::Replay { expected: 0x0123_4568, duplicate: true }));
-        }
-    }
-
-    #[test]
-    fn a_frame_weaker_than_the_policy_is_refused_before_a_key_is_used() {
-        let (cipher, title) = green_book_cipher();
-        let wire = unhex("C8122001234567411312FF935A47566827C467BC");
-        let policy = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0);
-        let sealed = Sealed::parse(&wire).unwrap().unwrap();
-        assert_eq!(sealed.open(&cipher, policy, &title, None, &mut [0; 64]), Err(Refusal::Weak));
-    }
-
-    #[test]
-    fn the_capacity_is_exact_for_every_size() {
-        let (cipher, title) = green_book_cipher();
-        for form in [Form::Glo, Form::GeneralGlo] {
-            let control = SecurityControl::new(0, true, true);
-            for total in 64..700 {
-                let plain = plain_capacity(total, form, control);
-                let len = |n: usize| {
-                    let mut frame = Frame::<1024>::new();
-                    frame.body_mut()[0] = 0xC0;
-                    frame.set_body(n);
-                    frame.protect(&cipher, Protect { form, control, title: &title, counter: 1 }).unwrap();
-                    frame.len()
-                };
-                assert!(len(plain) <= total, "{total}");
-                assert!(len(plain + 1) > total, "{total}");
-            }
-        }
-    }
-
-    #[test]
-    fn truncated_frames_of_every_length_are_refused_without_panic() {
-        let wire =
-            unhex("DB084D4D4D0000BC614E1E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B");
-        for n in 1..wire.len() {
-            assert!(Sealed::parse(&wire[..n]).is_err());
-        }
-        assert!(Sealed::parse(&wire).unwrap().is_some());
-    }
-}
+mod tests;

@@ -3,10 +3,12 @@
 //! Policy comes from local configuration, never from a frame: a frame that is protected less, or with another suite or
 //! key set than the policy demands, is refused before a key is touched.
 
+pub mod agreement;
 pub mod cipher;
 pub mod counter;
 pub mod ecdsa;
 pub mod frame;
+pub mod general;
 pub mod hls;
 pub mod key_wrap;
 

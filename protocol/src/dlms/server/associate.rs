@@ -152,6 +152,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             server_max_pdu: u16::try_from(N).unwrap_or(u16::MAX),
             form,
             control: SecurityControl::default(),
+            reply: None,
         };
         if stage == Stage::Associated {
             self.deadline = (!row.inactivity.is_zero()).then(|| now + row.inactivity);

@@ -83,6 +83,13 @@ pub trait Custody {
         false
     }
 
+    /// The shared secret of this device's static agreement key with a peer's ephemeral public key, `x || y`
+    /// ([`ecdsa::PrivateKey::agree`]). `None`, the default, where it has no such key, or the point lies on no curve.
+    fn agree(&self, suite: SecuritySuite, ephemeral: &[u8]) -> Option<ecdsa::SecretNumber> {
+        let _ = (suite, ephemeral);
+        None
+    }
+
     /// Fills `out` with unpredictable bytes (HLS challenges).
     fn random(&mut self, out: &mut [u8]);
 }

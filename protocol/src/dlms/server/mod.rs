@@ -35,9 +35,9 @@
 //!
 //! Implemented: associations without security, with LLS and with HLS (mechanisms as in
 //! [`crate::dlms::security::hls`]); `glo`, `ded`, `general-glo` and
-//! `general-ded` protection; GET normal, next and with-list; SET normal, with-list and in blocks; ACTION normal,
-//! with-list and in blocks, with blocks back; ACCESS; general block transfer; DataNotification (confirmed or not)
-//! and EventNotification; exception-response; pre-established associations ([`PreEstablished`]).
+//! `general-ded` protection, general-ciphering and general-signing; GET normal, next and with-list; SET normal, with-list and
+//! in blocks; ACTION normal, with-list and in blocks, with blocks back; ACCESS; general block transfer; DataNotification
+//! (confirmed or not) and EventNotification; exception-response; pre-established associations ([`PreEstablished`]).
 //!
 //! Memory: `N` bytes to decipher into, `N` to answer from, `LONG` for what outlives one APDU (a parameter coming in
 //! blocks, the selection of a read going out in blocks, a long return value), two expanded keys. No value is ever whole
@@ -48,6 +48,7 @@ mod associate;
 mod association_object;
 mod blocks;
 mod custody;
+mod general;
 mod get;
 mod invoke;
 mod pre_established;
@@ -75,7 +76,7 @@ use crate::codec::xdlms::{
 };
 use crate::dlms::DATA_NOTIFICATION_CONFIRM;
 use crate::dlms::model::ObjectModel;
-use crate::dlms::security::frame::{HEAD, Protect, Sealed, plain_capacity};
+use crate::dlms::security::frame::{HEAD, Protect, Sealed};
 use crate::dlms::security::{Form, Frame, Key, Refusal};
 use crate::time::{Duration, Instant};
 
@@ -273,7 +274,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         let one = self.block_capacity();
         match &self.session {
             Some(session) if self.gbt.is_usable(session.conformance) => {
-                plain_capacity(LONG, session.form, session.own_control()).min(N - HEAD - 12).max(one)
+                session.plain_capacity(LONG).min(N - HEAD - 12).max(one)
             }
             _ => one,
         }
@@ -286,7 +287,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             0 => N,
             n => usize::from(n).min(N),
         };
-        plain_capacity(total, session.form, session.own_control()).min(N - HEAD - 12)
+        session.plain_capacity(total).min(N - HEAD - 12)
     }
 
     fn event(&mut self, event: Event) {
@@ -359,7 +360,12 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             Refusal::Malformed(_) => {
                 self.exception_plain(service_not_allowed, ServiceError::OtherReason, None);
             }
-            Refusal::Weak | Refusal::BadTag | Refusal::WrongTitle | Refusal::WrongService => {
+            Refusal::Weak
+            | Refusal::BadTag
+            | Refusal::BadSignature
+            | Refusal::WrongTitle
+            | Refusal::WrongService
+            | Refusal::WrongTransaction => {
                 self.exception_plain(service_not_allowed, ServiceError::DecipheringError, None);
             }
         }
@@ -414,19 +420,18 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
 
     fn send<M: Custody>(&mut self, meter: &mut M) {
         let Some(session) = &self.session else { return self.tx.clear() };
-        let cipher = match session.form {
-            Form::Plain => None,
-            form if form.is_dedicated() => session.dedicated.as_ref().map(|d| &d.cipher),
-            _ => session.cipher.as_ref(),
-        };
-        if let Some(cipher) = cipher {
+        if let Some(cipher) = session.answer_cipher() {
             let Some(counter) = meter.next_counter(session.row.key_set) else {
                 self.tx.clear();
                 return self.event(Event::CountersExhausted);
             };
             let title: SystemTitle = meter.system_title();
             let how = Protect { form: session.form, control: session.own_control(), title: &title, counter };
-            if self.tx.protect(cipher, how).is_err() {
+            let protected = match session.form {
+                Form::General => session.protect_general(&mut self.tx, counter, meter),
+                _ => self.tx.protect(cipher, how),
+            };
+            if protected.and_then(|()| session.sign(&mut self.tx, meter)).is_err() {
                 return self.tx.clear();
             }
         }
@@ -476,6 +481,9 @@ fn open<M: Custody>(
     rx: &mut [u8],
     meter: &mut M,
 ) -> Result<Option<usize>, Refusal> {
+    if let Some(len) = general::open(session, apdu, rx, meter)? {
+        return Ok(Some(len));
+    }
     match Sealed::parse(apdu)? {
         Some(sealed) => unseal(session, &sealed, rx, meter).map(Some),
         None if session.row.policy.is_none() => {

@@ -56,6 +56,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             server_max_pdu: u16::try_from(N).unwrap_or(u16::MAX),
             form: Form::Plain,
             control: SecurityControl::default(),
+            reply: None,
         });
         self.deadline = (!row.inactivity.is_zero()).then(|| now + row.inactivity);
         self.event(Event::Associated { client_sap: row.client_sap });

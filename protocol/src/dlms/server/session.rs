@@ -1,6 +1,7 @@
 //! One association as the server holds it.
 
 use super::custody::Association;
+use super::general::Reply;
 use crate::codec::cosem::AttributeAccess;
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{Conformance, SecurityControl};
@@ -47,6 +48,8 @@ pub(super) struct Session {
     pub form: Form,
     /// How the last request was protected.
     pub control: SecurityControl,
+    /// What its answer needs to know, where it came in general-ciphering or general-signing.
+    pub reply: Option<Reply>,
 }
 
 impl Session {
@@ -63,17 +66,18 @@ impl Session {
     }
 
     /// Whether the last request and the answer to come are protected as these access bits demand (attribute and method
-    /// access use the same bits). Signatures are not implemented, so a demand for one is never satisfied.
+    /// access use the same bits).
     pub fn satisfies(&self, access: u8) -> bool {
         let access = AttributeAccess::from_bits_truncate(access);
         let own = if self.form == Form::Plain { SecurityControl::default() } else { self.own_control() };
+        let signed = self.reply.as_ref().is_some_and(Reply::is_signed);
         let demands = [
             (AttributeAccess::AUTHENTICATED_REQUEST, self.control.authenticated()),
             (AttributeAccess::ENCRYPTED_REQUEST, self.control.encrypted()),
             (AttributeAccess::AUTHENTICATED_RESPONSE, own.authenticated()),
             (AttributeAccess::ENCRYPTED_RESPONSE, own.encrypted()),
-            (AttributeAccess::DIGITALLY_SIGNED_REQUEST, false),
-            (AttributeAccess::DIGITALLY_SIGNED_RESPONSE, false),
+            (AttributeAccess::DIGITALLY_SIGNED_REQUEST, signed),
+            (AttributeAccess::DIGITALLY_SIGNED_RESPONSE, signed),
         ];
         demands.into_iter().all(|(bit, met)| met || !access.contains(bit))
     }
