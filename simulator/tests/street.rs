@@ -270,3 +270,15 @@ async fn the_examples_run_for_an_hour() {
         assert!(street.feeder().truth().status.unwrap().import_wh > 0, "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_meter_with_three_whole_days_of_profile_takes_less_than_24_kib() {
+    let clock = SimClock::held_at(START_UTC_S);
+    let past_rows = simulator::street::PROFILE_ROWS + 1;
+    let config = StreetConfig { line_meters: 4, clock, past_rows, ..StreetConfig::default() };
+    let street = Street::start(config).await.unwrap();
+    let each = street.held_bytes() / 4;
+    println!("{each} bytes each");
+    // More than the profile alone: it was recorded.
+    assert!((288 * 25..=24 * 1024).contains(&each), "{each} bytes");
+}
