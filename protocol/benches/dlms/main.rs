@@ -1,6 +1,9 @@
-//! GET of a register in memory, client and server together: our engines and those of `dlms-cosem-rs` in the same run.
+//! GET of a register in memory, client and server together, and over loopback TCP: our engines and those of `dlms-cosem-rs` in
+//! the same run.
 //! `cargo bench -p protocol --bench dlms`. Each figure is the best of a thousand short runs.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
+
+mod wire;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant as Clock};
@@ -324,4 +327,5 @@ fn main() {
     let mut ours = Ours::new(true);
     let session = measure(20, || ours.session());
     println!("GMAC session with one GET    {session:>6} ns");
+    wire::print();
 }
