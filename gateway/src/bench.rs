@@ -29,7 +29,10 @@ use tokio::task::JoinHandle;
 /// The vending key of the published vectors: it protects nothing.
 const VENDING_KEY: &str = "abababababababab949494949494949401234567";
 
-/// A vault with that key for supply group 123457 and this key expiry number.
+/// What the bank signs with: in the vault under the name `bank`.
+pub(crate) const BANK_SECRET: &str = "the bank's own secret";
+
+/// A vault with that key for supply group 123457 and this key expiry number, and for group 201457 as its revision 2.
 pub(crate) fn open_vault(dir: &std::path::Path, ken: u8) -> Arc<dyn Vault> {
     let vault = SoftVault::open_file(&dir.join("vault.sealed"), &MasterKey::from_bytes([7; 32])).unwrap();
     let import = VendingKeyImport {
@@ -43,6 +46,9 @@ pub(crate) fn open_vault(dir: &std::path::Path, ken: u8) -> Arc<dyn Vault> {
     };
     let actor = Actor { name: "test".into(), at: Timestamp::UNIX_EPOCH };
     vault.import_vending_key(&import, &actor).unwrap();
+    let other = VendingKeyImport { sgc: 201_457, krn: 2, ken: 255, ..import };
+    vault.import_vending_key(&other, &actor).unwrap();
+    vault.import_secret("bank", BANK_SECRET, false, &actor).unwrap();
     Arc::new(vault)
 }
 

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::commands::engine::Engine;
 use crate::commands::reader::Reader;
 use crate::commands::router::Router;
-use crate::config::{Config, SinkConfig};
+use crate::config::{ChannelSecret, Config, SinkConfig};
 use crate::northbound::{self, AnySink, Pauses};
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
@@ -34,6 +34,7 @@ pub async fn run(
     vault: Arc<dyn Vault>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    check_channels(&config, vault.as_ref())?;
     let models = Models::load(config.models.as_deref())?;
     let listener = TcpListener::bind(config.api.listen)
         .await
@@ -110,6 +111,24 @@ pub async fn run(
         ended??;
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// A channel whose secret the vault lacks could never pay: better said now than to the first customer.
+fn check_channels(config: &Config, vault: &dyn Vault) -> anyhow::Result<()> {
+    for channel in &config.channels {
+        match &channel.secret {
+            ChannelSecret::Vault(name) => {
+                vault
+                    .verify_signature(name, &[], &[])
+                    .with_context(|| format!("payment channel {}", channel.id))?;
+            }
+            ChannelSecret::Plain(_) => tracing::warn!(
+                channel = channel.id,
+                "its secret is outside the vault, which is meant for tests: take it in with `meter-gateway secret import`"
+            ),
+        }
+    }
     Ok(())
 }
 

@@ -44,10 +44,14 @@ fn config(folder: &Folder, vault: &str) -> PathBuf {
 
 /// Runs `meter-gateway key ARGS` with `input` on standard input.
 fn key(config: &Path, env: &[(&str, &Path)], args: &[&str], input: &str) -> Output {
+    run("key", config, env, &[&["--actor", "custodian"], args].concat(), input)
+}
+
+/// The same for any subcommand over keys.
+fn run(subcommand: &str, config: &Path, env: &[(&str, &Path)], args: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_meter-gateway"))
-        .args(["key", "--config"])
+        .args([subcommand, "--config"])
         .arg(config)
-        .args(["--actor", "custodian"])
         .args(args)
         .envs(env.iter().copied())
         .stdin(Stdio::piped())
@@ -232,4 +236,56 @@ fn softhsm_derives_the_same_keys_and_never_gives_the_vending_key_out() {
     let closed = key(&config, &env, &["list"], "");
     assert!(!closed.status.success());
     assert!(String::from_utf8_lossy(&closed.stderr).contains("hardware token"));
+}
+
+#[test]
+fn a_secret_is_taken_in_listed_without_it_replaced_and_removed() {
+    let folder = Folder::new("secret");
+    let config = config(&folder, "");
+    let secret = |args: &[&str], input: &str| {
+        run("secret", &config, &[], &[&["--actor", "custodian"], args].concat(), input)
+    };
+    let text = "the till's own secret\n";
+    assert!(refused(&secret(&["import", "till"], "short")).contains("16 to 256 bytes"));
+    let said_import = said(&secret(&["import", "till"], text));
+    assert!(refused(&secret(&["import", "till"], text)).contains("already"));
+    said(&secret(&["import", "till", "--replace"], "another secret of the till"));
+    let listed = said(&secret(&["list"], ""));
+    assert!(listed.starts_with("till, check value "), "{listed}");
+    let json = said(&secret(&["list", "--json"], ""));
+    for shown in [&said_import, &listed, &json] {
+        assert!(!shown.contains("own secret") && !shown.contains("another"), "{shown}");
+    }
+    said(&secret(&["remove", "till"], ""));
+    assert_eq!(said(&secret(&["list", "--json"], "")).trim(), "[]");
+    let audit = said(&key(&config, &[], &["list", "--audit"], ""));
+    assert_eq!(audit.lines().filter(|line| line.contains("secret till")).count(), 3, "{audit}");
+}
+
+#[test]
+fn a_backup_is_restored_where_there_is_nothing_and_opens_with_the_master_key_only() {
+    let folder = Folder::new("backup");
+    let config = config(&folder, "");
+    said(&import(&config, &[], "1"));
+    let copy = folder.0.join("copy");
+    let copy_text = copy.to_str().expect("a UTF-8 path");
+    assert!(
+        refused(&run("backup", &config, &[], &[copy_text], "")).contains("store.db"),
+        "there is no store yet"
+    );
+    // The gateway's first start would make it.
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime
+        .block_on(gateway::store::Store::open(&folder.0.join("store.db")))
+        .map(drop)
+        .expect("a new store opens");
+    said(&run("backup", &config, &[], &[copy_text], ""));
+    assert!(!copy.join("master.key").exists());
+    assert!(refused(&run("backup", &config, &[], &[copy_text], "")).contains("exists already"));
+    assert!(refused(&run("restore", &config, &[], &[copy_text], "")).contains("move it away"));
+    for name in ["vault.sealed", "store.db", "store.db-wal", "store.db-shm"] {
+        let _ = std::fs::remove_file(folder.0.join(name));
+    }
+    assert!(said(&run("restore", &config, &[], &[copy_text], "")).contains("new system title"));
+    assert!(said(&key(&config, &[], &["list"], "")).contains("supply group 123457, revision 1"));
 }

@@ -2,7 +2,8 @@
 //! `t "." method "." path "." idempotency-key "." body`.
 
 use super::Problem;
-use crate::config::ChannelConfig;
+use crate::config::{ChannelConfig, ChannelSecret};
+use crate::vault::{Vault, verify_hmac};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -22,17 +23,18 @@ pub struct Signed<'a> {
     pub body: &'a [u8],
 }
 
-fn mac(secret: &[u8], time: u64, signed: &Signed<'_>) -> Hmac<Sha256> {
-    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
-    mac.update(format!("{time}.{}.{}.{}.", signed.method, signed.path, signed.key).as_bytes());
-    mac.update(signed.body);
-    mac
+fn message(time: u64, signed: &Signed<'_>) -> Vec<u8> {
+    let mut message = format!("{time}.{}.{}.{}.", signed.method, signed.path, signed.key).into_bytes();
+    message.extend_from_slice(signed.body);
+    message
 }
 
 /// Makes the header's value.
 #[must_use]
 pub fn sign(secret: &[u8], unix_s: u64, signed: &Signed<'_>) -> String {
-    let tag = mac(secret, unix_s, signed).finalize().into_bytes();
+    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    mac.update(&message(unix_s, signed));
+    let tag = mac.finalize().into_bytes();
     let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("t={unix_s},v1={hex}")
 }
@@ -40,8 +42,9 @@ pub fn sign(secret: &[u8], unix_s: u64, signed: &Signed<'_>) -> String {
 /// Checks the header's value, in constant time where it matters.
 ///
 /// # Errors
-/// 401, saying what is wrong but not what would be right.
+/// 401, saying what is wrong but not what would be right; 500 when the vault lacks the channel's secret.
 pub fn verify(
+    vault: &dyn Vault,
     channel: &ChannelConfig,
     header: Option<&str>,
     now_unix_s: u64,
@@ -66,7 +69,13 @@ pub fn verify(
     let (Some(time), Some(tag)) = (time, tag) else {
         return wrong("malformed-signature", "X-Signature is not t=UNIX-SECONDS,v1=HEX".into());
     };
-    if mac(&channel.secret, time, signed).verify_slice(&tag).is_err() {
+    let good = match &channel.secret {
+        ChannelSecret::Vault(name) => vault
+            .verify_signature(name, &message(time, signed), &tag)
+            .map_err(|error| Problem::internal(&error))?,
+        ChannelSecret::Plain(secret) => verify_hmac(secret, &message(time, signed), &tag),
+    };
+    if !good {
         let detail = format!("the signature is not one of channel {} over this request", channel.id);
         return wrong("wrong-signature", detail);
     }
@@ -94,12 +103,30 @@ mod tests {
     const REQUEST: Signed<'_> =
         Signed { method: "POST", path: "/api/v1/top-ups", key: "k1", body: b"{\"serial\":\"1\"}" };
 
+    const SECRET: &[u8] = b"0123456789abcdef";
+
     fn channel() -> ChannelConfig {
-        ChannelConfig { id: "shop".into(), secret: b"0123456789abcdef".to_vec() }
+        ChannelConfig { id: "shop".into(), secret: ChannelSecret::Plain(SECRET.to_vec()) }
+    }
+
+    /// A vault without secrets.
+    fn vault() -> std::sync::Arc<dyn Vault> {
+        static PLACE: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+        let place = PLACE.get_or_init(|| {
+            let mut random = [0u8; 8];
+            getrandom::fill(&mut random).unwrap();
+            std::env::temp_dir().join(format!("signature-{:016x}.sealed", u64::from_be_bytes(random)))
+        });
+        let master = crate::vault::MasterKey::from_bytes([7; 32]);
+        let vault = crate::vault::SoftVault::open_file(place, &master).unwrap();
+        let _ = std::fs::remove_file(place);
+        std::sync::Arc::new(vault)
     }
 
     fn said(header: Option<&str>, now: u64, signed: &Signed<'_>) -> String {
-        verify(&channel(), header, now, signed).err().map_or_else(|| "good".into(), |problem| problem.kind)
+        verify(vault().as_ref(), &channel(), header, now, signed)
+            .err()
+            .map_or_else(|| "good".into(), |problem| problem.kind)
     }
 
     #[test]
@@ -113,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_good_for_its_request_its_channel_and_its_time_only() {
-        let header = sign(&channel().secret, 1_000_000, &REQUEST);
+        let header = sign(SECRET, 1_000_000, &REQUEST);
         assert_eq!(said(Some(&header), 1_000_300, &REQUEST), "good");
         assert_eq!(said(Some(&header), 1_000_301, &REQUEST), "/problems/stale-signature");
         assert_eq!(said(Some(&header), 999_699, &REQUEST), "/problems/stale-signature");

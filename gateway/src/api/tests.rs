@@ -1,6 +1,6 @@
 use super::signature::{Signed, sign};
 use super::*;
-use crate::bench::{Bench, DRN, MODBUS, TokenMeter, answer, relay, sts};
+use crate::bench::{BANK_SECRET, Bench, DRN, MODBUS, TokenMeter, answer, relay, sts};
 use crate::config::Surroundings;
 use crate::session::work::{Ending, Facts};
 use crate::store::access::ApiToken;
@@ -37,6 +37,9 @@ protocol = "modbus-rtu"
 [[channel]]
 id = "shop"
 secret_env = "SHOP"
+[[channel]]
+id = "branch"
+secret = "bank"
 "#;
 
 struct Here;
@@ -113,6 +116,10 @@ impl Api {
     }
 
     async fn pay(&self, key: &str, body: &Value) -> Answer {
+        self.pay_through("shop", SECRET, key, body).await
+    }
+
+    async fn pay_through(&self, channel: &str, secret: &str, key: &str, body: &Value) -> Answer {
         let body = body.to_string();
         let now = u64::try_from(Timestamp::now().as_second()).unwrap();
         let signed = Signed { method: "POST", path: "/api/v1/top-ups", key, body: body.as_bytes() };
@@ -120,9 +127,9 @@ impl Api {
             .method("POST")
             .uri("/api/v1/top-ups")
             .header("authorization", "Bearer till")
-            .header("x-channel", "shop")
+            .header("x-channel", channel)
             .header("idempotency-key", key)
-            .header("x-signature", sign(SECRET.as_bytes(), now, &signed));
+            .header("x-signature", sign(secret.as_bytes(), now, &signed));
         self.send(request.body(Body::from(body)).unwrap()).await
     }
 }
@@ -148,7 +155,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 29, "every operation of the document was tried");
+    assert_eq!(tried, 30, "every operation of the document was tried");
 }
 
 #[tokio::test]
@@ -620,6 +627,16 @@ async fn a_campaign_is_looked_at_started_followed_and_stopped() {
         api.ask("desk", "POST", "/api/v1/special-tokens/1/retry", "").await.said(),
         "422 not-refused it is a key_change and done: only a refused key change is delivered again"
     );
+}
+
+#[tokio::test]
+async fn a_channel_whose_secret_is_in_the_vault_pays_like_any_other() {
+    let api = Api::new().await;
+    let body = json!({"serial": DRN, "amount_minor": 1000});
+    let paid = api.pay_through("branch", BANK_SECRET, "k1", &body).await;
+    assert_eq!((paid.status, &paid.body["channel"]), (201, &json!("branch")), "{}", paid.said());
+    let foreign = api.pay_through("branch", SECRET, "k2", &body).await;
+    assert!(foreign.said().starts_with("401 wrong-signature"), "{}", foreign.said());
 }
 
 /// Each is said before money is taken, with what has to be done about it.

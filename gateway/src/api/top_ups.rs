@@ -140,7 +140,7 @@ pub(super) async fn create(
     let signed = Signed { method: method.as_str(), path: uri.path(), key, body: &body };
     // Signatures are made by other people's clocks: real time, whatever the demo's clock says.
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    signature::verify(channel, text("x-signature"), now, &signed)?;
+    signature::verify(app.vault.as_ref(), channel, text("x-signature"), now, &signed)?;
     let request: TopUpRequest = json(&body)?;
     let payment = NewPayment {
         channel: channel.id.clone(),

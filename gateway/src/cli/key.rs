@@ -185,7 +185,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn of_vault(error: VaultError) -> Failure {
+pub(super) fn of_vault(error: VaultError) -> Failure {
     match error {
         VaultError::NoKey(message) | VaultError::Request(message) => Failure::Data(message),
         broken @ VaultError::Broken(_) => Failure::Internal(broken.into()),

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Each has an `Args` and a `run(Args) -> Result<(), Failure>`.
 
+pub mod backup;
 pub mod campaign;
 pub mod check_config;
 pub mod client;
@@ -10,6 +11,7 @@ pub mod key;
 pub mod meter;
 pub mod page_link;
 pub mod run;
+pub mod secret;
 pub mod token;
 pub mod top_up;
 
@@ -41,6 +43,12 @@ enum Command {
     Token(token::Args),
     /// The vault's vending keys: import, list, rotate, key changes.
     Key(key::Args),
+    /// Copy store and vault into a directory, while the gateway runs.
+    Backup(backup::Args),
+    /// Put store and vault of a backup where the configuration says, where there are none.
+    Restore(backup::Args),
+    /// The vault's secrets of payment channels: import, list, remove.
+    Secret(secret::Args),
     /// Change the keys of many meters: preview, start, follow, stop.
     Campaign(campaign::Args),
     /// Add, import, list and show meters.
@@ -69,6 +77,9 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Token(args) => token::run(&args),
             Command::Key(args) => key::run(&args),
+            Command::Backup(args) => backup::back_up(&args),
+            Command::Restore(args) => backup::restore(&args),
+            Command::Secret(args) => secret::run(&args),
             Command::Campaign(args) => campaign::run(&args),
             Command::Meter(args) => meter::run(&args),
             Command::TopUp(args) => top_up::run(&args),

@@ -103,17 +103,29 @@ pub struct ScheduleConfig {
 }
 
 /// A payment channel: an outlet, bank or web shop that signs its requests.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelConfig {
     /// Its name in requests, ledger and log.
     pub id: String,
     /// The secret both sides sign with.
-    pub secret: Vec<u8>,
+    pub secret: ChannelSecret,
 }
 
-impl std::fmt::Debug for ChannelConfig {
+/// Where the secret of a payment channel is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ChannelSecret {
+    /// In the vault, under this name: it is used there and never comes out.
+    Vault(String),
+    /// Read from a file or the environment, for tests: whoever reads the gateway's memory or that file has it.
+    Plain(Vec<u8>),
+}
+
+impl std::fmt::Debug for ChannelSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChannelConfig").field("id", &self.id).field("secret", &"(hidden)").finish()
+        match self {
+            Self::Vault(name) => write!(f, "Vault({name:?})"),
+            Self::Plain(_) => f.write_str("Plain(hidden)"),
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::sink::{self, RawSink};
 use super::{
-    ApiConfig, ChannelConfig, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity, Price,
-    ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
+    ApiConfig, ChannelConfig, ChannelSecret, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity,
+    Price, ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
 };
-use crate::vault::MasterKeySource;
+use crate::vault::{MasterKeySource, SECRET_LEN_MIN};
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -140,13 +140,12 @@ struct RawLine {
 struct RawChannel {
     id: Spanned<String>,
     #[serde(default)]
+    secret: Option<Spanned<String>>,
+    #[serde(default)]
     secret_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
     secret_env: Option<Spanned<String>>,
 }
-
-/// The shortest channel secret taken, in bytes: shorter ones can be guessed faster than HMAC-SHA-256 can be broken.
-const SECRET_LEN_MIN: usize = 16;
 
 /// The file being checked: turns a place in it into an error with a line.
 pub(super) struct Checker<'a, S> {
@@ -395,8 +394,16 @@ impl<S: Surroundings> Checker<'_, S> {
         Ok(channels)
     }
 
-    fn secret(&self, id: &str, spanned: &Spanned<RawChannel>) -> Result<Vec<u8>, ConfigError> {
+    fn secret(&self, id: &str, spanned: &Spanned<RawChannel>) -> Result<ChannelSecret, ConfigError> {
         let channel = spanned.get_ref();
+        let given = [channel.secret.is_some(), channel.secret_file.is_some(), channel.secret_env.is_some()];
+        if given.iter().filter(|given| **given).count() != 1 {
+            let message = format!("channel {id:?} needs exactly one of secret, secret_file and secret_env");
+            return Err(self.at(&channel.id.span(), message));
+        }
+        if let Some(name) = &channel.secret {
+            return Ok(ChannelSecret::Vault(name.get_ref().clone()));
+        }
         let keys = (channel.secret_file.as_ref(), channel.secret_env.as_ref());
         let owner = (format!("channel {id:?}"), channel.id.span());
         let secret = self.secret_text(("secret_file", "secret_env"), keys, owner)?;
@@ -405,7 +412,7 @@ impl<S: Surroundings> Checker<'_, S> {
             return Err(self
                 .at(&span, format!("the secret of channel {id:?} is shorter than {SECRET_LEN_MIN} bytes")));
         }
-        Ok(secret.into_bytes())
+        Ok(ChannelSecret::Plain(secret.into_bytes()))
     }
 
     /// A name that goes into requests, topics and logs.

@@ -66,7 +66,7 @@ secret_env = "BANK_SECRET"
     .unwrap();
     assert_eq!(config.store_path, Path::new("/etc/mg/store.db"));
     assert_eq!(config.price.per_kwh_e4, 253_400);
-    assert_eq!(config.channels[0].secret, b"0123456789abcdef0123");
+    assert_eq!(config.channels[0].secret, ChannelSecret::Plain(b"0123456789abcdef0123".to_vec()));
     assert_eq!(config.line("street").unwrap().area.as_deref(), Some("T1"));
     assert_eq!(
         config.line("rs485-1").unwrap().kind,
@@ -124,7 +124,7 @@ fn a_key_of_another_kind_of_line_is_refused() {
 fn channels_need_a_good_secret() {
     assert_eq!(
         refusal("[[channel]]\nid = \"shop\"\n"),
-        "/etc/mg/gateway.toml:11: channel \"shop\" needs exactly one of secret_file and secret_env"
+        "/etc/mg/gateway.toml:11: channel \"shop\" needs exactly one of secret, secret_file and secret_env"
     );
     assert_eq!(
         refusal("[[channel]]\nid = \"shop\"\nsecret_env = \"NOPE\"\n"),

@@ -61,13 +61,12 @@ impl Place {
         if self.data.join("store.db").exists() {
             bail!("{} holds a gateway's data already: give --data a new directory", self.data.display());
         }
-        fs::write(self.data.join("channel.secret"), channel_secret).context("channel.secret")?;
         let config = self.config();
         fs::write(&config, self.text(street, origin)).with_context(|| format!("{}", config.display()))?;
-        self.import_vending_key()
+        self.fill_vault(channel_secret)
     }
 
-    fn import_vending_key(&self) -> anyhow::Result<()> {
+    fn fill_vault(&self, channel_secret: &str) -> anyhow::Result<()> {
         let master = MasterKey::load(&MasterKeySource::File(self.data.join("master.key")))?;
         let vault = SoftVault::open_file(&self.data.join("vault.sealed"), &master)?;
         let import = VendingKeyImport {
@@ -79,7 +78,9 @@ impl Place {
             utc_offset_minutes: None,
             key: KeyBytes::from_hex(VENDING_KEY_HEX)?,
         };
-        vault.import_vending_key(&import, &Actor { name: "demo".into(), at: Timestamp::now() })?;
+        let actor = Actor { name: "demo".into(), at: Timestamp::now() };
+        vault.import_vending_key(&import, &actor)?;
+        vault.import_secret(super::client::CHANNEL, channel_secret, false, &actor)?;
         Ok(())
     }
 
@@ -96,9 +97,10 @@ impl Place {
             "[api]\nlisten = \"{}\"\n\n[store]\npath = \"store.db\"\n\n[vault]\nmaster_key_file = \"master.key\"\n\n\
              {clock}[price]\ncurrency = \"EUR\"\nminor_per_kwh = \"{MINOR_PER_KWH}\"\n\n\
              [schedule]\nread_interval_s = {READ_INTERVAL_S}\n\n\
-             [[channel]]\nid = \"{}\"\nsecret_file = \"channel.secret\"\n\n\
+             [[channel]]\nid = \"{}\"\nsecret = \"{}\"\n\n\
              [[line]]\nname = \"street\"\nkind = \"tcp\"\narea = \"{AREA}\"\n",
             self.listen,
+            super::client::CHANNEL,
             super::client::CHANNEL
         );
         for (name, port, protocol) in

@@ -3,6 +3,7 @@
 //! Functions that take a connection are pieces of one write; methods of [`Store`] are whole reads or whole writes.
 
 pub mod access;
+pub mod backup;
 pub mod campaign;
 pub mod command;
 mod counter;

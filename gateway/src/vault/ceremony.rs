@@ -31,16 +31,21 @@ impl KeyBytes {
         &self.0
     }
 
-    /// The check value: the first three bytes, in hexadecimal, of HMAC-SHA-256 under these bytes of the text
-    /// `key check value`. It identifies a key and tells nothing about it. (The STS key management centre's own check value
-    /// is not public; this one is ours.)
+    /// See [`check_value`].
     #[must_use]
     pub fn check_value(&self) -> String {
-        let mut mac = <hmac::Hmac<sha2::Sha256> as Mac>::new_from_slice(&self.0)
-            .expect("HMAC takes keys of every length");
-        mac.update(b"key check value");
-        super::contents::hex(&mac.finalize().into_bytes()[..3]).as_str().to_owned()
+        check_value(&self.0)
     }
+}
+
+/// The check value: the first three bytes, in hexadecimal, of HMAC-SHA-256 under these bytes of the text `key check value`. It
+/// identifies a key and tells nothing about it. (The STS key management centre's own check value is not public; this one is
+/// ours.)
+pub(super) fn check_value(secret: &[u8]) -> String {
+    let mut mac =
+        <hmac::Hmac<sha2::Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of every length");
+    mac.update(b"key check value");
+    super::contents::hex(&mac.finalize().into_bytes()[..3]).as_str().to_owned()
 }
 
 /// One person's share.

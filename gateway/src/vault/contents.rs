@@ -219,6 +219,9 @@ pub(super) struct Contents {
     #[serde(default)]
     pub utc_offsets: BTreeMap<u32, i16>,
     pub dlms: BTreeMap<String, DlmsEntry>,
+    /// By name.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, super::secrets::SecretEntry>,
     pub tables: Option<TablesEntry>,
     pub audit: VecDeque<AuditEntry>,
 }

@@ -59,8 +59,8 @@ pub struct KeyVault {
     state: RwLock<State>,
 }
 
-struct State {
-    contents: Contents,
+pub(super) struct State {
+    pub(super) contents: Contents,
     /// The operator's EA07 tables, expanded; the SAMPLE set where there are none.
     tables: Option<Box<StaTables>>,
 }
@@ -140,13 +140,13 @@ impl KeyVault {
         key.try_into().map(Zeroizing::new).map_err(|_| broken("the store's key has a wrong length"))
     }
 
-    fn state(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the file: reads it again under a lock that other processes respect, changes it, replaces it whole. Memory
     /// changes only once the file has.
-    fn change<T>(
+    pub(super) fn change<T>(
         &self,
         change: impl FnOnce(&mut Contents) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
@@ -519,6 +519,10 @@ impl Vault for KeyVault {
         let contents = &self.state().contents;
         let offset = |sgc: u32| contents.utc_offsets.get(&sgc).copied().unwrap_or(0);
         contents.vending.iter().map(|entry| entry.listing(offset(entry.supply_group))).collect()
+    }
+
+    fn verify_signature(&self, secret: &str, message: &[u8], tag: &[u8]) -> Result<bool, VaultError> {
+        self.verify_with(secret, message, tag)
     }
 
     fn seal(&self, context: &str, clear: &[u8]) -> Result<Vec<u8>, VaultError> {

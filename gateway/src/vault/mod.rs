@@ -11,6 +11,7 @@ mod master;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod sealed;
+mod secrets;
 mod source;
 mod tokens;
 
@@ -23,6 +24,8 @@ pub use keys::{Actor, KeyVault, VendingKeyImport};
 pub use master::{MasterKey, MasterKeySource};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{HardwareToken, Pkcs11Keys};
+pub use sealed::create_new as write_new;
+pub use secrets::{SECRET_LEN_MIN, SecretListing, verify_hmac};
 pub use source::{SoftKeys, VendingKeySource};
 pub use tokens::{KeyChangeRequest, TokenAction, TokenRequest};
 
@@ -182,6 +185,15 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     /// The vending keys, without secrets.
     fn vending_keys(&self) -> Vec<VendingKeyListing> {
         Vec::new()
+    }
+
+    /// Whether `tag` is HMAC-SHA-256 of `message` under the secret of that name, in constant time.
+    ///
+    /// # Errors
+    /// When there is no such secret.
+    fn verify_signature(&self, secret: &str, message: &[u8], tag: &[u8]) -> Result<bool, VaultError> {
+        let _ = (message, tag);
+        Err(secrets::missing(secret))
     }
 
     /// Encrypts what the store must not hold in clear (token digits). `context` is authenticated with it.

@@ -46,7 +46,7 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 }
 
 /// Writes a new file that only its owner may read; fails if there is one.
-pub(super) fn create_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub fn create_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut file = private(OpenOptions::new().write(true).create_new(true)).open(path)?;
     file.write_all(content)?;
     file.sync_all()?;

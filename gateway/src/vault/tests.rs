@@ -361,3 +361,70 @@ fn a_key_comes_of_its_components_and_of_nothing_less() {
     let check = KeyBytes::from_hex("0303030303030303").unwrap().check_value();
     assert!(matches!(combine(&even, &check), Err(CeremonyError::NotAKey(_))));
 }
+
+#[test]
+fn a_secret_signs_inside_the_vault_and_never_comes_out() {
+    const SECRET: &str = "the till's own secret";
+    let folder = Folder::new();
+    let vault = open(&folder.file());
+    assert!(matches!(vault.verify_signature("till", b"m", b""), Err(VaultError::NoKey(_))));
+    assert!(refusal(vault.import_secret("till", "short", false, &actor())).contains("16 to 256 bytes"));
+    for name in ["", "a b", "../x", &"x".repeat(65)] {
+        assert!(refusal(vault.import_secret(name, SECRET, false, &actor())).contains("no name of a secret"));
+    }
+    // An editor's line end does not belong to it.
+    let check_value = vault.import_secret("till", &format!("{SECRET}\n"), false, &actor()).unwrap();
+    assert_eq!(check_value.len(), 6);
+    // printf '1' | openssl dgst -sha256 -hmac "the till's own secret"
+    let tag = unhex(TAG).unwrap();
+    assert_eq!(vault.verify_signature("till", b"1", &tag), Ok(true));
+    assert_eq!(vault.verify_signature("till", b"2", &tag), Ok(false));
+    assert_eq!(vault.verify_signature("till", b"1", &tag[..16]), Ok(false));
+    assert!(refusal(vault.import_secret("till", SECRET, false, &actor())).contains("already"));
+    let listed = vault.secrets();
+    assert_eq!((listed.len(), listed[0].name.as_str(), &listed[0].check_value), (1, "till", &check_value));
+    let shown = format!("{listed:?} {vault:?} {:?}", vault.audit());
+    assert!(!shown.contains(SECRET) && !shown.contains(&*super::contents::hex(SECRET.as_bytes())));
+    let sealed = std::fs::read(folder.file()).unwrap();
+    assert!(!sealed.windows(8).any(|window| SECRET.as_bytes().starts_with(window)));
+
+    let reopened = open(&folder.file());
+    assert_eq!(reopened.verify_signature("till", b"1", &tag), Ok(true));
+    reopened.import_secret("till", "another secret of the till", true, &actor()).unwrap();
+    assert_eq!(reopened.verify_signature("till", b"1", &tag), Ok(false));
+    reopened.remove_secret("till", &actor()).unwrap();
+    assert!(refusal(reopened.remove_secret("till", &actor())).contains("no secret till"));
+    let verbs: Vec<String> = reopened.audit().into_iter().map(|entry| entry.action).collect();
+    assert_eq!(verbs, ["import", "replace", "remove"]);
+}
+
+const TAG: &str = "50355073b5ea20b0441ff9ed5d9652dd768ea545e51e55409039e89975a79a41";
+
+#[test]
+fn a_supply_group_keeps_its_offset_and_a_keys_end_is_in_its_time() {
+    let folder = Folder::new();
+    let vault = open(&folder.file());
+    let end: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let first = VendingKeyImport {
+        utc_offset_minutes: Some(120),
+        expires_at: Some(end),
+        ..import(123_457, 1, KeyType::Dutk, LONG)
+    };
+    let nowhere = VendingKeyImport { utc_offset_minutes: Some(901), ..first.clone() };
+    assert!(refusal(vault.import_vending_key(&nowhere, &actor())).contains("no offset from UTC"));
+    vault.import_vending_key(&first, &actor()).unwrap();
+    let second = import(123_457, 2, KeyType::Dutk, LONG);
+    let moved = VendingKeyImport { utc_offset_minutes: Some(60), ..second.clone() };
+    assert!(refusal(vault.import_vending_key(&moved, &actor())).contains("another offset would repeat ids"));
+    vault.import_vending_key(&second, &actor()).unwrap();
+    vault.import_vending_key(&import(201_457, 1, KeyType::Dutk, LONG), &actor()).unwrap();
+    let offsets: Vec<i16> = vault.vending_keys().iter().map(|key| key.utc_offset_minutes).collect();
+    assert_eq!(offsets, [120, 120, 0]);
+    assert_eq!((vault.utc_offset_minutes(123_457), vault.utc_offset_minutes(201_457)), (120, 0));
+    // The key ends at midnight UTC, which is 02:00 in the group's time: 12 years and 3 leap days of minutes, and 120.
+    let last = (12 * 365 + 3) * 1440 + 119;
+    let meter = StsIdentity { base_year: 2014, ..meter() };
+    assert_eq!(vault.can_vend(&meter, last), Ok(()));
+    let late = refusal(vault.can_vend(&meter, last + 1));
+    assert!(late.contains("not to be used from 2026-01-01T00:00:00Z on: import a newer revision"), "{late}");
+}

@@ -209,3 +209,83 @@ fn keys_that_cannot_be_used_are_refused_by_name() {
         assert!(message.contains(part), "{field}: {message}");
     }
 }
+
+/// A credit token with both of its keys.
+fn with_both_keys() -> Object {
+    let both =
+        |vector: &Object| vector.contains_key("decoder_key_hex") && vector.contains_key("vending_key_hex");
+    vectors().into_iter().find(|vector| vector["class"] == 0 && both(vector)).unwrap()
+}
+
+/// A file of somebody else may hold anything: what is not understood fails by itself, with its place and the reason, and the
+/// rest is still counted.
+#[test]
+fn a_file_with_surprises_says_which_entry_is_wrong_and_why() {
+    let good = Value::Object(with_both_keys());
+    let with = |field: &str, value: Value| {
+        let mut changed = object(good.clone());
+        changed.insert(field.into(), value);
+        Value::Object(changed)
+    };
+    let without = |fields: &[&str]| {
+        let mut changed = object(good.clone());
+        fields.iter().for_each(|field| drop(changed.remove(*field)));
+        Value::Object(changed)
+    };
+    let both = &["decoder_key_hex", "vending_key_hex"];
+    let surprises = [
+        (with("class", json!(3)), "field"),
+        (with("class", json!(7)), "field `class`: 7 is above 3"),
+        (with("class", json!("zero")), "field `class`: a whole number is expected"),
+        (with("class", json!([0])), "field `class`"),
+        (without(&["class"]), "field `class` is missing"),
+        (without(&["token"]), "field `token` is missing"),
+        (with("token", json!(12)), "field `token`"),
+        (without(both), "no key is given"),
+        (with("decoder_key_hex", json!("00112233445566778899aabbccddeeff")), "decoder key"),
+        (with("vending_key_hex", json!("nothing")), "field `vending_key_hex`"),
+        (json!(null), "not an object"),
+        (json!(["token"]), "not an object"),
+        (json!("token"), "not an object"),
+    ];
+    let count = surprises.len();
+    let mut file: Vec<Value> = surprises.iter().map(|(vector, _)| vector.clone()).collect();
+    file.push(good.clone());
+    let report = check::report(&json!({ "vectors": file, "primitives": [{"kind": "rot13"}, 7] })).unwrap();
+    assert_eq!((report.passed(), report.failed()), (1, count + 2));
+    let text = report.to_string();
+    for (i, (_, reason)) in surprises.iter().enumerate() {
+        let line =
+            text.lines().find(|line| line.starts_with(&format!("FAILED vector {i} of class"))).unwrap();
+        assert!(line.contains(reason), "{line}");
+    }
+    assert!(text.contains("FAILED primitive 0: primitive \"rot13\" is not known here"));
+    assert!(text.contains("FAILED primitive 1: not an object"));
+    for (content, reason) in [
+        (json!(1), "neither an object nor a list"),
+        (json!({"vectors": {}}), "field `vectors` is not a list"),
+        (json!({"primitives": 0}), "field `primitives` is not a list"),
+    ] {
+        assert_eq!(check::report(&content).err().as_deref(), Some(reason));
+    }
+    assert_eq!(check::report(&json!({})).map(|report| report.passed()), Ok(0));
+}
+
+/// Either key alone takes its own path, and two that do not belong together are refused.
+#[test]
+fn both_key_paths_are_taken_where_both_keys_are_given() {
+    let vector = with_both_keys();
+    let paths = |vector: &Object| {
+        let text = check::report(&json!([vector])).unwrap().to_string();
+        text.lines().find(|line| line.starts_with("key paths")).unwrap().to_owned()
+    };
+    assert_eq!(paths(&vector), "key paths taken: 1 from decoder keys, 1 from vending keys");
+    for (left_out, taken) in
+        [("vending_key_hex", "1 from decoder keys, 0"), ("decoder_key_hex", "0 from decoder keys, 1")]
+    {
+        let mut one = vector.clone();
+        one.remove(left_out);
+        assert!(paths(&one).contains(taken));
+        assert_eq!(check::report(&json!([one])).unwrap().failed(), 0);
+    }
+}

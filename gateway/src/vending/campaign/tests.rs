@@ -294,3 +294,42 @@ async fn a_meter_that_refused_is_tried_again_with_the_same_tokens_or_new_ones() 
     assert_eq!((seen[&first].rounds, seen[&second].rounds), (2, 1));
     assert_ne!(seen[&second].special_id, before, "a new set, recorded as such");
 }
+
+/// A tariff change, and a move to another supply group with its own key revision and base date, one campaign after the other.
+#[tokio::test]
+async fn tariff_index_supply_group_and_key_revision_change_and_tokens_of_the_new_key_are_taken() {
+    let (mut bench, mut meters) = substation().await;
+    let change = |sgc, ti, krn, base_year| SpecialAction::KeyChange {
+        sgc,
+        ti,
+        krn,
+        kt: None,
+        ken: Some(250),
+        base_year,
+    };
+    let start = StsIdentity { ken: 250, ..sts(DRN) };
+    for (action, record) in [
+        (change(None, Some(42), None, None), StsIdentity { ti: 42, ..start.clone() }),
+        (
+            change(Some(201_457), None, Some(2), None),
+            StsIdentity { ti: 42, sgc: 201_457, krn: 2, ..start.clone() },
+        ),
+    ] {
+        let selection = Selection { serials: vec![DRN.into()], ..Selection::default() };
+        let request = CampaignRequest { action, selection, ..rollover() };
+        let campaign = bench.vending.start_campaign(request, anna()).await.unwrap();
+        while let Some(job) = job_of(&mut bench, campaign.id).await {
+            take(&mut meters, job);
+        }
+        assert_eq!(bench.store().meter(DRN).await.unwrap().unwrap().0.sts, Some(record.clone()));
+        let meter = &meters[DRN].state.attributes;
+        assert_eq!(meter.supply_group.unwrap().get(), record.sgc);
+        assert_eq!(
+            (meter.tariff_index.get(), meter.key_revision.get(), meter.expiry),
+            (record.ti, record.krn, 250)
+        );
+        bench.vending.top_up(payment(DRN, &format!("k{}", record.sgc), 1000)).await.unwrap();
+        let job = bench.job().await;
+        assert_eq!(take(&mut meters, job), TokenResult::Accept);
+    }
+}
