@@ -19,6 +19,7 @@ fn play(name: &str, acts: &[Step]) {
         meter_port: 0,
         feeder: loopback(0),
         speed: 60,
+        starts_at_s: None,
         seed: 1,
         data: folder.path().to_owned(),
         listen: loopback(free_port()),

@@ -11,7 +11,7 @@ mod teller;
 
 pub use cast::{Actor, Cast, METERS_MIN};
 pub use client::{Answer, Client};
-pub use stage::{Options, Stage};
+pub use stage::{Options, Stage, wait};
 
 use anyhow::Context;
 use std::net::{SocketAddr, TcpListener};
@@ -121,6 +121,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         meter_port: simulator::street::PORT,
         feeder: SocketAddr::from(([127, 0, 0, 1], 5020)),
         speed: args.speed,
+        starts_at_s: None,
         seed: args.seed,
         data,
         listen: with_a_port(args.listen)?,

@@ -36,6 +36,8 @@ pub struct Options {
     pub feeder: SocketAddr,
     /// Simulated seconds per second.
     pub speed: u32,
+    /// Simulated time at the start, in seconds since 1970; this machine's time without one.
+    pub starts_at_s: Option<u32>,
     /// Households, balances and challenges follow from it.
     pub seed: u64,
     /// Data directory.
@@ -97,7 +99,10 @@ impl Stage {
             line_meters: options.line_meters,
             modbus_meters: options.modbus_meters,
             modbus_tcp: Some(options.feeder),
-            clock: SimClock::starting_now(options.speed),
+            clock: match options.starts_at_s {
+                Some(start) => SimClock::starting_at(start, options.speed),
+                None => SimClock::starting_now(options.speed),
+            },
             seed: options.seed,
             credit_of: cast::credits(options.meters),
             ..StreetConfig::default()
