@@ -157,12 +157,9 @@ async fn courier_task(
         .with_context(|| format!("the sink {}", sink.name))
 }
 
-async fn http_task(listener: TcpListener, app: App, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let until = async move {
-        // An error means that nobody can tell us any more, which is a stop too.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    axum::serve(listener, api::service(app)).with_graceful_shutdown(until).await.context("the API")
+async fn http_task(listener: TcpListener, app: App, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    api::serve::serve(listener, api::service(app), api::serve::Limits::default(), stop).await;
+    Ok(())
 }
 
 /// Makes a first administrator token when there is none. The file is written before the store knows the token: a stop in

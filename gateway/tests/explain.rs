@@ -160,6 +160,45 @@ fn a_kaifa_sends_two_mbus_frames_of_one_ciphered_apdu() {
 }
 
 #[test]
+fn a_t210_sends_a_frame_whose_length_ran_over_its_byte() {
+    says(
+        capture!("sagemcom-t210d"),
+        Keys::default(),
+        &[
+            "M-Bus frame: 257 bytes",
+            "start: length 1, twice, which means 257: it ran over",
+            "segment 1: 8 bytes, 260 so far",
+            "system-title: 5341475905EADB83 (SAG)",
+            "invocation-counter: 26569",
+            "no key given",
+        ],
+    );
+}
+
+#[test]
+fn an_am550_in_slovenia_is_read_from_the_log_of_its_reader() {
+    says(
+        capture!("iskra-am550-slovenia"),
+        Keys::default(),
+        &[
+            "date-time: 2024-05-07 Tuesday 21:11:23 UTC+02:00 [DST]",
+            "0-6:25.9.0*255 (push setup)",
+            "[1]: 31313231333738333831313939 \"1121378381199\"",
+            "[4]: 14370048 (double-long-unsigned)",
+        ],
+    );
+}
+
+#[test]
+fn an_aidon_6540_is_found_in_a_line_of_prose() {
+    says(
+        capture!("aidon-6540"),
+        Keys::default(),
+        &["\"7359992902081206\"", "= 17 W", "= 15 var", "= 237.2 V", "= 237.9 V"],
+    );
+}
+
+#[test]
 fn bare_apdus_need_no_framing() {
     says(
         capture!("sagemcom-xt211"),

@@ -16,6 +16,7 @@ pub mod newest;
 mod openapi;
 pub mod problem;
 pub mod readings;
+pub mod serve;
 pub mod signature;
 mod sinks;
 pub mod special_tokens;
@@ -100,6 +101,7 @@ pub fn service(app: App) -> Router {
         .merge(crate::web::pages())
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(serve::body_timeout(), serve::whole_body))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn(correlation::correlate))
         .with_state(app)

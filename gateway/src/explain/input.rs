@@ -192,7 +192,7 @@ fn dump_line(line: &str, expected: usize) -> Option<Vec<u8>> {
 fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
     let line = without_comment(line);
     let (mut best, mut run) = (Vec::new(), Vec::new());
-    let mut strange = None;
+    let (mut strange, mut before) = (None, "");
     for token in line.split(|c: char| {
         c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"' | '\'' | '[' | ']' | '(' | ')')
     }) {
@@ -200,6 +200,7 @@ fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
             Some(bytes) => run.extend(bytes),
             None => {
                 strange = strange.or(Some(token));
+                before = if token.is_empty() { before } else { token };
                 if run.len() > best.len() {
                     best = std::mem::take(&mut run);
                 }
@@ -214,8 +215,8 @@ fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
     match strange {
         // A line of digits with one wrong among them is a mistake, not a log.
         Some(token) if looks_like_hex(token) => Err(format!("{token:?} is no hex: an odd or wrong digit")),
-        // In a log, a few hex digits are a year or a count, not a telegram.
-        Some(_) if best.len() < 4 && !(at_end && way_of(line) != Way::Unknown) => Ok(Vec::new()),
+        // In a log, a few hex digits are a year or a count, not a telegram, unless `RX:` stands right before them.
+        Some(_) if best.len() < 4 && !(at_end && way_of(before) != Way::Unknown) => Ok(Vec::new()),
         _ => Ok(best),
     }
 }
@@ -299,6 +300,13 @@ mod tests {
         assert_eq!((streams[1].title.as_str(), streams[1].bytes.len()), ("lines 5-7, received", 7));
         let remarks = "7E // flag sent\nA08B // length received\nCEFF03 # in response";
         assert_eq!(read_input(remarks.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn numbers_in_the_prose_of_a_log_are_no_bytes() {
+        let text = "(V) 0F 00 03 D7  8B 0C\n(D) Received valid DLMS at 46\n(E) wrong tag BD";
+        assert_eq!(one(text), [0x0F, 0, 3, 0xD7, 0x8B, 0x0C]);
+        assert_eq!(one("RX: 06"), [6]);
     }
 
     #[test]

@@ -284,7 +284,9 @@ fn describe(node: &mut Node) {
             let name = previous.value.trim_end_matches(" (written without tags)");
             this.label = format!("{} {name}", this.label);
         }
+        // The push setup that begins a telegram is where it comes from, not the name of its first value.
         if let Datum::LogicalName(code) = previous.datum
+            && !matches!(code, [0, _, 25, 9, ..])
             && !matches!(this.datum, Datum::LogicalName(_))
             && scaler_unit(this).is_none()
         {

@@ -18,8 +18,10 @@ pub(super) fn long_frame(c: &mut Cursor<'_>, root: &mut Node, session: &mut Sess
 fn fields(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
     let start = c.pos();
     let head = c.take(4, "the start of the frame")?;
-    let length = usize::from(head.get(1).copied().unwrap_or(0));
-    node.children.push(c.node(start, "start", format!("length {length}, twice")));
+    let written = head.get(1).copied().unwrap_or(0);
+    let length = length_meant(written, c.rest());
+    let meant = if length > 0xFF { format!(", which means {length}: it ran over") } else { String::new() };
+    node.children.push(c.node(start, "start", format!("length {written}, twice{meant}")));
     node.value = format!("{length} bytes");
     let missing = length.saturating_sub(c.left());
     let body_start = c.pos();
@@ -48,6 +50,18 @@ fn fields(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
         Some(other) => c.broken(format!("{other:02X} where the stop byte 16 belongs")),
         None => c.broken("the stop byte 16 is missing"),
     }
+}
+
+/// The length that a frame really has. Some Sagemcom meters (T210-D) send frames of 256 bytes and more, whose length runs over
+/// its byte: such a frame has a good checksum and its stop byte 256 bytes further on, and not where the length says.
+fn length_meant(written: u8, body: &[u8]) -> usize {
+    let ends_at = |length: usize| {
+        let sum = body.get(..length)?.iter().fold(0_u8, |sum, b| sum.wrapping_add(*b));
+        Some(body.get(length..length + 2)? == [sum, 0x16])
+    };
+    let length = usize::from(written);
+    let ran_over = ends_at(length) != Some(true) && ends_at(length + 256) == Some(true);
+    if ran_over { length + 256 } else { length }
 }
 
 fn user_data(c: &mut Cursor<'_>, node: &mut Node, session: &mut Session) -> Step {
