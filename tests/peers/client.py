@@ -13,6 +13,7 @@ import traceback
 
 import settings
 import story
+from terminal import Terminal
 
 PEERS = {"gurux": "gurux_client", "dlms-cosem": "dlms_cosem_client", "pydlms": "pydlms_client"}
 
@@ -36,6 +37,9 @@ def main():
 
     outcome = {"peer": options.peer, "framing": options.framing, "access": options.access, "steps": {}}
     code = 0
+    if options.peer == "dlms-cosem" and options.framing == "hdlc" and not options.serial:
+        # The library loses answers when HDLC goes over TCP, and none on a serial device.
+        options.serial = Terminal(options.host, options.port).path
     try:
         client = importlib.import_module(PEERS[options.peer]).Client(options)
         for step, value in story.STORIES[options.access](client, options):

@@ -1,67 +1,88 @@
 """`dlms-cosem` as a client: wrapper over TCP, HDLC on a serial device; none, LLS, HLS-GMAC with general-glo-ciphering."""
 
+import dataclasses
 import datetime
 import logging
 
 import structlog
-from dlms_cosem import a_xdr, cosem, dlms_data, enumerations, exceptions
+from dlms_cosem import a_xdr, connection, cosem, dlms_data, enumerations, exceptions
 from dlms_cosem.client import ActionError, DataResultError, DlmsClient, HLSError
 from dlms_cosem.cosem.capture_object import CaptureObject
 from dlms_cosem.cosem.selective_access import RangeDescriptor
 from dlms_cosem.io import BlockingTcpIO, HdlcTransport, SerialIO, TcpTransport
+from dlms_cosem.protocol.xdlms.conformance import Conformance
 from dlms_cosem.security import (
+    HighLevelSecurityCommonAuthentication,
     HighLevelSecurityGmacAuthentication,
     LowLevelSecurityAuthentication,
     NoSecurityAuthentication,
 )
 
 import settings
+from operations import NotOffered
 from story import INVOCATION_COUNTER, Refused
+
+WRAPPER_HEADER = 8
+EMPTY_READ_S = 0.3
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 class Client:
-    features = {"range", "list"}
+    features = {"range", "list", "set"}
 
     def __init__(self, options):
         self.options = options
 
     def open(self, access):
-        secured = access in ("vending", "management")
+        way = settings.ACCESS[access]
+        # The library has one form of ciphering.
+        self.associate(dataclasses.replace(way, protection="general-glo") if way.ciphered else way)
+
+    def associate(self, way):
         keys = {}
-        if secured:
+        if way.protection not in ("plain", "general-glo"):
+            raise NotOffered(way.protection)
+        if way.mechanism not in (0, 1, 2, 5):
+            raise NotOffered(f"mechanism {way.mechanism}")
+        if way.mechanism == 5 and not way.ciphered:
+            raise NotOffered("GMAC without ciphering")
+        if way.ciphered:
             first = Client(self.options)
             first.open("public")
             counter = first.get(*INVOCATION_COUNTER)
             first.close()
-            authentication = HighLevelSecurityGmacAuthentication(challenge_length=16)
             keys = {
-                "encryption_key": settings.ENCRYPTION_KEY,
-                "authentication_key": self.options.authentication_key,
-                "client_system_title": settings.title(b"DCO", access),
+                "encryption_key": way.encryption_key,
+                "authentication_key": way.authentication_key(self.options),
+                "security_suite": way.suite,
+                "client_system_title": settings.title(b"DCO", way.sap),
                 "client_initial_invocation_counter": counter + 1,
                 # The library wants the meter's counter to be larger than this, and a new meter starts at 0.
                 "meter_initial_invocation_counter": -1,
             }
-        elif access == "reader":
-            authentication = LowLevelSecurityAuthentication(secret=settings.PASSWORD.encode())
-        else:
-            authentication = NoSecurityAuthentication()
-        self.client = DlmsClient(transport=self._transport(access), authentication=authentication, **keys)
+        secret = (way.secret or "").encode()
+        authentication = {
+            0: NoSecurityAuthentication,
+            1: lambda: LowLevelSecurityAuthentication(secret=secret),
+            2: lambda: HighLevelSecurityCommonAuthentication(secret=secret),
+            5: lambda: HighLevelSecurityGmacAuthentication(challenge_length=16),
+        }[way.mechanism]()
+        self.client = DlmsClient(transport=self._transport(way.sap), authentication=authentication, **keys)
         self.client.connect()
         try:
             self.client.associate()
         except (exceptions.DlmsClientException, HLSError) as refusal:
             raise Refused(str(refusal)) from refusal
 
-    def _transport(self, access):
+    def _transport(self, sap):
         options = self.options
-        if options.framing == "hdlc":
-            io = SerialIO(options.serial, timeout=options.timeout) if options.serial else BlockingTcpIO(options.host, options.port, options.timeout)
-            return HdlcTransport(settings.CLIENT[access], settings.SERVER, io)
+        if options.framing != "wrapper":
+            # A frame with a flag among its bytes may be parsed only when the next read has come back empty.
+            io = SerialIO(options.serial, timeout=EMPTY_READ_S) if options.serial else BlockingTcpIO(options.host, options.port, options.timeout)
+            return HdlcTransport(sap, settings.SERVER, io)
         io = BlockingTcpIO(options.host, options.port, options.timeout)
-        return TcpTransport(settings.CLIENT[access], settings.SERVER, io)
+        return TcpTransport(sap, settings.SERVER, io)
 
     def get(self, class_id, name, index):
         return self._get(class_id, name, index, None)
@@ -98,6 +119,14 @@ class Client:
         except ActionError as refusal:
             raise Refused(str(refusal)) from refusal
 
+    def set(self, class_id, name, index, value):
+        response = self.client.set(self._attribute(class_id, name, index), dlms_data.OctetStringData(value).to_bytes())
+        if response.result != enumerations.DataAccessResult.SUCCESS:
+            raise Refused(str(response))
+
+    def abandon(self):
+        self.client.disconnect()
+
     def close(self):
         self.client.release_association()
         self.client.disconnect()
@@ -125,3 +154,20 @@ def plain(value):
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
+
+
+def push_values(octets, meter_title, way):
+    """What a DataNotification in the wrapper carries, as plain values."""
+    keys = {}
+    if way.ciphered:
+        keys = {
+            "global_encryption_key": way.encryption_key,
+            "global_authentication_key": settings.AUTHENTICATION_KEY,
+            "client_system_title": settings.title(b"DCO", way.sap),
+            "meter_system_title": meter_title,
+            "client_invocation_counter": 0,
+            "meter_invocation_counter": -1,
+        }
+    received = connection.DlmsConnection.with_pre_established_association(conformance=Conformance(), **keys)
+    received.receive_data(octets[WRAPPER_HEADER:])
+    return decode(received.next_event().body)

@@ -4,57 +4,80 @@ import contextlib
 import io
 import socket
 
+import serial
 from gurux_dlms import GXByteBuffer, GXReplyData
-from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType, Security
+from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, ObjectType, Security
 from gurux_dlms.GXDLMSClient import GXDLMSClient
 from gurux_dlms.GXDLMSException import GXDLMSException
 from gurux_dlms.GXDateTime import GXDateTime
+from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
 import settings
 from story import INVOCATION_COUNTER, Refused
 
 AUTHENTICATION = {
-    "public": Authentication.NONE,
-    "reader": Authentication.LOW,
-    "vending": Authentication.HIGH_GMAC,
-    "management": Authentication.HIGH_GMAC,
+    0: Authentication.NONE,
+    1: Authentication.LOW,
+    2: Authentication.HIGH,
+    3: Authentication.HIGH_MD5,
+    4: Authentication.HIGH_SHA1,
+    5: Authentication.HIGH_GMAC,
+    6: Authentication.HIGH_SHA256,
+    7: Authentication.HIGH_ECDSA,
 }
+SUITES = (SecuritySuite.SUITE_0, SecuritySuite.SUITE_1, SecuritySuite.SUITE_2)
+
+
+class Line:
+    """TCP, or a serial device where there is one."""
+
+    def __init__(self, options):
+        self.device = self.socket = None
+        if options.serial:
+            self.device = serial.Serial(options.serial, 9600, timeout=options.timeout)
+        else:
+            self.socket = socket.create_connection((options.host, options.port), timeout=options.timeout)
+
+    def send(self, octets):
+        self.device.write(octets) if self.device else self.socket.sendall(octets)
+
+    def receive(self):
+        """Whatever has come, at least a byte; nothing when the connection ended or the time is over."""
+        return self.device.read(max(1, self.device.in_waiting)) if self.device else self.socket.recv(4096)
+
+    def close(self):
+        (self.device or self.socket).close()
 
 
 class Client:
-    features = {"entry", "range", "list"}
+    features = {"entry", "range", "list", "set", "set in blocks"}
 
     def __init__(self, options):
         self.options = options
-        self.hdlc = options.framing == "hdlc"
+        self.hdlc = options.framing != "wrapper"
 
     def open(self, access):
-        secured = AUTHENTICATION[access] == Authentication.HIGH_GMAC
+        self.associate(settings.ACCESS[access])
+
+    def associate(self, way):
         counter = None
-        if secured:
+        if way.counts:
             # The counter to continue from is public; without it the meter would take us for a replay.
             first = Client(self.options)
             first.open("public")
             counter = first.get(*INVOCATION_COUNTER)
             first.close()
-        self.secured = secured
-        self.socket = socket.create_connection((self.options.host, self.options.port), timeout=self.options.timeout)
+        self.line = Line(self.options)
         self.client = GXDLMSSecureClient(
             True,
-            settings.CLIENT[access],
+            way.sap,
             settings.SERVER,
-            AUTHENTICATION[access],
-            settings.PASSWORD if access == "reader" else None,
+            AUTHENTICATION[way.mechanism],
+            way.secret,
             InterfaceType.HDLC if self.hdlc else InterfaceType.WRAPPER,
         )
-        if secured:
-            ciphering = self.client.ciphering
-            ciphering.security = Security.AUTHENTICATION_ENCRYPTION
-            ciphering.systemTitle = bytearray(settings.title(b"GRX", access))
-            ciphering.blockCipherKey = bytearray(settings.ENCRYPTION_KEY)
-            ciphering.authenticationKey = bytearray(self.options.authentication_key)
-            ciphering.invocationCounter = counter + 1
+        self._protect(way, counter)
         try:
             if self.hdlc:
                 self.client.parseUAResponse(self._exchange(self.client.snrmRequest()).data)
@@ -64,6 +87,23 @@ class Client:
                 self.client.parseApplicationAssociationResponse(reply.data)
         except (GXDLMSException, ValueError) as refusal:
             raise Refused(str(refusal)) from refusal
+
+    def _protect(self, way, counter):
+        ciphering = self.client.ciphering
+        if way.counts or way.mechanism > 1:
+            ciphering.systemTitle = bytearray(settings.title(b"GRX", way.sap))
+        if way.counts:
+            ciphering.securitySuite = SUITES[way.suite]
+            ciphering.blockCipherKey = bytearray(way.encryption_key)
+            ciphering.authenticationKey = bytearray(way.authentication_key(self.options))
+            ciphering.invocationCounter = counter + 1
+        if way.ciphered:
+            ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+        if way.dedicated:
+            ciphering.dedicatedKey = bytearray(way.dedicated_key)
+        if not way.general:
+            # With it the library speaks the general forms wherever it ciphers.
+            self.client.proposedConformance &= ~Conformance.GENERAL_PROTECTION
 
     def get(self, class_id, name, index):
         return plain(self._value(self.client.read(self._object(class_id, name), index)))
@@ -93,13 +133,22 @@ class Client:
         kind = DataType.INT8 if isinstance(value, int) else DataType.OCTET_STRING
         self._value(self.client.method(self._object(class_id, name), index, value, kind))
 
+    def set(self, class_id, name, index, value):
+        data = self._object(class_id, name)
+        data.value = bytearray(value)
+        data.setDataType(index, DataType.OCTET_STRING)
+        self._value(self.client.write(data, index))
+
+    def abandon(self):
+        self.line.close()
+
     def close(self):
         release = self.client.releaseRequest()
         if release:
             self._exchange(release)
         if self.hdlc:
             self._exchange(self.client.disconnectRequest())
-        self.socket.close()
+        self.line.close()
 
     @staticmethod
     def _object(class_id, name):
@@ -126,12 +175,12 @@ class Client:
 
     def _send(self, request, reply):
         if request:
-            self.socket.sendall(bytes(request))
+            self.line.send(bytes(request))
         received = GXByteBuffer()
         # The library prints to standard output, where our result goes.
         with contextlib.redirect_stdout(io.StringIO()):
             while True:
-                octets = self.socket.recv(4096)
+                octets = self.line.receive()
                 if not octets:
                     raise ConnectionError("the meter closed the connection")
                 received.set(octets)
@@ -149,3 +198,17 @@ def plain(value):
     if isinstance(value, bool) or value is None or isinstance(value, (str, bytes)):
         return value
     return int(value) if hasattr(value, "__int__") else value
+
+
+def push_values(octets, _meter_title, way):
+    """What a DataNotification in the wrapper carries, as plain values."""
+    client = GXDLMSSecureClient(True, way.sap, settings.SERVER, Authentication.NONE, None, InterfaceType.WRAPPER)
+    if way.ciphered:
+        ciphering = client.ciphering
+        ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+        ciphering.systemTitle = bytearray(settings.title(b"GRX", way.sap))
+        ciphering.blockCipherKey = bytearray(way.encryption_key)
+        ciphering.authenticationKey = bytearray(settings.AUTHENTICATION_KEY)
+    reply, notify = GXReplyData(), GXReplyData()
+    client.getData(GXByteBuffer(octets), reply, notify)
+    return plain(notify.value if notify.value is not None else reply.value)

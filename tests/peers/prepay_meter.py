@@ -14,11 +14,13 @@ import datetime
 import json
 import threading
 
+from pydlms.apdu import xdlms
 from pydlms.cosem.data import DlmsData
 from pydlms.cosem.enums import DataType
 from pydlms.cosem.time import CosemDateTime
+from pydlms.security.ciphering import wrap_general_glo
 from pydlms.security.hls import Mechanism
-from pydlms.simulator import ClientProfile, MeterSimulator, serve
+from pydlms.simulator import ClientProfile, MeterSimulator, SimulatedPush, serve
 
 import settings
 from story import ACCOUNT, CREDIT, RELAY, TOKEN_GATEWAY
@@ -28,6 +30,7 @@ REMOTE = 0
 DIGITS = 20
 QUARTER_HOUR = datetime.timedelta(minutes=15)
 ENERGY, POWER, PROFILE = "1.0.1.8.0.255", "1.0.1.7.0.255", "1.0.99.1.0.255"
+PUSH_SETUP = "0.7.25.9.0.255"
 
 
 def say(**event):
@@ -68,11 +71,40 @@ class Meter(MeterSimulator):
             18: ClientProfile(Mechanism.HLS_GMAC, ciphered=True),
             1: ClientProfile(Mechanism.HLS_GMAC, ciphered=True),
         }
+        if options.wide:
+            self._every_way()
         self.last_client_ic = 0
         self._identity(options)
         self._energy(options)
         self._payment(options)
         self._relay()
+
+    def _every_way(self):
+        """A client address for each mechanism, without ciphering (0x20 and on) and with it (0x28 and on); a note to write; a push."""
+        for mechanism in Mechanism:
+            secret = settings.WIDE_SECRET.encode() if mechanism not in (Mechanism.NONE, Mechanism.HLS_GMAC) else None
+            for base, ciphered in ((0x20, False), (0x28, True)):
+                self.clients[base + mechanism] = ClientProfile(mechanism, secret=secret, ciphered=ciphered)
+        self.add_object(1, "0.0.96.99.1.255", {2: DlmsData.octet_string(b"")})
+        self.add_method(7, PROFILE, 2, Meter.capture)
+        self.add_object(40, PUSH_SETUP, {2: DlmsData.array([])})
+        self.add_method(40, PUSH_SETUP, 1, Meter.push)
+
+    def capture(self, _parameter):
+        profile = self.value(7, PROFILE)
+        rows = profile[2].value
+        energy = self.value(3, ENERGY)[2]
+        profile[2] = DlmsData.array([*rows, DlmsData.structure([date_time(now()), DlmsData.uint32(rows[-1].value[1].value)])])
+        profile[7] = DlmsData.uint32(len(profile[2].value))
+
+    def push(self, protected):
+        """Pushes the energy ahead of the method's answer; parameter 1: ciphered."""
+        body = DlmsData.structure([DlmsData.uint32(self.value(3, ENERGY)[2].value)])
+        notification = xdlms.DataNotification(1, body).to_bytes()
+        if protected.value:
+            notification = wrap_general_glo(self.security, notification)
+        # The caller holds the lock that `push_before_response` takes.
+        self.pending_pushes.append(SimulatedPush(notification))
 
     def value(self, class_id, name):
         return self.objects[next(key for key in self.objects if key[0] == class_id and str(key[1]) == str(self._name(name)))]
@@ -190,6 +222,7 @@ def main():
     parser.add_argument("--power-w", type=int, default=420)
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--profile-start", type=datetime.datetime.fromisoformat, default=datetime.datetime(2026, 11, 1, tzinfo=datetime.timezone.utc))
+    parser.add_argument("--wide", action="store_true", help="a client address for every mechanism, with and without ciphering")
     parser.add_argument("--max-pdu", type=int, default=512)
     parser.add_argument("--token", type=worth, action="append", default=[], metavar="DIGITS=WH")
     parser.add_argument("--any-token-wh", type=int, help="what a token that nobody named is worth")

@@ -8,44 +8,48 @@ from pydlms.cosem.data import DlmsData
 from pydlms.cosem.enums import DataAccessResult
 from pydlms.cosem.time import CosemDateTime
 from pydlms.exceptions import DlmsError
+from pydlms.push import PushDecoder
 
 import settings
 from story import INVOCATION_COUNTER, Refused
 
 
 class Client:
-    features = {"entry", "range", "list"}
+    features = {"entry", "range", "list", "set", "set in blocks"}
 
     def __init__(self, options):
         self.options = options
 
     def open(self, access):
-        more = {}
-        if access == "reader":
-            more = {"mechanism": Mechanism.LLS, "password": settings.PASSWORD}
-        elif access in ("vending", "management"):
+        self.associate(settings.ACCESS[access])
+
+    def associate(self, way):
+        more = {"mechanism": Mechanism(way.mechanism)}
+        if way.secret:
+            more["password"] = way.secret
+        if way.counts:
             first = Client(self.options)
             first.open("public")
             counter = first.get(*INVOCATION_COUNTER)
             first.close()
-            more = {
-                "mechanism": Mechanism.HLS_GMAC,
-                "security": SecurityContext(
-                    encryption_key=settings.ENCRYPTION_KEY,
-                    authentication_key=self.options.authentication_key,
-                    client_system_title=settings.title(b"PYD", access),
-                    invocation_counter=counter + 1,
-                ),
-            }
-        self.client = DlmsClient.tcp(
-            self.options.host,
-            self.options.port,
-            client_sap=settings.CLIENT[access],
-            server_logical=settings.SERVER,
-            hdlc=self.options.framing == "hdlc",
-            timeout=self.options.timeout,
-            **more,
-        )
+            more["security"] = SecurityContext(
+                encryption_key=way.encryption_key,
+                authentication_key=way.authentication_key(self.options),
+                client_system_title=settings.title(b"PYD", way.sap),
+                invocation_counter=counter + 1,
+                suite=way.suite,
+            )
+            more["ciphered_context"] = way.ciphered
+            more["use_dedicated_key"] = way.dedicated
+            more["protection"] = "general-glo" if way.general else "glo"
+        elif way.mechanism == 6:
+            more["client_system_title"] = settings.title(b"PYD", way.sap)
+        more |= {"client_sap": way.sap, "server_logical": settings.SERVER, "timeout": self.options.timeout}
+        if self.options.serial:
+            self.client = DlmsClient.serial(self.options.serial, **more)
+        else:
+            hdlc = self.options.framing == "hdlc"
+            self.client = DlmsClient.tcp(self.options.host, self.options.port, hdlc=hdlc, **more)
         try:
             self.client.connect()
         except DlmsError as refusal:
@@ -75,6 +79,12 @@ class Client:
         data = DlmsData.int8(value) if isinstance(value, int) else DlmsData.octet_string(value)
         self._call(lambda: self.client.action(name, class_id, index, data))
 
+    def set(self, class_id, name, index, value):
+        self._call(lambda: self.client.set(name, class_id, index, DlmsData.octet_string(value)))
+
+    def abandon(self):
+        self.client.close()
+
     def close(self):
         self.client.close()
 
@@ -84,3 +94,15 @@ class Client:
             return call()
         except DlmsError as refusal:
             raise Refused(str(refusal)) from refusal
+
+
+def push_values(octets, meter_title, way):
+    """What a DataNotification in the wrapper carries, as plain values."""
+    security = SecurityContext(
+        encryption_key=way.encryption_key,
+        authentication_key=settings.AUTHENTICATION_KEY,
+        client_system_title=settings.title(b"PYD", way.sap),
+        server_system_title=meter_title,
+    )
+    (message,) = PushDecoder(framing="wrapper", security=security if way.ciphered else None).feed(octets)
+    return message.notification.body.to_python()

@@ -1,12 +1,74 @@
-"""The reference meter's defaults: addresses, passwords and the keys of the Green Book's examples."""
+"""The reference meter's defaults: addresses, passwords and the keys of the Green Book's examples; and ways to associate."""
+
+import dataclasses
 
 CLIENT = {"public": 16, "reader": 17, "vending": 18, "management": 1}
 SERVER = 1
 PASSWORD = "Reader01"
 ENCRYPTION_KEY = bytes.fromhex("000102030405060708090A0B0C0D0E0F")
 AUTHENTICATION_KEY = bytes.fromhex("D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF")
+# Password and shared secret of the wide associations: 16 bytes, a whole block for mechanism 2.
+WIDE_SECRET = "Reader01Reader01"
+# Suite 2 takes keys of 32 bytes.
+WIDE_ENCRYPTION_KEY = bytes([0x11] * 32)
+WIDE_AUTHENTICATION_KEY = bytes([0x22] * 32)
+DEDICATED_KEY = bytes([0x5A] * 16)
+WIDE_DEDICATED_KEY = bytes([0x5A] * 32)
 
 
-def title(prefix, access):
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How a client associates: its address, a mechanism from 0 (none) and 1 (password) to 7, and a protection: plain, glo,
+    ded, general-glo or general-ded."""
+
+    sap: int
+    mechanism: int = 0
+    protection: str = "plain"
+    suite: int = 0
+
+    @property
+    def ciphered(self):
+        return self.protection != "plain"
+
+    @property
+    def dedicated(self):
+        return self.protection.endswith("ded")
+
+    @property
+    def general(self):
+        return self.protection.startswith("general")
+
+    @property
+    def counts(self):
+        """Whether it uses an invocation counter: for ciphering, or for GMAC."""
+        return self.ciphered or self.mechanism == 5
+
+    @property
+    def secret(self):
+        """The password, or the shared secret of a mechanism that has one."""
+        return {0: None, 5: None, 7: None}.get(self.mechanism, PASSWORD if self.sap in CLIENT.values() else WIDE_SECRET)
+
+    @property
+    def encryption_key(self):
+        return WIDE_ENCRYPTION_KEY if self.suite == 2 else ENCRYPTION_KEY
+
+    @property
+    def dedicated_key(self):
+        return WIDE_DEDICATED_KEY if self.suite == 2 else DEDICATED_KEY
+
+    def authentication_key(self, options):
+        return WIDE_AUTHENTICATION_KEY if self.suite == 2 else options.authentication_key
+
+
+# The reference meter's associations.
+ACCESS = {
+    "public": Way(16),
+    "reader": Way(17, 1),
+    "vending": Way(18, 5, "glo"),
+    "management": Way(1, 5, "glo"),
+}
+
+
+def title(prefix, sap):
     """A client system title: one per library and client address, so that counters never collide."""
-    return prefix + CLIENT[access].to_bytes(5, "big")
+    return prefix + sap.to_bytes(5, "big")

@@ -78,6 +78,12 @@ impl GatewayProcess {
         self.process = running(&self.folder.path().join("gateway.toml"), &self.url);
     }
 
+    /// Where its API listens, as host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// Its data directory.
     #[must_use]
     pub fn folder(&self) -> &Folder {

@@ -5,8 +5,10 @@
 
 pub mod folder;
 pub mod gateway_process;
+pub mod matrix;
 pub mod peers;
 pub mod process;
+pub mod proxy;
 pub mod qemu;
 pub mod street;
 pub mod wire;

@@ -7,7 +7,6 @@ mod classes;
 mod dialogue;
 mod differential;
 mod general;
-mod lossy;
 mod meter;
 mod policy;
 mod services;
