@@ -188,8 +188,31 @@ fn dump_line(line: &str, expected: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// A bytes literal as Python programs log it: `b'~\xa0\x08 #\x03'`. Up to its quote, or to the end of a line that was cut.
+fn python_bytes(line: &str) -> Option<Vec<u8>> {
+    let start = line.find("b'").or_else(|| line.find("b\""))?;
+    let quote = char::from(*line.as_bytes().get(start + 1)?);
+    let mut rest = line.get(start + 2..)?.chars();
+    let mut bytes = Vec::new();
+    while let Some(c) = rest.next().filter(|c| *c != quote) {
+        let escaped = if c == '\\' { rest.next() } else { None };
+        bytes.push(match (c, escaped) {
+            (_, Some('x')) => byte(rest.by_ref().take(2).collect::<String>().as_bytes())?,
+            (_, Some('n')) => b'\n',
+            (_, Some('r')) => b'\r',
+            (_, Some('t')) => b'\t',
+            (_, Some(other)) | (other, None) => u8::try_from(other).ok()?,
+        });
+    }
+    // A word in quotes is no telegram.
+    (bytes.len() >= 4 && line.contains("\\x")).then_some(bytes)
+}
+
 /// The longest run of hex words in a line.
 fn hex_of_line(line: &str) -> Result<Vec<u8>, String> {
+    if let Some(bytes) = python_bytes(line) {
+        return Ok(bytes);
+    }
     let line = without_comment(line);
     let (mut best, mut run) = (Vec::new(), Vec::new());
     let (mut strange, mut before) = (None, "");
@@ -300,6 +323,13 @@ mod tests {
         assert_eq!((streams[1].title.as_str(), streams[1].bytes.len()), ("lines 5-7, received", 7));
         let remarks = "7E // flag sent\nA08B // length received\nCEFF03 # in response";
         assert_eq!(read_input(remarks.as_bytes()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn bytes_as_python_logs_them_are_read() {
+        let text = r"Sending data  data=bytearray(b'~\xa0\x08 #\x03\x93\x1b\xc2~') transport=HdlcTransport(timeout=10)";
+        assert_eq!(one(text), [0x7E, 0xA0, 8, 0x20, 0x23, 3, 0x93, 0x1B, 0xC2, 0x7E]);
+        assert_eq!(one(r#"Received data data=b"\x00\x01\t'\\""#), [0, 1, 9, 0x27, 0x5C]);
     }
 
     #[test]
