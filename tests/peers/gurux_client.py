@@ -6,6 +6,7 @@ import socket
 
 import serial
 from gurux_dlms import GXByteBuffer, GXReplyData
+from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
 from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, ObjectType, Security
 from gurux_dlms.GXDLMSClient import GXDLMSClient
 from gurux_dlms.GXDLMSException import GXDLMSException
@@ -97,6 +98,11 @@ class Client:
             ciphering.blockCipherKey = bytearray(way.encryption_key)
             ciphering.authenticationKey = bytearray(way.authentication_key(self.options))
             ciphering.invocationCounter = counter + 1
+        if way.mechanism == 7:
+            # The other side's public key, and our private one.
+            meter = GXPrivateKey.fromRawBytes(bytearray(settings.METER_SIGNING_KEY))
+            client = GXPrivateKey.fromRawBytes(bytearray(settings.CLIENT_SIGNING_KEY))
+            ciphering.signingKeyPair = (meter.getPublicKey(), client)
         if way.ciphered:
             ciphering.security = Security.AUTHENTICATION_ENCRYPTION
         if way.dedicated:

@@ -2,6 +2,7 @@
 
 import datetime
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydlms import DlmsClient, Mechanism, SecurityContext
 from pydlms.apdu import xdlms
 from pydlms.cosem.data import DlmsData
@@ -42,7 +43,10 @@ class Client:
             more["ciphered_context"] = way.ciphered
             more["use_dedicated_key"] = way.dedicated
             more["protection"] = "general-glo" if way.general else "glo"
-        elif way.mechanism == 6:
+        if way.mechanism == 7:
+            more["signing_key"] = signing_key(settings.CLIENT_SIGNING_KEY)
+            more["server_public_key"] = signing_key(settings.METER_SIGNING_KEY).public_key()
+        if way.mechanism == 6 and not way.counts:
             more["client_system_title"] = settings.title(b"PYD", way.sap)
         more |= {"client_sap": way.sap, "server_logical": settings.SERVER, "timeout": self.options.timeout}
         if self.options.serial:
@@ -94,6 +98,10 @@ class Client:
             return call()
         except DlmsError as refusal:
             raise Refused(str(refusal)) from refusal
+
+
+def signing_key(octets):
+    return ec.derive_private_key(int.from_bytes(octets, "big"), ec.SECP256R1())
 
 
 def push_values(octets, meter_title, way):

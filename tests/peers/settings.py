@@ -12,6 +12,9 @@ WIDE_SECRET = "Reader01Reader01"
 # Suite 2 takes keys of 32 bytes.
 WIDE_ENCRYPTION_KEY = bytes([0x11] * 32)
 WIDE_AUTHENTICATION_KEY = bytes([0x22] * 32)
+# Signing keys on P-256, for mechanism 7: the clients' own, and the meter's, of which clients use the public half.
+CLIENT_SIGNING_KEY = bytes([0x5C] * 32)
+METER_SIGNING_KEY = bytes([0x3E] * 32)
 DEDICATED_KEY = bytes([0x5A] * 16)
 WIDE_DEDICATED_KEY = bytes([0x5A] * 32)
 

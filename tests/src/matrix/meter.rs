@@ -13,6 +13,7 @@ use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey, Signature};
 use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
 use protocol::dlms::server::{Association, Custody, IMPLEMENTED};
 use simulator::board::{Flow, Nvm, StreetLoad, VirtualBoard};
@@ -32,6 +33,10 @@ pub const SECRET: &[u8] = b"Reader01Reader01";
 pub const WIDE_ENCRYPTION_KEY: [u8; 32] = [0x11; 32];
 /// Authentication key of suite 2.
 pub const WIDE_AUTHENTICATION_KEY: [u8; 32] = [0x22; 32];
+/// The meter's signing key on P-256, for mechanism 7; the peers have its public half.
+const METER_SIGNING_KEY: [u8; 32] = [0x3E; 32];
+/// The clients' signing key on P-256.
+const CLIENT_SIGNING_KEY: [u8; 32] = [0x5C; 32];
 /// Watt-hours the meter starts with: enough for the whole matrix.
 const CREDIT_WH: i64 = 1_000_000;
 
@@ -185,6 +190,22 @@ impl Custody for View<'_> {
 
     fn accept(&mut self, _key_set: u8, peer: &SystemTitle, counter: u32) {
         self.firmware.accept(0, peer, counter);
+    }
+
+    fn sign(&mut self, suite: SecuritySuite, parts: &[&[u8]]) -> Option<Signature> {
+        PrivateKey::from_bytes(Curve::of_suite(suite)?, &METER_SIGNING_KEY)?.sign(parts)
+    }
+
+    fn verify(
+        &self,
+        suite: SecuritySuite,
+        _client_sap: u8,
+        _peer: &SystemTitle,
+        parts: &[&[u8]],
+        signature: &[u8],
+    ) -> bool {
+        let key = Curve::of_suite(suite).and_then(|curve| PrivateKey::from_bytes(curve, &CLIENT_SIGNING_KEY));
+        key.is_some_and(|key| key.public_key().verify(parts, signature))
     }
 
     fn random(&mut self, out: &mut [u8]) {

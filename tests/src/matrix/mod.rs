@@ -63,7 +63,7 @@ pub struct Way {
     pub operations: Vec<&'static str>,
 }
 
-/// Every mechanism up to 6 with every protection of suite 0; GMAC with the other suites too.
+/// Every mechanism up to 6 with every protection of suite 0; GMAC with the other suites too, and ECDSA with suite 1.
 #[must_use]
 pub fn ways() -> Vec<Way> {
     let mut ways = Vec::new();
@@ -84,12 +84,22 @@ pub fn ways() -> Vec<Way> {
             ways.push(Way { mechanism: 5, protection, suite, operations: OPERATIONS.to_vec() });
         }
     }
+    // Signatures need a suite with a curve.
+    for protection in &PROTECTIONS[1..] {
+        ways.push(Way { mechanism: 7, protection, suite: 1, operations: OPERATIONS.to_vec() });
+    }
     ways
 }
 
-/// The ways that go over a serial device too: framing there is HDLC's, and what is inside does not depend on the device.
+/// The ways that go over a serial device too: what is inside HDLC does not depend on the device, so a few do, with one profile.
 fn serial_ways() -> Vec<Way> {
-    ways().into_iter().filter(|way| way.mechanism == 5 && way.suite == 0).collect()
+    let mut ways = ways();
+    ways.retain(|way| way.mechanism == 5 && way.suite == 0);
+    for way in &mut ways {
+        way.operations
+            .retain(|operation| *operation != PUSH && (*operation != PROFILE || way.protection == "glo"));
+    }
+    ways
 }
 
 /// What one operation over one association came to.
