@@ -1,6 +1,7 @@
 //! A prepaid session over links that lose, repeat, damage and delay one frame in ten each, with the meter's own firmware at the
 //! other end: the token counts exactly once, the relay is switched exactly once, and nothing hangs. Virtual time, seeded: a
 //! run is its seed.
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -28,7 +28,7 @@ pub const TOKEN_WH: u32 = 100;
 /// Rows of the load profile.
 pub const ROWS: u32 = 10_000;
 /// How long one implementation may take with one framing.
-const RUN_TIMEOUT: Duration = Duration::from_secs(480);
+const RUN_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Protections, in the order of the table.
 pub const PROTECTIONS: [&str; 5] = ["plain", "glo", "ded", "general-glo", "general-ded"];
