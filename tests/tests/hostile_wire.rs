@@ -16,7 +16,7 @@ const ACTION_DONE: u8 = 0xCF;
 const EXCEPTION: u8 = 0xD8;
 
 fn contact_closed(street: &Street) -> bool {
-    street.control(&json!({"op": "state", "meter": 1}))["contact_closed"] == true
+    street.look("/meters/1")["contact_closed"] == true
 }
 
 /// The last ciphered ACTION that was heard, and the connection it was heard on.
@@ -74,7 +74,7 @@ fn a_recorded_disconnect_is_refused_later_after_a_reconnect_and_after_a_reboot()
     assert_eq!(answer.get(8), Some(&EXCEPTION), "{answer:02X?}");
     assert!(contact_closed(&street), "the injected disconnect opened the relay");
 
-    let _ = street.control(&json!({"op": "inject", "meter": 1, "fault": "reboot"}));
+    street.act("/meters/1/faults", &json!({"fault": "reboot"}));
     let answers = replayed(&meter, &whole.requests);
     assert!(!answers.contains(&ACTION_DONE), "after a reboot an ACTION was answered: {answers:02X?}");
     proxy.inject(disconnect);

@@ -1,4 +1,4 @@
-//! The interop matrix, one implementation and one framing a test. `tests/interop.py` makes `docs/interop.md` of what they
+//! The interop matrix, one implementation and one framing a test. `tests/interop.py` makes a table of what they
 //! write.
 
 use tests::matrix::{foreign_client, judge, our_client, their_engine, their_server};

@@ -16,11 +16,12 @@ use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 use protocol::dlms::security::ecdsa::{Curve, PrivateKey, Signature};
 use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
 use protocol::dlms::server::{Association, Custody, IMPLEMENTED};
-use simulator::board::{Flow, Nvm, StreetLoad, VirtualBoard};
+use simulator::board::{Flow, StreetLoad, VirtualBoard};
 use simulator::clock::SimClock;
 use simulator::identity::{PROFILE_PERIOD_S, StreetKeys, drn, personalisation};
 use simulator::load::Household;
 use simulator::meter::{Firmware, SimMeter, Truth};
+use simulator::nvm::Nvm;
 
 /// An octet-string that every wide association reads and writes: the firmware has no attribute that takes several APDUs.
 pub const NOTE: Attribute =

@@ -2,7 +2,7 @@
 //!
 //! A [`Cell`] is one operation over one association. What is not green has to be explained beforehand in
 //! `tests/peers/limits.json`; what is explained there and turns out green makes that file wrong. The outcome of a run is
-//! written to `target/interop/`, and `tests/interop.py` makes `docs/interop.md` of it.
+//! written to `target/interop/`, and `tests/interop.py` makes the table `target/interop.md` of it.
 
 pub mod client;
 mod engines;
