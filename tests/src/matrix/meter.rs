@@ -80,7 +80,8 @@ impl WideMeter {
         let clock = clock.with_past(u64::from(rows) * u64::from(PROFILE_PERIOD_S) * 1000);
         let nvm = Nvm::blank(firmware::Layout::bytes_for(rows + rows / 4 + 64));
         let flow = Flow::Household(Household::of(1, index));
-        let board = VirtualBoard::new(clock, flow, nvm, u64::from(index), Arc::new(StreetLoad::default()));
+        let street = Arc::new(StreetLoad::default());
+        let board = VirtualBoard::new(clock.clone(), flow, nvm, u64::from(index), street);
         let who = personalisation(index, &StreetKeys::default()).expect("the built-in keys make a meter");
         let meter = SimMeter::start(index, clock, board, who, CREDIT_WH).expect("the firmware starts");
         let serial = drn(index).expect("a serial number").as_str().to_owned();
