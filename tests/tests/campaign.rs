@@ -70,7 +70,7 @@ fn roll_over(stage: &mut Stage) -> Result<(), String> {
         let meter = meter_of(stage, &campaign, &forgetful.serial)?;
         Ok((meter["taken"].as_u64() > Some(0)).then_some(()))
     })?;
-    assert!(stage.street.inject(forgetful.index, Fault::ClockShift { seconds: 700 }));
+    assert!(stage.street.inject(forgetful.index, Fault::ClockJump { seconds: 700 }));
     stage.kill_gateway()?;
     stage.restart_gateway()?;
     let half = stage.client.get(&campaign)?;

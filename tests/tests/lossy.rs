@@ -180,7 +180,7 @@ impl World {
             peer_counter: self.client.peer_counter(),
             ..config(&way, SystemTitle(*b"MGWLOSSY"))
         };
-        self.client = Box::new(Client::new(config, CounterBlock::new(self.counter, 1000)));
+        *self.client = Client::new(config, CounterBlock::new(self.counter, 1000));
         self.counter += 1000;
         self.client_link = if self.hdlc { hdlc_link(false) } else { wrapper_link(false) };
         self.client_link.open(self.now);
