@@ -122,6 +122,15 @@ impl<L: Link> Port<L> {
         Ok(())
     }
 
+    /// Sends the alarm that is due over this port, whose link leads to [`Meter::push_destination`], and tells the meter what
+    /// became of it. False when none was due or it could not be sent.
+    pub fn push_due<B: Board>(&mut self, now: Instant, meter: &mut Meter<B>) -> bool {
+        let Some(alarm) = meter.due_alarm(now) else { return false };
+        let sent = self.link.is_up() && self.push(now, &alarm, meter).is_ok();
+        meter.alarm_told(now, sent);
+        sent
+    }
+
     fn drain_events<B: Board>(&mut self, now: Instant, meter: &mut Meter<B>) -> bool {
         let mut progressed = false;
         loop {

@@ -1,6 +1,7 @@
 //! Settings that management may change and that are not part of the account: a journal of their own, for the record of the
 //! account is written with every watt-hour.
 
+use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::metrology::Metrology;
@@ -10,6 +11,20 @@ use crate::zone::Zone;
 /// Bytes of one place of the settings' journal.
 pub const SETTINGS_PLACE_BYTES: usize = 384;
 
+/// Bytes of a destination, at most; a bound of ours: an address and a port.
+pub const DESTINATION_MAX: usize = 48;
+
+/// Where alarms go (class 40).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Push {
+    /// Host and port; empty pushes nothing.
+    pub destination: Vec<u8, DESTINATION_MAX>,
+    /// How often an alarm that could not be sent is tried again.
+    pub retries: u8,
+    /// Seconds before that.
+    pub repetition_delay_s: u16,
+}
+
 /// The settings' journal record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -17,12 +32,18 @@ pub struct Settings {
     pub zone: Zone,
     /// Ratios, meter constant, calibration.
     pub metrology: Metrology,
+    /// Where alarms go.
+    pub push: Push,
 }
 
 impl Settings {
     /// As the meter leaves the factory.
     #[must_use]
     pub fn new(who: &Personalisation) -> Self {
-        Self { zone: Zone::fixed(who.utc_offset_minutes), metrology: Metrology::default() }
+        Self {
+            zone: Zone::fixed(who.utc_offset_minutes),
+            metrology: Metrology::default(),
+            push: Push::default(),
+        }
     }
 }

@@ -12,6 +12,7 @@ mod measured;
 mod metrology;
 mod payment;
 mod profiles;
+mod push;
 mod security;
 mod table;
 
@@ -22,7 +23,8 @@ use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::cosem::{
     account, association as association_class, charge, clock as clock_class, credit, data as data_class,
-    disconnect, image_transfer, limiter as limiter_class, profile, register, security_setup, token_gateway,
+    disconnect, image_transfer, limiter as limiter_class, profile, push_setup, register, security_setup,
+    token_gateway,
 };
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 
@@ -70,6 +72,9 @@ impl<B: Board> ObjectModel for Meter<B> {
             image_transfer::CLASS => {
                 return image_transfer::get(&mut image::ImageObject::of(self), at.index, piece, out);
             }
+            push_setup::CLASS => {
+                return push_setup::get(&mut push::PushObject(self), at.index, piece, out);
+            }
             data_class::CLASS => self.get_data(at.logical_name, out),
             clock_class::CLASS => self.get_clock(at.index, out),
             register::CLASS => self.get_register(at.logical_name, at.index, out),
@@ -105,6 +110,7 @@ impl<B: Board> ObjectModel for Meter<B> {
         match (at.class_id, at.index) {
             (data_class::CLASS, 2) => self.set_data(at.logical_name, value),
             (clock_class::CLASS, index) => self.set_clock(index, value),
+            (push_setup::CLASS, index) => push_setup::set(&mut push::PushObject(self), index, value),
             (disconnect::CLASS, 4) => self.set_control_mode(value),
             (account::CLASS, 2) => self.set_payment_mode(value),
             (account::CLASS, 16) => self.set_low_credit(value),
@@ -138,6 +144,7 @@ impl<B: Board> ObjectModel for Meter<B> {
             (credit::CLASS, _) => self.invoke_credit(at.logical_name, at.index, parameter),
             (charge::CLASS, _) => self.invoke_charge(at.logical_name, at.index, parameter),
             (account::CLASS, 1 | 2) => self.invoke_account(at.index),
+            (push_setup::CLASS, index) => push_setup::invoke(&mut push::PushObject(self), index, parameter),
             (image_transfer::CLASS, index) => {
                 image_transfer::invoke(&mut image::ImageObject::of(self), index, parameter)
             }

@@ -4,7 +4,7 @@ use protocol::codec::cosem::{AttributeAccess, MethodAccess, ObjectRef};
 use protocol::codec::obis::Obis;
 use protocol::cosem::{
     account, association, charge, clock, credit, data, disconnect, image_transfer, limiter, obis, profile,
-    register, security_setup, token_gateway,
+    push_setup, register, security_setup, token_gateway,
 };
 use protocol::dlms::model::Caller;
 
@@ -34,7 +34,7 @@ const fn measured(name: Obis) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 52] = [
+pub const OBJECTS: [Object; 53] = [
     value(obis::LOGICAL_DEVICE_NAME),
     object(clock::CLASS, 0, obis::CLOCK, 9, 6),
     value(obis::INVOCATION_COUNTER),
@@ -70,6 +70,7 @@ pub const OBJECTS: [Object; 52] = [
     object(profile::CLASS, 1, obis::EVENT_LOG, 8, 2),
     value(obis::EVENT_CODE),
     value(obis::EVENT_DETAIL),
+    object(push_setup::CLASS, 0, obis::PUSH_ON_ALARM, 7, 1),
     object(disconnect::CLASS, 0, obis::DISCONNECT, 4, 2),
     value(obis::RELAY_REASON),
     object(limiter::CLASS, 0, obis::LIMITER, 11, 0),
@@ -147,7 +148,7 @@ impl Object {
                 management
                     && (name == obis::TARIFF_PASSIVE || name == obis::TARIFF_ACTIVATION || is_metrology(name))
             }
-            (limiter::CLASS, 4..=9) => management,
+            (limiter::CLASS, 4..=9) | (push_setup::CLASS, 3 | 6 | 7) => management,
             (credit::CLASS, 5) => management && name == obis::TOKEN_CREDIT,
             (credit::CLASS, 9 | 10) => management && name == obis::EMERGENCY_CREDIT,
             (charge::CLASS, 7) => management && name != obis::CONSUMPTION_CHARGE,
@@ -167,7 +168,7 @@ impl Object {
         let vending = management || caller.client_sap == client::VENDING;
         let granted = match (self.at.class_id, index) {
             (disconnect::CLASS, 1 | 2) | (token_gateway::CLASS, 1) | (clock::CLASS, 1..=6) => vending,
-            (account::CLASS, 1 | 2) | (image_transfer::CLASS, 1..=4) => management,
+            (account::CLASS, 1 | 2) | (image_transfer::CLASS, 1..=4) | (push_setup::CLASS, 1) => management,
             (credit::CLASS, 1 | 2) => management && name == obis::TOKEN_CREDIT,
             (credit::CLASS, 3) => vending && name == obis::EMERGENCY_CREDIT,
             (charge::CLASS, 1 | 2) => management && name != obis::CONSUMPTION_CHARGE,

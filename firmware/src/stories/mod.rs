@@ -11,6 +11,7 @@ mod optical;
 mod panel;
 mod power_cut;
 mod protection;
+mod push;
 mod relay;
 mod security;
 mod tamper;

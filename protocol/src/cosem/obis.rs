@@ -51,6 +51,7 @@ names! {
     DAILY_PROFILE = 1 . 0 . 98 . 2 . 0 . 255, "Daily billing profile (class 7)";
     MONTHLY_PROFILE = 0 . 0 . 98 . 1 . 0 . 255, "Monthly billing profile (class 7)";
     PROFILE_STATUS = 0 . 0 . 96 . 10 . 1 . 255, "Status of a load profile row (class 1)";
+    PUSH_ON_ALARM = 0 . 4 . 25 . 9 . 0 . 255, "Push setup for alarms (class 40)";
     EVENT_LOG = 0 . 0 . 99 . 98 . 0 . 255, "Event log (class 7)";
     EVENT_CODE = 0 . 0 . 96 . 11 . 0 . 255, "Last event code (class 1)";
     EVENT_DETAIL = 0 . 0 . 96 . 11 . 128 . 255, "Detail of the last event (class 1)";
