@@ -12,7 +12,7 @@ use gateway::session::meter_keys::MeterKeys;
 use gateway::session::model::Models;
 use gateway::session::work::{Ending, Job, Priority, Serial, Work};
 use gateway::session::{Context, Router, spawn};
-use gateway::vault::{DlmsKeys, VaultError};
+use gateway::vault::{DlmsKeys, KeyMark, VaultError};
 use simulator::street::{Street, StreetConfig};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -33,10 +33,7 @@ struct TestKeys;
 
 impl MeterKeys for TestKeys {
     fn dlms_keys(&self, _: &Serial) -> Result<DlmsKeys, VaultError> {
-        Ok(DlmsKeys {
-            encryption: std::array::from_fn(|i| i as u8),
-            authentication: std::array::from_fn(|i| 0xD0 + i as u8),
-        })
+        Ok(DlmsKeys::new(std::array::from_fn(|i| i as u8), std::array::from_fn(|i| 0xD0 + i as u8)))
     }
 }
 
@@ -57,6 +54,23 @@ impl Counters for MemoryCounters {
         let first = (*next).max(at_least);
         *next = first + count;
         Box::pin(async move { Ok(first..first + count) })
+    }
+
+    fn heard(
+        &self,
+        _: &Serial,
+        _: KeyMark,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn keep_heard(
+        &self,
+        _: &Serial,
+        _: KeyMark,
+        _: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -124,6 +138,7 @@ fn lines(street: &Street) -> anyhow::Result<Router> {
         counters: Arc::new(MemoryCounters::default()),
         clock: Clock::real(),
         system_title: *b"MGWBENCH",
+        recordings: gateway::session::record::Recordings::default(),
     };
     let kind = LineKind::Tcp { connections_max: CONNECTIONS_MAX };
     Ok(spawn(&[LineConfig { name: "street".into(), kind, area: None }], &context))

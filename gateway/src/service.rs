@@ -10,6 +10,7 @@ use crate::northbound::{self, AnySink, Pauses};
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::Models;
+use crate::session::record::Recordings;
 use crate::session::{self, Context};
 use crate::store::Store;
 use crate::store::access::ApiToken;
@@ -31,17 +32,18 @@ use tokio::task::JoinSet;
 /// What kept it from starting, or what broke.
 pub async fn run(
     config: Config,
+    models: Models,
     vault: Arc<dyn Vault>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     check_channels(&config, vault.as_ref())?;
-    let models = Models::load(config.models.as_deref())?;
     let listener = TcpListener::bind(config.api.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.api.listen))?;
     let store = Store::open(&config.store_path).await?;
     let clock = config.clock.clock(Timestamp::now());
     let directory = Directory::default();
+    let recordings = Recordings::default();
     for (meter, _) in store.all_meters().await? {
         if config.line(&meter.line).is_none() {
             tracing::warn!(meter = meter.serial.0, line = meter.line, "its line is not configured");
@@ -64,6 +66,7 @@ pub async fn run(
             counters: Arc::new(store.clone()),
             clock,
             system_title: store.system_title().await?,
+            recordings: recordings.clone(),
         },
     );
     let router = Router::new(Arc::new(lines));
@@ -83,6 +86,7 @@ pub async fn run(
         config: Arc::new(config),
         directory,
         models,
+        recordings,
         stop: stopped.clone(),
     };
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();

@@ -7,9 +7,10 @@ use gateway::session::counters::Counters;
 use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::meter_keys::MeterKeys;
 use gateway::session::model::Models;
-use gateway::session::work::{Ending, Job, Priority, Report, Serial, Work};
+use gateway::session::record::{Recordings, replay};
+use gateway::session::work::{Ending, Job, Priority, Report, Serial, TokenDigits, Work};
 use gateway::session::{Context, Router, spawn};
-use gateway::vault::{DlmsKeys, VaultError};
+use gateway::vault::{DlmsKeys, KeyMark, VaultError};
 use simulator::clock::SimClock;
 use simulator::faults::{Damage, Fault, On};
 use simulator::identity::{FEEDER, drn};
@@ -27,10 +28,7 @@ struct TestKeys;
 
 impl MeterKeys for TestKeys {
     fn dlms_keys(&self, _: &Serial) -> Result<DlmsKeys, VaultError> {
-        Ok(DlmsKeys {
-            encryption: std::array::from_fn(|i| i as u8),
-            authentication: std::array::from_fn(|i| 0xD0 + i as u8),
-        })
+        Ok(DlmsKeys::new(std::array::from_fn(|i| i as u8), std::array::from_fn(|i| 0xD0 + i as u8)))
     }
 }
 
@@ -50,11 +48,29 @@ impl Counters for TestCounters {
         *next = first + count;
         Box::pin(async move { Ok(first..first + count) })
     }
+
+    fn heard(
+        &self,
+        _: &Serial,
+        _: KeyMark,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn keep_heard(
+        &self,
+        _: &Serial,
+        _: KeyMark,
+        _: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 struct Bench {
     street: Street,
     router: Router,
+    recordings: Recordings,
 }
 
 impl Bench {
@@ -92,9 +108,10 @@ impl Bench {
             counters: Arc::new(TestCounters::default()),
             clock: Clock::simulated(origin, speed),
             system_title: *b"MGWGW001",
+            recordings: Recordings::default(),
         };
         let router = spawn(&lines(&street), &context);
-        Self { street, router }
+        Self { street, router, recordings: context.recordings }
     }
 
     async fn perform(&self, serial: &str, work: Work) -> Report {
@@ -226,5 +243,36 @@ async fn a_late_answer_is_never_taken_for_the_next_ones() {
             reads.push(read.ending);
         }
         assert_eq!(reads.last(), Some(&Ending::Done), "{entry:?}: {reads:?}");
+    }
+}
+
+/// The text is left in the target directory, to be kept among `tests/recordings` when the session is meant to change.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_with_simulated_meters_are_recorded_and_go_the_same_way_again() {
+    let bench = Bench::start(1).await;
+    let models = Models::load(None).expect("built-in models");
+    for (index, name) in [(0, "wrapper"), (2, "hdlc"), (4, "bus")] {
+        let entry = bench.entries()[index].clone();
+        let serial = Serial(entry.serial.clone());
+        let minute = std::time::Duration::from_secs(60);
+        bench.recordings.start(&serial, "reference-dlms", jiff::Timestamp::now(), minute).expect("room");
+        let token = TokenDigits::new("01234567890123456789").expect("twenty digits");
+        for work in [Work::Commission, Work::DeliverToken(token), Work::Disconnect, Work::Reconnect] {
+            bench.perform(&entry.serial, work).await;
+        }
+        // The association is released when nothing more comes.
+        let release = |text: &str| text.contains(" received glo 63 ");
+        let mut text = bench.recordings.text(&serial).expect("recorded").0;
+        for _ in 0..100 {
+            if release(&text) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            text = bench.recordings.text(&serial).expect("recorded").0;
+        }
+        let replayed = replay(&text, &models).await;
+        assert_eq!(replayed.map(|replayed| replayed.works), Ok(4), "{name}:\n{text}");
+        let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("simulator-{name}.txt"));
+        std::fs::write(file, text).expect("written");
     }
 }

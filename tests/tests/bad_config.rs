@@ -68,3 +68,19 @@ fn a_configuration_that_is_not_there_is_named() {
     assert_eq!(code, Some(EX_CONFIG));
     assert!(said.starts_with(&format!("meter-gateway: {}: cannot be read: ", file.display())), "{said}");
 }
+
+#[test]
+fn a_wrong_model_file_is_refused_with_its_line_and_starts_nothing() {
+    for command in ["check-config", "run"] {
+        let folder = Folder::new("models");
+        std::fs::create_dir(folder.path().join("models")).expect("a directory");
+        folder.file("models/legacy.toml", "protocol = \"dlms\"\ndescription = \"old\"\nclient_sap = 200\n");
+        let file = folder.file("gateway.toml", &format!("models = \"models\"\n{HEAD}"));
+        let (code, said) = Process::start(program("meter-gateway").arg(command).arg("--config").arg(&file))
+            .finish(Duration::from_secs(20));
+        assert!(said.starts_with("meter-gateway: legacy.toml:"), "{command}: {said}");
+        assert_eq!(code, Some(EX_CONFIG), "{command}: {said}");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the directory is there").collect();
+        assert_eq!(left.len(), 2, "{command} left something behind: {left:?}");
+    }
+}

@@ -150,10 +150,16 @@ async fn check(
                 "a token is delivered by a top-up, not by a command",
             ));
         }
+        Some(CommandKind::RotateKeys) => {
+            caller.needs(Scope::Admin)?;
+            CommandKind::RotateKeys
+        }
         Some(kind) => kind,
         None => {
-            let detail =
-                format!("kind {:?} is none of disconnect, reconnect, read, commission", request.kind);
+            let detail = format!(
+                "kind {:?} is none of disconnect, reconnect, read, commission, rotate_keys",
+                request.kind
+            );
             return Err(Problem::refused("bad-command", detail));
         }
     };

@@ -3,14 +3,17 @@
 use super::App;
 use crate::config::{LineConfig, LineKind, SerialProtocol};
 use crate::session::directory::Framing;
-use crate::session::model::Model;
+use crate::session::model::{Model, SecurityManner};
 use crate::session::work::Serial;
 use crate::store::meter::{BalanceHolder, Meter, Role};
-use crate::vault::{DlmsKeys, StsIdentity};
+use crate::vault::{DlmsKeys, StsIdentity, unhex};
 use jiff::Timestamp;
+use protocol::dlms::security::{Key, Secret};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 /// A meter to be entered. In CSV files these are the columns; `serial`, `line`, `address` and `model` are needed, an empty
 /// field is an absent one.
@@ -27,7 +30,8 @@ pub struct NewMeter {
     model: String,
     /// `wrapper` (default) or `hdlc`, on tcp lines.
     framing: Option<String>,
-    /// Who holds the balance: `meter`, `gateway` or `none`. Default: the meter on DLMS lines, nobody on Modbus lines.
+    /// Who holds the balance: `meter`, `gateway` or `none`. Default: the meter where its model has an
+    /// account, else nobody.
     balance: Option<String>,
     /// `customer` (default) or `feeder`.
     role: Option<String>,
@@ -49,10 +53,15 @@ pub struct NewMeter {
     base_year: Option<String>,
     /// Encryption algorithm: 7 or 11 (default).
     ea: Option<String>,
-    /// DLMS encryption key, 32 hexadecimal digits. Needed on DLMS lines.
+    /// DLMS encryption key, 32 hexadecimal digits (64 with security suite 2). Needed where the model's security has keys.
     ek: Option<String>,
-    /// DLMS authentication key, 32 hexadecimal digits. Needed on DLMS lines.
+    /// DLMS authentication key, as long. Needed where the model's security has keys.
     ak: Option<String>,
+    /// DLMS master key, as long: new keys travel to the meter under it. Without one its keys cannot be rotated.
+    mk: Option<String>,
+    /// DLMS password, or shared secret of a hash mechanism: text, or hexadecimal digits after `0x`. Needed where the model's
+    /// security has one.
+    password: Option<String>,
 }
 
 impl std::fmt::Debug for NewMeter {
@@ -79,16 +88,22 @@ impl NewMeter {
         let line =
             app.config.line(&self.line).ok_or_else(|| format!("line {:?} is not configured", self.line))?;
         let address = address(&self.address, line)?;
-        self.check_model(app, line)?;
-        let modbus = line.kind.is_modbus();
-        let balance = match (given(&self.balance), modbus) {
-            (None, true) => BalanceHolder::None,
-            (None, false) => BalanceHolder::Meter,
+        let model = self.model(app, line)?;
+        let prepaid = match &*model {
+            Model::Dlms(model) => model.objects.account.is_some(),
+            Model::Modbus(_) => false,
+        };
+        let balance = match (given(&self.balance), prepaid) {
+            (None, false) => BalanceHolder::None,
+            (None, true) => BalanceHolder::Meter,
             (Some(word), _) => BalanceHolder::parse(word)
                 .ok_or_else(|| format!("balance {word:?} is none of meter, gateway, none"))?,
         };
-        if modbus && balance == BalanceHolder::Meter {
-            return Err("a Modbus meter cannot hold its balance: use gateway or none".to_owned());
+        if !prepaid && balance == BalanceHolder::Meter {
+            return Err(format!(
+                "a meter of model {:?} cannot hold its balance: use gateway or none",
+                self.model
+            ));
         }
         let role = match given(&self.role) {
             None => Role::Customer,
@@ -110,10 +125,14 @@ impl NewMeter {
             sts,
             added_at: now,
         };
-        Ok(Intake { meter, keys: if modbus { None } else { Some(self.keys()?) } })
+        let keys = match &*model {
+            Model::Modbus(_) => None,
+            Model::Dlms(model) => Some(self.keys(&model.security)?),
+        };
+        Ok(Intake { meter, keys })
     }
 
-    fn check_model(&self, app: &App, line: &LineConfig) -> Result<(), String> {
+    fn model(&self, app: &App, line: &LineConfig) -> Result<Arc<Model>, String> {
         let known = || app.models.names().collect::<Vec<_>>().join(", ");
         let model = app
             .models
@@ -124,7 +143,7 @@ impl NewMeter {
             Model::Modbus(_) => ("Modbus", true),
         };
         if modbus == line.kind.is_modbus() {
-            return Ok(());
+            return Ok(model);
         }
         Err(format!("model {:?} speaks {speaks}, line {:?} does not", self.model, line.name))
     }
@@ -161,13 +180,37 @@ impl NewMeter {
         })
     }
 
-    fn keys(&self) -> Result<DlmsKeys, String> {
-        let key = |name: &str, text: &Option<String>| {
-            let text = given(text).ok_or_else(|| format!("a DLMS meter needs {name}"))?;
-            unhex(text).ok_or_else(|| format!("{name} is not 32 hexadecimal digits"))
+    /// The keys that the model's security needs, and no others.
+    fn keys(&self, security: &SecurityManner) -> Result<DlmsKeys, String> {
+        let key_len = security.policy.suite.key_len();
+        let key = |name: &str, text: &Option<String>, needed: bool| {
+            let Some(text) = given(text) else {
+                return if needed { Err(format!("meters of this model need {name}")) } else { Ok(None) };
+            };
+            let bytes = unhex(text).filter(|bytes| bytes.len() == key_len);
+            let key = bytes.and_then(|bytes| Key::from_slice(&bytes).ok());
+            key.map(Some).ok_or_else(|| format!("{name} is not {} hexadecimal digits", key_len * 2))
         };
-        Ok(DlmsKeys { encryption: key("ek", &self.ek)?, authentication: key("ak", &self.ak)? })
+        let secret = match given(&self.password) {
+            None if security.needs_secret() => return Err("meters of this model need password".to_owned()),
+            None => None,
+            Some(text) => Some(secret(text)?),
+        };
+        Ok(DlmsKeys {
+            encryption: key("ek", &self.ek, security.needs_keys())?,
+            authentication: key("ak", &self.ak, security.needs_keys())?,
+            master: key("mk", &self.mk, false)?,
+            secret,
+        })
     }
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    let bytes = match text.strip_prefix("0x") {
+        Some(digits) => unhex(digits).ok_or("password is not hexadecimal digits after 0x")?,
+        None => Zeroizing::new(text.as_bytes().to_vec()),
+    };
+    Secret::new(&bytes).map_err(|_| format!("password is longer than {} bytes", Secret::MAX_LEN))
 }
 
 fn given(field: &Option<String>) -> Option<&str> {
@@ -244,15 +287,4 @@ fn number(name: &str, field: &Option<String>, default: u16, min: u16, max: u16) 
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(format!("{name} {text:?} is not a number from {min} to {max}")),
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut key = [0u8; 16];
-    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
 }

@@ -16,6 +16,7 @@ pub mod newest;
 mod openapi;
 pub mod problem;
 pub mod readings;
+mod recordings;
 pub mod serve;
 pub mod signature;
 mod sinks;
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::session::directory::Directory;
 use crate::session::model::Models;
+use crate::session::record::Recordings;
 use crate::store::Store;
 use crate::vault::Vault;
 use crate::vending::Vending;
@@ -60,6 +62,8 @@ pub struct App {
     pub directory: Directory,
     /// The models a meter may name.
     pub models: Models,
+    /// Meters whose sessions are being recorded.
+    pub recordings: Recordings,
     /// Becomes true when the gateway stops: streams end then.
     pub stop: watch::Receiver<bool>,
 }
@@ -75,6 +79,7 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/meters/import", post(enter::import))
         .route("/api/v1/meters/{serial}", get(meters::show))
         .route("/api/v1/meters/{serial}/readings", get(readings::list))
+        .route("/api/v1/meters/{serial}/recording", get(recordings::show).post(recordings::create))
         .route("/api/v1/top-ups", get(top_ups::list).post(top_ups::create))
         .route("/api/v1/top-ups/{id}", get(top_ups::show))
         .route("/api/v1/meters/{serial}/token-explanation", post(special_tokens::explain))

@@ -1,7 +1,7 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, campaigns, commands, enter, events, health, meters, readings, sinks,
+    access, accounts, areas, campaigns, commands, enter, events, health, meters, readings, recordings, sinks,
     special_tokens, top_ups,
 };
 use axum::Json;
@@ -19,6 +19,8 @@ use utoipa::{Modify, OpenApi};
         enter::import,
         meters::show,
         readings::list,
+        recordings::create,
+        recordings::show,
         top_ups::list,
         top_ups::create,
         top_ups::show,

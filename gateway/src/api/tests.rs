@@ -95,6 +95,7 @@ impl Api {
             config: Arc::new(config),
             directory: Directory::default(),
             models: Models::load(None).unwrap(),
+            recordings: Recordings::default(),
             stop: stopped,
         };
         Self { bench, router: service(app), _stop: stop }
@@ -155,7 +156,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 30, "every operation of the document was tried");
+    assert_eq!(tried, 32, "every operation of the document was tried");
 }
 
 #[tokio::test]
@@ -429,7 +430,7 @@ async fn an_import_takes_the_good_rows_and_reports_the_bad_ones() {
             "7: address \"300\" is not a number from 1 to 247, as line \"bus\" needs",
             "8: line \"nowhere\" is not configured",
             "9: model \"reference-dlms\" speaks DLMS, line \"bus\" does not",
-            "10: a Modbus meter cannot hold its balance: use gateway or none",
+            "10: a meter of model \"reference-modbus\" cannot hold its balance: use gateway or none",
             "11: ek is not 32 hexadecimal digits",
             "12: a meter that takes tokens needs sgc, its supply group code",
             "13: the row has 2 fields, the head has 9",

@@ -1,7 +1,8 @@
-//! `check-config`: reads a configuration as `run` would, and starts nothing.
+//! `check-config`: reads a configuration and its model files as `run` would, and starts nothing.
 
 use super::Failure;
 use crate::config::{Config, System};
+use crate::session::model::Models;
 use std::path::PathBuf;
 
 /// Arguments of `check-config`.
@@ -15,9 +16,10 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// The first thing wrong with the file.
+/// The first thing wrong with the file or with a model.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.config, &System)?;
+    let models = Models::load(config.models.as_deref())?;
     println!(
         "{}: good. {} lines, {} payment channels, API on {}",
         args.config.display(),
@@ -25,5 +27,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         config.channels.len(),
         config.api.listen
     );
+    for (name, model) in models.iter() {
+        println!("model {name}, version {}: {}", model.version(), model.description());
+    }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub struct Disconnect {
     connection: Connection,
 }
 
-/// Arguments of `reconnect` and `read`.
+/// Arguments of `reconnect`, `read` and `rotate-keys`.
 #[derive(Debug, clap::Args)]
 pub struct Plain {
     /// Serial number of the meter.
@@ -80,7 +80,7 @@ pub fn disconnect(args: &Disconnect) -> Result<(), Failure> {
     send(&args.connection, &args.follow, &body)
 }
 
-/// Runs `reconnect` or `read`.
+/// Runs `reconnect`, `read` or `rotate-keys`.
 ///
 /// # Errors
 /// A refusal, or a command that was not verified.

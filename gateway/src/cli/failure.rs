@@ -23,6 +23,9 @@ pub enum Failure {
     /// The configuration is wrong. Exit code 78.
     #[error("{0}")]
     Config(#[from] crate::config::ConfigError),
+    /// A meter model is wrong. Exit code 78.
+    #[error("{0}")]
+    Model(#[from] crate::session::model::ModelError),
 }
 
 impl Failure {
@@ -35,7 +38,7 @@ impl Failure {
             Self::Unavailable(_) => 69,
             Self::Internal(_) => 70,
             Self::Permission(_) => 77,
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Model(_) => 78,
         })
     }
 }

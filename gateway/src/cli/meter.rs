@@ -90,6 +90,12 @@ struct Add {
     /// DLMS authentication key.
     #[arg(long, env = "METER_AK", hide_env_values = true)]
     ak: Option<String>,
+    /// DLMS master key, under which new keys travel to the meter.
+    #[arg(long, env = "METER_MK", hide_env_values = true)]
+    mk: Option<String>,
+    /// DLMS password or shared secret: text, or hexadecimal digits after 0x.
+    #[arg(long, env = "METER_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,6 +161,8 @@ impl Add {
             ("ea", self.ea.as_ref()),
             ("ek", self.ek.as_ref()),
             ("ak", self.ak.as_ref()),
+            ("mk", self.mk.as_ref()),
+            ("password", self.password.as_ref()),
         ];
         let given = fields
             .into_iter()

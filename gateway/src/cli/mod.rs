@@ -10,6 +10,7 @@ pub mod failure;
 pub mod key;
 pub mod meter;
 pub mod page_link;
+pub mod record;
 pub mod run;
 pub mod secret;
 pub mod token;
@@ -61,6 +62,12 @@ enum Command {
     Reconnect(command::Plain),
     /// Read a meter now.
     Read(command::Plain),
+    /// Give a meter new DLMS keys and see them proved; needs its master key and scope admin.
+    RotateKeys(command::Plain),
+    /// Record what a meter and the gateway say to each other, without secrets.
+    Record(record::Args),
+    /// Run a recorded session again and say where it differs.
+    Replay(record::ReplayArgs),
     /// Make a link that opens the page once.
     PageLink(page_link::Args),
 }
@@ -86,6 +93,9 @@ impl Cli {
             Command::Disconnect(args) => command::disconnect(&args),
             Command::Reconnect(args) => command::plain("reconnect", &args),
             Command::Read(args) => command::plain("read", &args),
+            Command::RotateKeys(args) => command::plain("rotate_keys", &args),
+            Command::Record(args) => record::record(&args),
+            Command::Replay(args) => record::replay(&args),
             Command::PageLink(args) => page_link::run(&args),
         };
         match outcome {

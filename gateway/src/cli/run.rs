@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::config::{Config, System};
 use crate::service;
+use crate::session::model::Models;
 use anyhow::Context;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub struct Args {
 /// What is wrong with the configuration, or what broke.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.config, &System)?;
+    let models = Models::load(config.models.as_deref())?;
     start_log(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -44,7 +46,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 _ = interrupted.recv() => {}
             }
         };
-        service::run(config, Arc::new(vault), stop).await
+        service::run(config, models, Arc::new(vault), stop).await
     })?;
     Ok(())
 }

@@ -43,7 +43,7 @@ fn lane(kind: CommandKind) -> u8 {
         CommandKind::DeliverToken => 0,
         CommandKind::Disconnect | CommandKind::Reconnect => 1,
         CommandKind::Read => 2,
-        CommandKind::Commission => 3,
+        CommandKind::Commission | CommandKind::RotateKeys => 3,
     }
 }
 
@@ -231,6 +231,8 @@ impl Engine {
             (CommandKind::Disconnect | CommandKind::Reconnect, Step::Ask) => Work::Read,
             (CommandKind::Disconnect, Step::Act) => Work::Disconnect,
             (CommandKind::Reconnect, Step::Act) => Work::Reconnect,
+            (CommandKind::RotateKeys, Step::Act) => Work::RotateKeys,
+            (CommandKind::RotateKeys, Step::Ask) => Work::AskKeys,
             (CommandKind::DeliverToken, step) => {
                 let id = open.command.request.token_id.ok_or("a delivery without a token")?;
                 let digits = self.vending.digits_of(id).await.map_err(|error| error.to_string())?;

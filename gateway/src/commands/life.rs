@@ -7,6 +7,8 @@
 //! | deliver token | accepted, verified | rejected; `Used` means the meter has it | again | ask the meter |
 //! | deliver token, asking | accepted, verified | rejected, or not got it: send the same token again | ask again | ask again |
 //! | disconnect, reconnect | verified if the relay is as wanted, else read again | rejected | again | read the relay |
+//! | rotate keys | accepted, verified | rejected | again | ask which keys the meter has |
+//! | rotate keys, asking | accepted, verified | it has the old ones: again | ask again | ask again |
 //! | disconnect, reconnect, asking | verified, or again if the relay is not as wanted | ask again | ask again | ask again |
 
 use crate::session::work::{Ending, Facts, RelayState, Report};
@@ -88,6 +90,7 @@ pub fn settle(attempt: &Attempt<'_>, report: &Report) -> Verdict {
             Step::Act => settle_delivery(attempt, report),
             Step::Ask => settle_token_question(attempt, report),
         },
+        CommandKind::RotateKeys => settle_rotation(attempt, report),
         CommandKind::Disconnect | CommandKind::Reconnect => match attempt.step {
             Step::Act => settle_switch(attempt, report),
             Step::Ask => settle_relay_question(attempt, report),
@@ -206,6 +209,25 @@ fn settle_token_question(attempt: &Attempt<'_>, report: &Report) -> Verdict {
         Ending::Rejected { reason, .. } | Ending::NotSent { reason } | Ending::Unknown { reason } => {
             ask_again(attempt, reason)
         }
+    }
+}
+
+fn settle_rotation(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match (attempt.step, &report.ending) {
+        (Step::Act, Ending::Done) => done("the meter took the new keys", "it answers under them"),
+        (Step::Ask, Ending::Done) => {
+            done("asked: the meter has the new keys", "it answers under them; the old ones are gone")
+        }
+        (Step::Act, Ending::Rejected { reason, .. }) => rejected(reason),
+        (Step::Ask, Ending::Rejected { reason, .. }) | (Step::Act, Ending::NotSent { reason }) => {
+            act_again(attempt, reason)
+        }
+        (Step::Act, Ending::Unknown { reason }) => one(
+            CommandState::Unknown,
+            format!("{reason}; old and new keys are kept, and the meter will be asked"),
+            Then::Ask(pause(0)),
+        ),
+        (Step::Ask, Ending::NotSent { reason } | Ending::Unknown { reason }) => ask_again(attempt, reason),
     }
 }
 

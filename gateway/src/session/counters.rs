@@ -1,6 +1,8 @@
 //! Invocation counters come from the store in durable blocks, reserved before use: a counter is never used twice with one key.
+//! What was heard from a meter is kept there too, so that an old answer is refused after a restart.
 
 use super::work::Serial;
+use crate::vault::KeyMark;
 use std::ops::Range;
 use std::pin::Pin;
 
@@ -15,4 +17,19 @@ pub trait Counters: Send + Sync + std::fmt::Debug {
         at_least: u32,
         count: u32,
     ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>>;
+
+    /// The highest counter accepted from the meter under these keys.
+    fn heard(
+        &self,
+        meter: &Serial,
+        keys: KeyMark,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>>;
+
+    /// Keeps it, durably when this returns. A lower one than before changes nothing; one under other keys replaces it.
+    fn keep_heard(
+        &self,
+        meter: &Serial,
+        keys: KeyMark,
+        counter: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }

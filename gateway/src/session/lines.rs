@@ -8,6 +8,7 @@ use super::meter_keys::MeterKeys;
 use super::modbus::{self, ModbusTalker, Wire};
 use super::model::Models;
 use super::network::Network;
+use super::record::Recordings;
 use super::talker::Talker;
 use super::work::{LineSender, Serial};
 use crate::clock::Clock;
@@ -43,6 +44,8 @@ pub struct Context {
     /// System title of this gateway: a manufacturer's three letters and five bytes of its own. Unique among all clients of
     /// its meters, because it is part of every initialisation vector.
     pub system_title: [u8; 8],
+    /// Meters whose sessions are being recorded.
+    pub recordings: Recordings,
 }
 
 impl fmt::Debug for Context {
@@ -174,7 +177,7 @@ mod tests {
     use super::*;
     use crate::session::directory::{Endpoint as MeterEndpoint, Framing};
     use crate::session::work::{Ending, Job, Priority, Report, Work};
-    use crate::vault::{DlmsKeys, VaultError};
+    use crate::vault::{DlmsKeys, KeyMark, VaultError};
     use jiff::Timestamp;
     use std::ops::Range;
     use std::pin::Pin;
@@ -204,6 +207,23 @@ mod tests {
         ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
             Box::pin(async { Err("no store".to_owned()) })
         }
+
+        fn heard(
+            &self,
+            _: &Serial,
+            _: KeyMark,
+        ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
+            Box::pin(async { Err("no store".to_owned()) })
+        }
+
+        fn keep_heard(
+            &self,
+            _: &Serial,
+            _: KeyMark,
+            _: u32,
+        ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+            Box::pin(async { Err("no store".to_owned()) })
+        }
     }
 
     /// A Modbus TCP line to an address where nobody listens, with two meters, and a meter on a line that is not there.
@@ -225,6 +245,7 @@ mod tests {
             counters: Arc::new(Nothing),
             clock: Clock::real(),
             system_title: *b"MGWGW001",
+            recordings: Recordings::default(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");

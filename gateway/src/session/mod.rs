@@ -13,6 +13,7 @@ pub mod modbus;
 pub mod model;
 mod network;
 pub mod queue;
+pub mod record;
 mod talker;
 pub mod trouble;
 pub mod work;

@@ -74,6 +74,10 @@ pub enum Work {
     Disconnect,
     /// Close (or arm) the relay, then read output and control state back.
     Reconnect,
+    /// Give the meter new global keys, and prove them by an association.
+    RotateKeys,
+    /// A key rotation was cut: find out which keys the meter has. Changes nothing at the meter.
+    AskKeys,
 }
 
 impl Work {
@@ -87,6 +91,8 @@ impl Work {
             Self::AskToken(_) => "ask about token",
             Self::Disconnect => "disconnect",
             Self::Reconnect => "reconnect",
+            Self::RotateKeys => "rotate keys",
+            Self::AskKeys => "ask about keys",
         }
     }
 }

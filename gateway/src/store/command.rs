@@ -21,6 +21,8 @@ words! {
         Disconnect = "disconnect",
         /// Close or arm the relay.
         Reconnect = "reconnect",
+        /// Give the meter new DLMS keys.
+        RotateKeys = "rotate_keys",
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Store, StoreError};
 use crate::session::counters::Counters;
 use crate::session::work::Serial;
+use crate::vault::KeyMark;
 use std::ops::Range;
 use std::pin::Pin;
 
@@ -17,6 +18,27 @@ impl Counters for Store {
         let meter = meter.clone();
         Box::pin(async move {
             self.reserve_counters(meter, client_sap, at_least, count).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn heard(
+        &self,
+        meter: &Serial,
+        keys: KeyMark,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
+        let meter = meter.clone();
+        Box::pin(async move { self.heard_counter(&meter, keys).await.map_err(|error| error.to_string()) })
+    }
+
+    fn keep_heard(
+        &self,
+        meter: &Serial,
+        keys: KeyMark,
+        counter: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        let meter = meter.clone();
+        Box::pin(async move {
+            self.keep_heard_counter(meter, keys, counter).await.map_err(|error| error.to_string())
         })
     }
 }
@@ -86,6 +108,35 @@ impl Store {
                 .execute(conn)
                 .await?;
                 Ok(first..end)
+            })
+        })
+        .await
+    }
+
+    async fn heard_counter(&self, meter: &Serial, keys: KeyMark) -> Result<Option<u32>, StoreError> {
+        let heard: Option<i64> =
+            sqlx::query_scalar("SELECT counter FROM heard_counter WHERE serial = ?1 AND key_mark = ?2")
+                .bind(&meter.0)
+                .bind(keys.0.to_vec())
+                .fetch_optional(&self.readers)
+                .await?;
+        let corrupt = |_| StoreError::Corrupt(format!("the counter heard from meter {}", meter.0));
+        heard.map(|heard| u32::try_from(heard).map_err(corrupt)).transpose()
+    }
+
+    async fn keep_heard_counter(&self, meter: Serial, keys: KeyMark, counter: u32) -> Result<(), StoreError> {
+        self.write(move |conn| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO heard_counter (serial, key_mark, counter) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (serial, key_mark) DO UPDATE SET counter = MAX(counter, excluded.counter)",
+                )
+                .bind(&meter.0)
+                .bind(keys.0.to_vec())
+                .bind(counter)
+                .execute(conn)
+                .await?;
+                Ok(())
             })
         })
         .await

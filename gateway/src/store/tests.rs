@@ -322,3 +322,18 @@ async fn a_token_is_delivered_by_one_command_at_a_time() {
     assert_eq!(fresh.store.command_of_token(1).await.unwrap(), Some(second));
     assert_ne!(first, second);
 }
+
+#[tokio::test]
+async fn a_counter_heard_is_kept_over_a_restart_never_lowered_and_belongs_to_its_keys() {
+    use crate::vault::KeyMark;
+    let fresh = fresh().await;
+    let (meter, old, new) = (Serial("1".into()), KeyMark([1; 8]), KeyMark([2; 8]));
+    assert_eq!(fresh.store.heard(&meter, old).await, Ok(None));
+    for counter in [7, 900, 30] {
+        fresh.store.keep_heard(&meter, old, counter).await.unwrap();
+    }
+    let reopened = Store::open(&fresh.dir.join("store.db")).await.unwrap();
+    assert_eq!(reopened.heard(&meter, old).await, Ok(Some(900)));
+    assert_eq!(reopened.heard(&meter, new).await, Ok(None), "under new keys the meter counts anew");
+    assert_eq!(reopened.heard(&Serial("2".into()), old).await, Ok(None));
+}

@@ -2,6 +2,7 @@
 
 use super::DlmsKeys;
 use jiff::Timestamp;
+use protocol::dlms::security::Key;
 use protocol::sts::{Derivation, KeyType};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, VecDeque};
@@ -166,22 +167,74 @@ impl VendingEntry {
 /// A meter's DLMS keys.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DlmsEntry {
-    encryption: Secret,
-    authentication: Secret,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encryption: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authentication: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    master: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<Secret>,
+    /// Encryption and authentication key that the meter may have taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<(Secret, Secret)>,
 }
 
 impl DlmsEntry {
     pub(super) fn new(keys: &DlmsKeys) -> Self {
+        let sealed = |bytes: &[u8]| Secret(Zeroizing::new(bytes.to_vec()));
         Self {
-            encryption: Secret(Zeroizing::new(keys.encryption.to_vec())),
-            authentication: Secret(Zeroizing::new(keys.authentication.to_vec())),
+            encryption: keys.encryption.as_ref().map(|key| sealed(key.expose())),
+            authentication: keys.authentication.as_ref().map(|key| sealed(key.expose())),
+            master: keys.master.as_ref().map(|key| sealed(key.expose())),
+            secret: keys.secret.as_ref().map(|secret| sealed(secret.expose())),
+            pending: None,
         }
     }
 
-    pub(super) fn keys(&self) -> Option<DlmsKeys> {
+    /// The keys with the pending ones in the place of the old.
+    pub(super) fn pending(&self) -> Option<DlmsKeys> {
+        let (encryption, authentication) = self.pending.as_ref()?;
         Some(DlmsKeys {
-            encryption: self.encryption.0.as_slice().try_into().ok()?,
-            authentication: self.authentication.0.as_slice().try_into().ok()?,
+            encryption: Some(Key::from_slice(&encryption.0).ok()?),
+            authentication: Some(Key::from_slice(&authentication.0).ok()?),
+            ..self.keys()?
+        })
+    }
+
+    /// Makes new keys as long as the old; `None` when there are no keys to be changed, or no random numbers.
+    pub(super) fn begin_rotation(&mut self) -> Option<()> {
+        if self.pending.is_some() {
+            return Some(());
+        }
+        let (encryption, authentication) = (self.encryption.as_ref()?, self.authentication.as_ref()?);
+        let fresh = |old: &Secret| {
+            let mut key = Zeroizing::new(vec![0; old.0.len()]);
+            getrandom::fill(&mut key).ok()?;
+            Some(Secret(key))
+        };
+        self.pending = Some((fresh(encryption)?, fresh(authentication)?));
+        Some(())
+    }
+
+    /// Puts the pending keys in force; false when there are none.
+    pub(super) fn finish_rotation(&mut self) -> bool {
+        let Some((encryption, authentication)) = self.pending.take() else { return false };
+        self.encryption = Some(encryption);
+        self.authentication = Some(authentication);
+        true
+    }
+
+    /// `None` when the file holds something that is no key.
+    pub(super) fn keys(&self) -> Option<DlmsKeys> {
+        let key =
+            |sealed: &Option<Secret>| sealed.as_ref().map(|key| Key::from_slice(&key.0)).transpose().ok();
+        let secret = self.secret.as_ref().map(|secret| protocol::dlms::security::Secret::new(&secret.0));
+        Some(DlmsKeys {
+            encryption: key(&self.encryption)?,
+            authentication: key(&self.authentication)?,
+            master: key(&self.master)?,
+            secret: secret.transpose().ok()?,
         })
     }
 }

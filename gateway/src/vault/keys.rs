@@ -430,6 +430,48 @@ impl Vault for KeyVault {
         find().ok_or_else(|| VaultError::NoKey(format!("no DLMS keys for meter {}", serial.0)))
     }
 
+    fn pending_dlms_keys(&self, serial: &Serial) -> Result<Option<DlmsKeys>, VaultError> {
+        self.reload()?;
+        Ok(self.state().contents.dlms.get(&serial.0).and_then(DlmsEntry::pending))
+    }
+
+    fn begin_key_rotation(&self, serial: &Serial) -> Result<DlmsKeys, VaultError> {
+        let actor = Actor { name: "service".into(), at: Timestamp::now() };
+        let missing = || VaultError::NoKey(format!("no DLMS keys for meter {}", serial.0));
+        self.change(|contents| {
+            let entry = contents.dlms.get_mut(&serial.0).ok_or_else(missing)?;
+            if entry.keys().is_none_or(|keys| keys.master.is_none()) {
+                let what = format!("meter {} has no master key, under which new keys travel", serial.0);
+                return Err(VaultError::NoKey(what));
+            }
+            entry.begin_rotation().ok_or_else(missing)?;
+            contents.note(
+                actor.at,
+                &actor.name,
+                "begin rotation",
+                format!("DLMS keys of meter {}", serial.0),
+            );
+            Ok(())
+        })?;
+        self.pending_dlms_keys(serial)?.ok_or_else(missing)
+    }
+
+    fn finish_key_rotation(&self, serial: &Serial) -> Result<(), VaultError> {
+        let actor = Actor { name: "service".into(), at: Timestamp::now() };
+        self.change(|contents| {
+            if !contents.dlms.get_mut(&serial.0).is_some_and(DlmsEntry::finish_rotation) {
+                return Err(VaultError::NoKey(format!("no new DLMS keys for meter {}", serial.0)));
+            }
+            contents.note(
+                actor.at,
+                &actor.name,
+                "finish rotation",
+                format!("DLMS keys of meter {}", serial.0),
+            );
+            Ok(())
+        })
+    }
+
     fn set_dlms_keys(&self, keys: &[(Serial, DlmsKeys)]) -> Result<(), VaultError> {
         let actor = Actor { name: "service".into(), at: Timestamp::now() };
         self.change(|contents| {

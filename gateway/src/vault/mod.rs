@@ -33,7 +33,8 @@ pub use tokens::{KeyChangeRequest, TokenAction, TokenRequest};
 pub type SoftVault = KeyVault;
 
 use crate::session::work::{Serial, TokenDigits};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use protocol::dlms::security::{Key, Secret};
+use sha2::{Digest, Sha256};
 
 /// Opens the vault that the configuration describes.
 ///
@@ -48,20 +49,49 @@ pub fn open(config: &crate::config::VaultConfig) -> Result<KeyVault, VaultError>
     KeyVault::open_file(&config.file, &master)
 }
 
-/// The DLMS keys of one meter, security suite 0.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+/// The DLMS keys of one meter: those that its manner of security needs. They print as nothing and are wiped when dropped.
+#[derive(Debug, Clone, Default)]
 pub struct DlmsKeys {
     /// Global unicast encryption key (EK).
-    pub encryption: [u8; 16],
+    pub encryption: Option<Key>,
     /// Authentication key (AK).
-    pub authentication: [u8; 16],
+    pub authentication: Option<Key>,
+    /// Master key (KEK), under which new keys travel to the meter.
+    pub master: Option<Key>,
+    /// Password (LLS), or shared secret of a hash mechanism.
+    pub secret: Option<Secret>,
 }
 
-impl std::fmt::Debug for DlmsKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DlmsKeys(hidden)")
+impl DlmsKeys {
+    /// Keys of suites 0 and 1, without a master key.
+    #[must_use]
+    pub const fn new(encryption: [u8; 16], authentication: [u8; 16]) -> Self {
+        Self {
+            encryption: Some(Key::new(encryption)),
+            authentication: Some(Key::new(authentication)),
+            master: None,
+            secret: None,
+        }
+    }
+
+    /// Tells these global keys from others without showing them: what was counted under one key means nothing under
+    /// another.
+    #[must_use]
+    pub fn mark(&self) -> KeyMark {
+        let mut hash = Sha256::new();
+        hash.update(b"meter-gateway key mark");
+        for key in [&self.encryption, &self.authentication].into_iter().flatten() {
+            hash.update(key.expose());
+        }
+        let mut mark = [0; 8];
+        mark.copy_from_slice(&hash.finalize()[..8]);
+        KeyMark(mark)
     }
 }
+
+/// Names a pair of global keys; says nothing about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyMark(pub [u8; 8]);
 
 /// Who a credit token is for: the inputs of decoder key generation (IEC 62055-41 clause 6.5) as the meter's record holds them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -129,6 +159,25 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When they cannot be stored.
     fn set_dlms_keys(&self, keys: &[(Serial, DlmsKeys)]) -> Result<(), VaultError>;
+
+    /// New global keys of a meter that it may have taken and that nobody has proved yet, with the rest of its keys.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn pending_dlms_keys(&self, serial: &Serial) -> Result<Option<DlmsKeys>, VaultError>;
+
+    /// Makes new global keys for a meter and keeps them beside those in force, durably when this returns. Keys that are
+    /// pending already are given again: the meter may have them.
+    ///
+    /// # Errors
+    /// When the meter has no keys or no master key, or when the file cannot be written.
+    fn begin_key_rotation(&self, serial: &Serial) -> Result<DlmsKeys, VaultError>;
+
+    /// The pending keys are proved: they are in force now, and the old ones are gone.
+    ///
+    /// # Errors
+    /// When there are none, or when the file cannot be written.
+    fn finish_key_rotation(&self, serial: &Serial) -> Result<(), VaultError>;
 
     /// Whether a credit token for this meter with this token id could be made: asked before money is booked, so that a
     /// missing, expired or unfitting key refuses the payment instead of stranding it.

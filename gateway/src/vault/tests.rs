@@ -118,11 +118,12 @@ fn the_file_survives_a_restart_and_opens_only_under_its_master_key() {
     let folder = Folder::new();
     let first = vault(&folder);
     let serial = Serial("00000000000".into());
-    let keys = DlmsKeys { encryption: [1; 16], authentication: [2; 16] };
+    let keys = DlmsKeys::new([1; 16], [2; 16]);
     first.set_dlms_keys(&[(serial.clone(), keys.clone())]).unwrap();
     drop(first);
     let again = open(&folder.file());
-    assert_eq!(again.dlms_keys(&serial).unwrap().encryption, [1; 16]);
+    let kept = again.dlms_keys(&serial).unwrap();
+    assert_eq!((kept.encryption, kept.master), (Some([1; 16].into()), None));
     assert!(again.can_vend(&meter(), 5_000_000).is_ok());
     assert_eq!(again.audit().len(), 2);
     let other = SoftVault::open_file(&folder.file(), &MasterKey::from_bytes([8; 32]));
@@ -173,9 +174,7 @@ fn a_key_that_another_process_brings_in_is_found_without_a_restart() {
     open(&folder.file()).import_vending_key(&import(201_457, 1, KeyType::Dutk, LONG), &actor()).unwrap();
     assert!(service.can_vend(&other, 5_000_000).is_ok());
     // And a write of the first process keeps it.
-    service
-        .set_dlms_keys(&[(Serial("1".into()), DlmsKeys { encryption: [1; 16], authentication: [2; 16] })])
-        .unwrap();
+    service.set_dlms_keys(&[(Serial("1".into()), DlmsKeys::new([1; 16], [2; 16]))]).unwrap();
     assert_eq!(open(&folder.file()).vending_keys().len(), 2);
 }
 
@@ -427,4 +426,30 @@ fn a_supply_group_keeps_its_offset_and_a_keys_end_is_in_its_time() {
     assert_eq!(vault.can_vend(&meter, last), Ok(()));
     let late = refusal(vault.can_vend(&meter, last + 1));
     assert!(late.contains("not to be used from 2026-01-01T00:00:00Z on: import a newer revision"), "{late}");
+}
+
+#[test]
+fn a_key_rotation_keeps_old_and_new_keys_over_a_restart_until_the_new_ones_are_proved() {
+    let folder = Folder::new();
+    let serial = Serial("00000000000".into());
+    let first = vault(&folder);
+    let old = DlmsKeys::new([1; 16], [2; 16]);
+    first.set_dlms_keys(&[(serial.clone(), old.clone())]).unwrap();
+    assert!(refusal(first.begin_key_rotation(&serial)).contains("no master key"));
+    assert!(refusal(first.finish_key_rotation(&serial)).contains("no new DLMS keys"));
+    let old = DlmsKeys { master: Some([3; 16].into()), ..old };
+    first.set_dlms_keys(&[(serial.clone(), old.clone())]).unwrap();
+    let new = first.begin_key_rotation(&serial).unwrap();
+    drop(first);
+    let again = open(&folder.file());
+    assert_eq!(again.dlms_keys(&serial).unwrap().encryption, old.encryption, "the old keys are in force");
+    assert_eq!(again.pending_dlms_keys(&serial).unwrap().unwrap().mark(), new.mark());
+    assert_eq!(again.begin_key_rotation(&serial).unwrap().mark(), new.mark(), "the meter may have these");
+    again.finish_key_rotation(&serial).unwrap();
+    drop(again);
+    let last = open(&folder.file());
+    let kept = last.dlms_keys(&serial).unwrap();
+    assert_eq!((kept.mark(), kept.master), (new.mark(), old.master.clone()));
+    assert_ne!((new.encryption, new.authentication), (old.encryption, old.authentication));
+    assert!(last.pending_dlms_keys(&serial).unwrap().is_none());
 }

@@ -168,3 +168,25 @@ fn after_a_restart_only_what_may_have_left_is_asked_about() {
     assert_eq!(resume(CommandKind::Disconnect, true), Step::Ask);
     assert_eq!(resume(CommandKind::Read, true), Step::Act);
 }
+
+const ROTATE: CommandKind = CommandKind::RotateKeys;
+
+#[test]
+fn new_keys_whose_fate_is_unknown_are_asked_about_and_sent_again_only_when_the_meter_has_the_old_ones() {
+    let unsure = settle(&attempt(ROTATE, Step::Act), &report(unknown(), Facts::default()));
+    assert_eq!(states(&unsure), [CommandState::Unknown]);
+    assert!(matches!(unsure.then, Then::Ask(_)));
+    let silent = settle(&attempt(ROTATE, Step::Ask), &report(unknown(), Facts::default()));
+    assert!(matches!(silent.then, Then::Ask(_)));
+    let old = Ending::Rejected { reason: "the meter still has its old keys".into(), code: None };
+    let again = settle(&attempt(ROTATE, Step::Ask), &report(old.clone(), Facts::default()));
+    assert_eq!(states(&again), [CommandState::Queued]);
+    assert!(matches!(again.then, Then::Act(_)));
+    for step in [Step::Act, Step::Ask] {
+        let proved = settle(&attempt(ROTATE, step), &report(Ending::Done, Facts::default()));
+        assert_eq!(states(&proved), [CommandState::Accepted, CommandState::Verified]);
+    }
+    let refused = settle(&attempt(ROTATE, Step::Act), &report(old, Facts::default()));
+    assert_eq!((states(&refused), refused.then), (vec![CommandState::Rejected], Then::Finish));
+    assert_eq!((resume(ROTATE, true), resume(ROTATE, false)), (Step::Ask, Step::Act));
+}

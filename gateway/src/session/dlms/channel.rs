@@ -1,6 +1,7 @@
 //! Carries APDUs over a pipe: the loop that feeds a link machine with bytes and time and carries out what it says.
 
 use crate::driver::Pipe;
+use crate::session::model::LinkManner;
 use crate::session::trouble::Trouble;
 use protocol::link::hdlc::frame::Address;
 use protocol::link::hdlc::{self, Hdlc, Parameters};
@@ -33,6 +34,8 @@ pub struct Addresses {
     pub server: u16,
     /// Lower HDLC address on a shared bus.
     pub physical: Option<u16>,
+    /// Length of the server's HDLC address in bytes; 0 for the shortest that holds it.
+    pub bytes: usize,
 }
 
 /// How APDUs cross the pipe.
@@ -54,6 +57,8 @@ pub struct Channel {
     link: AnyLink<Vec<u8>, Vec<u8>>,
     origin: Instant,
     patience: Duration,
+    manner: LinkManner,
+    heard: Option<Instant>,
     out: Vec<u8>,
     input: Vec<u8>,
     apdu: Vec<u8>,
@@ -75,9 +80,12 @@ enum Step {
 impl Channel {
     /// A link that is down. `patience` is how long the meter may take for the answer to one request.
     #[must_use]
-    pub fn new(addresses: Addresses, carrier: Carrier, patience: Duration) -> Self {
+    pub fn new(addresses: Addresses, carrier: Carrier, patience: Duration, manner: &LinkManner) -> Self {
         let apdu = || vec![0; APDU_MAX];
-        let Addresses { client, server, physical } = addresses;
+        let Addresses { client, server, physical, bytes } = addresses;
+        // What leaves may be held back by the pause; the answer is waited for as long all the same.
+        let patience = patience + manner.pause;
+        let mut frames = 1;
         let link = match carrier {
             Carrier::Wrapper => {
                 let config = wrapper::Config::client(u16::from(client), server);
@@ -85,23 +93,28 @@ impl Channel {
             }
             Carrier::HdlcTcp | Carrier::HdlcSerial { .. } => {
                 let address = match physical {
-                    Some(physical) => Address::server(server, physical, 0),
-                    None => Address::server(server, 0, 1),
+                    Some(physical) => Address::server(server, physical, bytes),
+                    None => Address::server(server, 0, bytes.max(1)),
                 };
                 let mut config = hdlc::Config::client(client, address);
                 config.retries = u8::try_from(HDLC_TRIES - 1).unwrap_or(0);
                 config.response_timeout = patience / HDLC_TRIES;
+                let most = manner.information_field.unwrap_or(u16::MAX);
                 let field = match carrier {
                     Carrier::HdlcSerial { byte_time } => {
-                        config.response_timeout += byte_time * u32::from(SERIAL_FIELD);
-                        SERIAL_FIELD
+                        let field = SERIAL_FIELD.min(most);
+                        config.response_timeout += byte_time * u32::from(field);
+                        field
                     }
                     _ => {
                         config = config.over_tcp();
-                        TCP_FIELD
+                        TCP_FIELD.min(most)
                     }
                 };
+                config.bare_snrm = manner.bare_snrm;
                 config = config.with_parameters(Parameters::symmetric(field, 1));
+                // Segments both ways and what acknowledges them.
+                frames = 2 * (APDU_MAX as u32).div_ceil(u32::from(field)) + 1;
                 let frame = vec![0; usize::from(field) + hdlc::frame::OVERHEAD_MAX];
                 AnyLink::Hdlc(Hdlc::new(config, frame, apdu(), apdu()))
             }
@@ -111,11 +124,13 @@ impl Channel {
             Carrier::HdlcSerial { byte_time } => byte_time * 3 * APDU_MAX as u32,
             _ => Duration::ZERO,
         };
-        let patience = patience + wire_time;
+        let patience = patience + wire_time + manner.pause * frames;
         Self {
             link,
             origin: Instant::now(),
             patience,
+            manner: manner.clone(),
+            heard: None,
             out: vec![0; APDU_MAX + 64],
             input: Vec::new(),
             apdu: Vec::new(),
@@ -137,13 +152,27 @@ impl Channel {
             waited_for: "the link to open".into(),
             why: error.to_string(),
         })?;
+        let what = "the link to open";
+        self.wake(pipe)
+            .await
+            .map_err(|error| Trouble::Broken { waited_for: what.into(), why: error.to_string() })?;
         let now = self.now();
         self.link.open(now);
-        let what = "the link to open";
         match self.drive(pipe, what, self.patience).await? {
             Step::Up => Ok(()),
             _ => Err(Trouble::Protocol("an APDU arrived before the link was open".into())),
         }
+    }
+
+    /// Sends what wakes the meter, and gives it the time to.
+    async fn wake(&mut self, pipe: &mut Pipe) -> std::io::Result<()> {
+        if self.manner.wake_up.is_empty() {
+            return Ok(());
+        }
+        pipe.write_all(&self.manner.wake_up).await?;
+        tokio::time::sleep_until(pipe.sent_until() + self.manner.wake_up_pause).await;
+        // An echo, or what the meter mutters while it wakes up.
+        drain(pipe).await
     }
 
     /// How long one answer may take, with the time its bytes need on the wire.
@@ -211,7 +240,10 @@ impl Channel {
             tokio::select! {
                 read = pipe.read(&mut buffer) => match read {
                     Ok(0) => return Err(broken("the peer closed the connection".into())),
-                    Ok(n) => self.input.extend_from_slice(&buffer[..n]),
+                    Ok(n) => {
+                        self.heard = Some(Instant::now());
+                        self.input.extend_from_slice(&buffer[..n]);
+                    }
                     Err(error) => return Err(broken(error.to_string())),
                 },
                 () = tokio::time::sleep_until(until) => {
@@ -237,7 +269,12 @@ impl Channel {
         loop {
             let now = self.now();
             match self.link.poll_transmit(now, &mut self.out) {
-                Some(n) => pipe.write_all(&self.out[..n]).await?,
+                Some(n) => {
+                    if let Some(heard) = self.heard {
+                        tokio::time::sleep_until(heard + self.manner.pause).await;
+                    }
+                    pipe.write_all(&self.out[..n]).await?;
+                }
                 None => return Ok(()),
             }
         }

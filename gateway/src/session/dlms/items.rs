@@ -31,21 +31,21 @@ impl Item {
         let plain = |class_id, logical_name, index| Attribute { class_id, logical_name, index };
         Some(match self {
             Self::Serial => plain(data::CLASS, objects.serial, data::VALUE),
-            Self::AccountMode => account::MODE_AND_STATUS.of(objects.account),
-            Self::Currency => plain(account::CLASS, objects.account, account::CURRENCY),
-            Self::Credit => credit::CURRENT_CREDIT_AMOUNT.of(objects.credit),
+            Self::AccountMode => account::MODE_AND_STATUS.of(objects.account?),
+            Self::Currency => plain(account::CLASS, objects.account?, account::CURRENCY),
+            Self::Credit => credit::CURRENT_CREDIT_AMOUNT.of(objects.credit?),
             Self::Import => register::VALUE.of(objects.import),
             Self::ImportScaler => register::SCALER_UNIT.of(objects.import),
-            Self::Power => register::VALUE.of(objects.power),
-            Self::PowerScaler => register::SCALER_UNIT.of(objects.power),
-            Self::Output => disconnect::OUTPUT_STATE.of(objects.disconnect_control),
-            Self::ControlState => disconnect::CONTROL_STATE.of(objects.disconnect_control),
-            Self::ControlMode => disconnect::CONTROL_MODE.of(objects.disconnect_control),
+            Self::Power => register::VALUE.of(objects.power?),
+            Self::PowerScaler => register::SCALER_UNIT.of(objects.power?),
+            Self::Output => disconnect::OUTPUT_STATE.of(objects.disconnect_control?),
+            Self::ControlState => disconnect::CONTROL_STATE.of(objects.disconnect_control?),
+            Self::ControlMode => disconnect::CONTROL_MODE.of(objects.disconnect_control?),
             Self::RelayReason => plain(data::CLASS, objects.relay_reason?, data::VALUE),
             Self::Clock => clock::TIME.of(objects.clock),
-            Self::Token => plain(token_gateway::CLASS, objects.token_gateway, token_gateway::TOKEN),
-            Self::TokenTime => token_gateway::TOKEN_TIME.of(objects.token_gateway),
-            Self::TokenStatus => token_gateway::TOKEN_STATUS.of(objects.token_gateway),
+            Self::Token => plain(token_gateway::CLASS, objects.token_gateway?, token_gateway::TOKEN),
+            Self::TokenTime => token_gateway::TOKEN_TIME.of(objects.token_gateway?),
+            Self::TokenStatus => token_gateway::TOKEN_STATUS.of(objects.token_gateway?),
         })
     }
 

@@ -10,6 +10,7 @@ use crate::session::trouble::Trouble;
 use crate::session::work::RelayState;
 use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Decode, Reader};
+use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::GetDataResult;
 use protocol::cosem::account::{Currency, CurrencyUnit, MODE_AND_STATUS, PaymentMode};
 use protocol::cosem::disconnect::{CONTROL_MODE, CONTROL_STATE, ControlState, OUTPUT_STATE, RelayReason};
@@ -93,6 +94,9 @@ impl Meter<'_> {
         let asked: Vec<(Item, Attribute)> =
             items.iter().filter_map(|item| Some((*item, item.attribute(&self.model.objects)?))).collect();
         let attributes: Vec<Attribute> = asked.iter().map(|(_, at)| *at).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
         let what = match asked.as_slice() {
             [(item, _)] => item.what().to_owned(),
             _ => format!("a reading of {} values", asked.len()),
@@ -177,8 +181,8 @@ impl Meter<'_> {
             }
             Item::Clock => {
                 let time = clock::TIME.decode(data)?;
-                // A clock without a deviation is taken as UTC: the reference meter always says its deviation.
-                let offset = clock::utc_s(time, 0).map(|utc| i64::from(utc) - self.attempt.now().as_second());
+                let now = self.attempt.now();
+                let offset = self.model.clock.from_meter(time, now).map(|utc| utc - now.as_second());
                 self.attempt.facts.clock_offset_s = offset;
                 offset.map_or_else(|| "not set".to_owned(), |offset| format!("{offset:+} s from ours"))
             }
@@ -232,14 +236,21 @@ impl Meter<'_> {
     pub(super) async fn set_clock(&mut self) -> Result<(), Trouble> {
         let name = self.model.objects.clock;
         let now = self.attempt.now();
-        let utc = u32::try_from(now.as_second())
-            .map_err(|_| Trouble::NotReady(format!("our own clock says {now}, which no meter can hold")))?;
+        let time =
+            self.model.clock.to_meter(now).ok_or_else(|| {
+                Trouble::NotReady(format!("our own clock says {now}, which no meter can hold"))
+            })?;
         let mut value = vec![9, 12];
-        value.extend_from_slice(&clock::date_time(utc, 0, 0).to_bytes());
+        value.extend_from_slice(&time.to_bytes());
         self.association.set(self.pipe, clock::TIME.of(name), &value, "setting the clock").await?;
         self.attempt.note(format!("SET {name} clock to {}", now.strftime("%Y-%m-%dT%H:%M:%SZ")));
         self.ask(&[Item::Clock]).await
     }
+}
+
+/// The name of an object that this work cannot do without.
+pub(super) fn present(object: Option<Obis>) -> Result<Obis, Trouble> {
+    object.ok_or_else(|| Trouble::NotReady("the meter's model lacks the object for this".into()))
 }
 
 fn with_unit(value: Option<i64>, unit: &str) -> String {

@@ -2,9 +2,12 @@
 
 mod association;
 mod channel;
+mod counter_store;
+mod dial;
 mod items;
 mod meter;
 mod relay;
+mod rotation;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -13,11 +16,15 @@ use super::attempt::Attempt;
 use super::directory::{Endpoint as MeterEndpoint, Framing};
 use super::lines::{CONNECT_TIMEOUT, Context};
 use super::model::DlmsModel;
+use super::record::ending_word;
 use super::trouble::Trouble;
 use super::work::{Ending, Serial, Work};
 use crate::driver::{self, ByteCounters, Endpoint, Pipe, TcpEndpoint};
-use association::{Association, CounterStore};
+use crate::vault::DlmsKeys;
+use association::Association;
 use channel::{Addresses, Carrier};
+use counter_store::CounterStore;
+use dial::Dial;
 use items::Item;
 use meter::{LastToken, Memory, Meter};
 use std::collections::HashMap;
@@ -40,6 +47,17 @@ pub struct DlmsTalker {
     pipe: Option<Pipe>,
     open: Option<(Serial, Box<Association>)>,
     known: HashMap<Serial, Known>,
+}
+
+/// As whom an association is opened.
+#[derive(Debug, Clone, Copy)]
+enum As<'a> {
+    /// The client of the meter's model.
+    Client,
+    /// The client that may change keys.
+    Management,
+    /// The same, under new keys that are proved by it.
+    Prover(&'a DlmsKeys),
 }
 
 /// What is kept about a meter between its associations.
@@ -68,6 +86,14 @@ impl DlmsTalker {
         Self { pipe: Some(pipe), ..Self::network(Arc::default()) }
     }
 
+    /// A talker on a bus whose pipe is already open, for tests.
+    #[cfg(test)]
+    fn bus_on(pipe: Pipe) -> Self {
+        let nowhere = ([127, 0, 0, 1], 1).into();
+        let tcp = TcpEndpoint { address: nowhere, connect_timeout: CONNECT_TIMEOUT, source: None };
+        Self { pipe: Some(pipe), ..Self::bus(Endpoint::Tcp(tcp), Arc::default()) }
+    }
+
     /// The meter whose association is open.
     #[must_use]
     pub fn open_meter(&self) -> Option<&Serial> {
@@ -89,6 +115,7 @@ impl DlmsTalker {
     /// port unless that is what broke, so that it is opened anew and comes back if it had vanished.
     pub fn abandon(&mut self, port_broke: bool) {
         if let Some((serial, association)) = self.open.take() {
+            association.abandon();
             association.return_counters(&mut self.known.entry(serial).or_default().counters);
         }
         if port_broke || matches!(self.place, Place::Network) {
@@ -108,30 +135,69 @@ impl DlmsTalker {
         model: &DlmsModel,
         work: &Work,
     ) -> Result<Ending, Trouble> {
+        let Some(tape) = context.recordings.running(&endpoint.serial) else {
+            return self.work(context, attempt, endpoint, model, work).await;
+        };
+        // A recording begins with its association and asks again for what was learnt before: a replay knows nothing.
+        if !tape.has_work() {
+            self.release().await;
+            if let Some(known) = self.known.get_mut(&endpoint.serial) {
+                known.memory = Memory::default();
+            }
+        }
+        tape.work(work);
+        let outcome = self.work(context, attempt, endpoint, model, work).await;
+        tape.ending(match &outcome {
+            Ok(ending) => ending_word(ending),
+            Err(_) if attempt.may_have_acted() => "unknown",
+            Err(_) => "not-sent",
+        });
+        outcome
+    }
+
+    async fn work(
+        &mut self,
+        context: &Context,
+        attempt: &mut Attempt,
+        endpoint: &MeterEndpoint,
+        model: &DlmsModel,
+        work: &Work,
+    ) -> Result<Ending, Trouble> {
+        if let Some(reason) = beyond(model, work) {
+            return Ok(Ending::Rejected { reason, code: None });
+        }
+        if *work == Work::RotateKeys {
+            return self.rotate_keys(context, attempt, endpoint, model).await;
+        }
         if self.open_meter() != Some(&endpoint.serial) {
             if self.open.is_some() {
                 self.release().await;
             }
-            self.associate(context, attempt, endpoint, model).await?;
+            self.associate(context, attempt, endpoint, model, As::Client).await?;
         }
         let (Some((_, association)), Some(pipe)) = (&mut self.open, &mut self.pipe) else {
             return Err(Trouble::NotReady("the association did not stay open".into()));
         };
         let known = self.known.entry(endpoint.serial.clone()).or_default();
-        association.refill(context, &endpoint.serial, model.client_sap, &mut known.counters).await?;
+        if model.security.needs_keys() {
+            association.refill(context, &endpoint.serial, model.client_sap, &mut known.counters).await?;
+        }
         let (memory, token) = (&mut known.memory, LastToken::default());
         let mut meter = Meter { association, pipe, model, memory, attempt, token, control_mode: None };
-        if let Some(reason) = wrong_identity(&mut meter, endpoint).await? {
-            return Ok(Ending::Rejected { reason, code: None });
+        let outcome = match (wrong_identity(&mut meter, endpoint).await, work) {
+            (Ok(None), Work::AskKeys) => rotation::found(context, endpoint),
+            (Ok(None), work) => carry_out(&mut meter, work).await,
+            (Ok(Some(reason)), _) => Ok(Ending::Rejected { reason, code: None }),
+            (Err(trouble), _) => Err(trouble),
+        };
+        if !model.security.counters_restart {
+            // Before anybody acts on what was heard: or else it could be heard again.
+            association.keep_heard(context, &endpoint.serial, &mut known.counters).await;
         }
-        match work {
-            Work::Commission => commission(&mut meter).await,
-            Work::Read => meter.reading().await.map(|()| Ending::Done),
-            Work::DeliverToken(token) => meter.deliver(token).await,
-            Work::AskToken(token) => meter.ask_token(token).await,
-            Work::Disconnect => meter.disconnect().await,
-            Work::Reconnect => meter.reconnect().await,
+        if !model.association.keep_open && outcome.is_ok() {
+            self.release().await;
         }
+        outcome
     }
 
     /// Opens pipe, link and association.
@@ -141,15 +207,41 @@ impl DlmsTalker {
         attempt: &mut Attempt,
         endpoint: &MeterEndpoint,
         model: &DlmsModel,
+        who: As<'_>,
     ) -> Result<(), Trouble> {
-        let (place, addresses, carrier) = self.reach(endpoint, model)?;
+        let (place, mut addresses, carrier) = self.reach(endpoint, model)?;
+        if !matches!(who, As::Client) {
+            addresses.client = model.management_sap;
+        }
         let known = self.known.entry(endpoint.serial.clone()).or_default();
+        let bytes = &self.bytes;
         let mut dial =
-            association::Dial { context, endpoint, model, addresses, carrier, place, bytes: &self.bytes };
-        let association = dial.associate(&mut self.pipe, &mut known.counters).await?;
-        attempt.note(format!("association open with client {} (HLS-GMAC, ciphered)", addresses.client));
+            Dial { context, endpoint, model, addresses, carrier, place, bytes, expected_counter: None };
+        let (pipe, counters) = (&mut self.pipe, &mut known.counters);
+        let association = match who {
+            As::Client | As::Management => dial.associate(pipe, counters).await?,
+            As::Prover(keys) => dial.prove(pipe, counters, keys).await?,
+        };
+        let security = model.security.describe();
+        attempt.note(format!("association open with client {} ({security})", addresses.client));
         self.open = Some((endpoint.serial.clone(), Box::new(association)));
         Ok(())
+    }
+
+    /// Why the meter behind the open association is not the one that was meant.
+    async fn identify(
+        &mut self,
+        attempt: &mut Attempt,
+        endpoint: &MeterEndpoint,
+        model: &DlmsModel,
+    ) -> Result<Option<String>, Trouble> {
+        let (Some((_, association)), Some(pipe)) = (&mut self.open, &mut self.pipe) else {
+            return Err(Trouble::NotReady("the association did not stay open".into()));
+        };
+        let memory = &mut self.known.entry(endpoint.serial.clone()).or_default().memory;
+        let token = LastToken::default();
+        let mut meter = Meter { association, pipe, model, memory, attempt, token, control_mode: None };
+        wrong_identity(&mut meter, endpoint).await
     }
 
     /// Where the meter is and how to frame what is said to it.
@@ -158,8 +250,12 @@ impl DlmsTalker {
         endpoint: &MeterEndpoint,
         model: &DlmsModel,
     ) -> Result<(Endpoint, Addresses, Carrier), Trouble> {
-        let mut addresses =
-            Addresses { client: model.client_sap, server: model.server_address, physical: None };
+        let mut addresses = Addresses {
+            client: model.client_sap,
+            server: model.server_address,
+            physical: model.link.physical_address,
+            bytes: model.link.address_bytes.unwrap_or(0),
+        };
         match &self.place {
             Place::Bus(place) => {
                 let physical = endpoint.address.parse().ok().filter(|physical| *physical < 0x3FFF);
@@ -188,6 +284,37 @@ impl DlmsTalker {
     }
 }
 
+/// Why a meter of this model cannot do that at all.
+fn beyond(model: &DlmsModel, work: &Work) -> Option<String> {
+    let objects = &model.objects;
+    let missing = match work {
+        Work::Commission | Work::Read => return None,
+        Work::DeliverToken(_) | Work::AskToken(_) if objects.token_gateway.is_none() => "token gateway",
+        Work::Disconnect | Work::Reconnect if objects.disconnect_control.is_none() => "disconnect control",
+        Work::RotateKeys | Work::AskKeys if objects.security_setup.is_none() => "security setup",
+        _ if model.short_names.is_some() => {
+            return Some("a meter with short names is only read: its methods are not used".into());
+        }
+        _ => return None,
+    };
+    Some(format!("a {} has no {missing}", model.description))
+}
+
+/// Does the work on a meter that has been identified.
+async fn carry_out(meter: &mut Meter<'_>, work: &Work) -> Result<Ending, Trouble> {
+    match work {
+        Work::Commission => commission(meter).await,
+        Work::Read => meter.reading().await.map(|()| Ending::Done),
+        Work::DeliverToken(token) => meter.deliver(token).await,
+        Work::AskToken(token) => meter.ask_token(token).await,
+        Work::Disconnect => meter.disconnect().await,
+        Work::Reconnect => meter.reconnect().await,
+        Work::RotateKeys | Work::AskKeys => {
+            Err(Trouble::NotReady("keys are changed between associations, not in one".into()))
+        }
+    }
+}
+
 /// Why the meter is not the one that was meant. Asked once per association: nothing is done to the wrong customer's meter.
 async fn wrong_identity(meter: &mut Meter<'_>, endpoint: &MeterEndpoint) -> Result<Option<String>, Trouble> {
     if meter.association.is_identified() {
@@ -205,7 +332,7 @@ async fn wrong_identity(meter: &mut Meter<'_>, endpoint: &MeterEndpoint) -> Resu
 /// Identity has been checked; what is left is the mode, the clock, the relay and a first reading.
 async fn commission(meter: &mut Meter<'_>) -> Result<Ending, Trouble> {
     meter.ask(&[Item::Serial, Item::AccountMode, Item::ControlMode]).await?;
-    if meter.attempt.facts.prepaid != Some(true) {
+    if meter.model.objects.account.is_some() && meter.attempt.facts.prepaid != Some(true) {
         let reason = "the meter is not in prepayment mode".into();
         return Ok(Ending::Rejected { reason, code: None });
     }

@@ -1,7 +1,7 @@
 //! The relay of a DLMS meter: commanded by class 70, believed only when sensed.
 
 use super::items::Item;
-use super::meter::Meter;
+use super::meter::{Meter, present};
 use crate::session::trouble::Trouble;
 use crate::session::work::{Ending, RelayState};
 use protocol::cosem::disconnect::{ControlState, REMOTE_DISCONNECT, REMOTE_RECONNECT};
@@ -20,7 +20,7 @@ const READY: Option<u8> = Some(ControlState::ReadyForReconnection as u8);
 impl Meter<'_> {
     /// Opens the relay: done when the contact is sensed open, the logic says disconnected and no power flows.
     pub(super) async fn disconnect(&mut self) -> Result<Ending, Trouble> {
-        let name = self.model.objects.disconnect_control;
+        let name = present(self.model.objects.disconnect_control)?;
         self.relay().await?;
         self.attempt.note(format!("ACTION {name} remote disconnect: sending"));
         self.attempt.about_to_send();
@@ -34,7 +34,8 @@ impl Meter<'_> {
             if open {
                 self.ask(&[Item::Power]).await?;
             }
-            let flows = self.attempt.facts.power_w.is_none_or(|power| power != 0);
+            let measured = self.model.objects.power.is_some();
+            let flows = measured && self.attempt.facts.power_w.is_none_or(|power| power != 0);
             if open && !flows {
                 return Ok(Ending::Done);
             }
@@ -48,7 +49,7 @@ impl Meter<'_> {
 
     /// Closes the relay, or arms it where the mode leaves closing to a person: done when sensed closed, or open and ready.
     pub(super) async fn reconnect(&mut self) -> Result<Ending, Trouble> {
-        let name = self.model.objects.disconnect_control;
+        let name = present(self.model.objects.disconnect_control)?;
         self.ask(&[Item::Output, Item::ControlState, Item::RelayReason, Item::ControlMode]).await?;
         let mode = self.control_mode.unwrap_or(0);
         self.attempt.note(format!("ACTION {name} remote reconnect: sending"));

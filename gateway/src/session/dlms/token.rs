@@ -1,7 +1,7 @@
 //! Tokens at a meter: enter one, or ask what became of one.
 
 use super::items::Item;
-use super::meter::Meter;
+use super::meter::{Meter, present};
 use crate::session::model::TokenForm;
 use crate::session::trouble::Trouble;
 use crate::session::work::{Ending, TokenDigits};
@@ -37,7 +37,7 @@ impl Meter<'_> {
             }
             Verdict::NotOurs | Verdict::Pending | Verdict::Refused(_) => {}
         }
-        let name = self.model.objects.token_gateway;
+        let name = present(self.model.objects.token_gateway)?;
         let parameter = self.octets(token)?;
         self.attempt.note(format!("ACTION {name} enter: sending token {}", token.masked()));
         self.attempt.about_to_send();
@@ -102,7 +102,7 @@ impl Meter<'_> {
 
     /// Asks about the last token, and for more of the same moment.
     async fn verdict(&mut self, token: &TokenDigits, more: &[Item]) -> Result<Verdict, Trouble> {
-        let name = self.model.objects.token_gateway;
+        let name = present(self.model.objects.token_gateway)?;
         let mut items = vec![Item::Token, Item::TokenTime, Item::TokenStatus];
         items.extend_from_slice(more);
         self.ask(&items).await?;

@@ -59,6 +59,9 @@ impl ModbusTalker {
             Work::Read => meter.read(attempt, |role| role != Role::RelayCommand).await.map(|()| Ending::Done),
             Work::Disconnect => meter.switch(attempt, endpoint, false).await,
             Work::Reconnect => meter.switch(attempt, endpoint, true).await,
+            Work::RotateKeys | Work::AskKeys => {
+                Ok(Ending::Rejected { reason: "a Modbus meter has no keys".into(), code: None })
+            }
             Work::DeliverToken(_) | Work::AskToken(_) => Ok(Ending::Rejected {
                 reason: "this meter has no token gateway: its balance is held by the gateway".into(),
                 code: None,

@@ -68,7 +68,8 @@ mod tests {
 
     fn model(points: Vec<Point>, registers_per_read: u16) -> ModbusModel {
         let response_timeout = Duration::from_secs(1);
-        ModbusModel { description: String::new(), registers_per_read, gap_max: 6, response_timeout, points }
+        let (description, version) = (String::new(), 1);
+        ModbusModel { description, version, registers_per_read, gap_max: 6, response_timeout, points }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! when they are loaded; what is wrong is said with the line it stands on.
 
 mod dlms;
+mod manner;
 mod modbus;
 
-pub use dlms::{DlmsModel, Objects, TokenForm};
+pub use dlms::{DlmsModel, Objects, ShortNames, TokenForm};
+pub use manner::{AssociationManner, ClockManner, LinkManner, SecurityManner};
 pub use modbus::{ModbusModel, Point, Role, Table, ValueType, WordOrder};
 
 use serde::Deserialize;
@@ -21,6 +23,7 @@ const BUILT_IN: [(&str, &str); 3] = [
 ];
 
 /// One model.
+#[expect(clippy::large_enum_variant, reason = "a gateway has a few dozen, each behind an `Arc`")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Model {
     /// Spoken to by DLMS/COSEM.
@@ -59,6 +62,24 @@ enum Protocol {
 }
 
 impl Model {
+    /// Which edition of its file it is.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        match self {
+            Self::Dlms(model) => model.version,
+            Self::Modbus(model) => model.version,
+        }
+    }
+
+    /// What it describes, for people.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        match self {
+            Self::Dlms(model) => &model.description,
+            Self::Modbus(model) => &model.description,
+        }
+    }
+
     /// Reads the text of a model file. The model's name is the file name without `.toml`.
     ///
     /// # Errors
@@ -71,6 +92,11 @@ impl Model {
         };
         model.map_err(|(span, message)| ModelError::at(file, text, &span, message))
     }
+}
+
+/// The edition of a file that does not say one.
+const fn first_edition() -> u32 {
+    1
 }
 
 fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a str) -> Result<T, ModelError> {
@@ -106,6 +132,11 @@ impl Models {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Arc<Model>> {
         self.0.get(name).cloned()
+    }
+
+    /// All models with their names, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Model)> {
+        self.0.iter().map(|(name, model)| (name.as_str(), &**model))
     }
 
     /// All names, sorted.

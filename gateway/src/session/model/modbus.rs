@@ -10,6 +10,8 @@ use toml::Spanned;
 pub struct ModbusModel {
     /// What it describes, for people.
     pub description: String,
+    /// Which edition of the file this is; its author counts up.
+    pub version: u32,
     /// The most registers the meter gives in one answer (the protocol allows 125).
     pub registers_per_read: u16,
     /// Unused registers that may be read along to spare a request.
@@ -131,6 +133,8 @@ pub(super) struct Raw {
     #[serde(rename = "protocol")]
     _protocol: String,
     description: String,
+    #[serde(default = "super::first_edition")]
+    version: u32,
     #[serde(default = "all_registers")]
     registers_per_read: Spanned<u16>,
     #[serde(default = "small_gap")]
@@ -195,6 +199,7 @@ impl ModbusModel {
         }
         Ok(Self {
             description: raw.description,
+            version: raw.version,
             registers_per_read: per_read,
             gap_max: raw.gap_max,
             response_timeout: Duration::from_millis(raw.response_timeout_ms.clamp(20, 60_000)),

@@ -179,13 +179,14 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             Some(bytes) => Some(self.open_initiate(bytes)?),
             None => None,
         };
+        self.information_missing = information.is_none();
         if let Some(response) = information {
             response.check_version().map_err(Error::Malformed)?;
             self.conformance &= response.negotiated_conformance;
             self.server_max_pdu = response.server_max_receive_pdu_size;
         }
         let Some(ours) = challenge else {
-            self.associated(information.is_none());
+            self.associated();
             return Ok(());
         };
         // Some servers leave the diagnostic at 0 where HLS follows; the challenge tells.
@@ -241,7 +242,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         }
     }
 
-    fn associated(&mut self, user_information_missing: bool) {
+    fn associated(&mut self) {
         self.state = State::Associated;
         self.pending = Pending::None;
         self.deadline = None;
@@ -249,7 +250,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             conformance: self.conformance,
             server_max_pdu: self.server_max_pdu,
             server_title: self.server_title,
-            user_information_missing,
+            user_information_missing: self.information_missing,
         }));
     }
 
@@ -348,7 +349,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             _ => false,
         };
         if verified {
-            self.associated(false);
+            self.associated();
         } else {
             self.fail(Error::NotAuthentic);
         }

@@ -74,6 +74,8 @@ pub struct Config {
     pub conformance: Conformance,
     /// Largest APDU we say we take; at most the engine's `N`, and what is said when it is larger.
     pub max_pdu: u16,
+    /// Largest APDU we send, for a meter that takes less than it says; zero believes the meter.
+    pub send_pdu_max: u16,
     /// How long an answer may take, from the request (or from the last block) on.
     pub response_timeout: Duration,
     /// Most blocks of one value: a peer cannot keep us busy for ever.
@@ -101,6 +103,7 @@ impl Default for Config {
             referencing: Referencing::LogicalName,
             conformance: IMPLEMENTED.difference(Conformance::GENERAL_BLOCK_TRANSFER),
             max_pdu: u16::MAX,
+            send_pdu_max: 0,
             response_timeout: Duration::from_secs(10),
             blocks_max: 65_536,
         }

@@ -172,6 +172,8 @@ pub struct Client<const N: usize, const LONG: usize> {
     server_title: Option<SystemTitle>,
     conformance: Conformance,
     server_max_pdu: u16,
+    /// The AARE came without its user-information.
+    information_missing: bool,
     invoke_id: u8,
     long_invoke_id: u32,
     rx: [u8; N],
@@ -204,6 +206,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             server_title: config.server_title,
             conformance: config.conformance,
             server_max_pdu: 0,
+            information_missing: false,
             invoke_id: 0,
             long_invoke_id: 0,
             rx: [0; N],
@@ -391,10 +394,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
     }
 
     fn capacity_as(&self, form: Form) -> usize {
-        let total = match self.server_max_pdu {
-            0 => N,
-            n => usize::from(n).min(N),
-        };
+        let bounds = [self.server_max_pdu, self.config.send_pdu_max];
+        let total = bounds.into_iter().filter(|n| *n > 0).map(usize::from).fold(N, usize::min);
         self.plain_capacity(total, form).min(N - HEAD - 12)
     }
 

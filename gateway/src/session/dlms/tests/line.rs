@@ -1,6 +1,8 @@
 //! The meters' end of a line: link and server engine per meter, over any stream, with faults on the wire.
 
+use super::habits::Habits;
 use super::meter::TestMeter;
+use protocol::codec::xdlms::ApduTag;
 use protocol::dlms::server::{Peer, Server};
 use protocol::link::hdlc::{self, Hdlc};
 use protocol::link::wrapper::{self, Wrapper};
@@ -27,15 +29,27 @@ struct Unit {
     meter: Shared,
     link: AnyLink<Vec<u8>, Vec<u8>>,
     server: Box<Server<1536, 256>>,
+    habits: Habits,
+    awake: bool,
+    deaf_until: time::Instant,
 }
 
 impl Unit {
     fn new(meter: Shared, attached: Attached) -> Self {
+        let habits = {
+            let mut meter = meter.lock().expect("not poisoned");
+            if meter.habits.counter_restarts {
+                meter.counter = 0;
+            }
+            meter.habits.clone()
+        };
         let apdu = || vec![0; 2_048];
         let link = match attached {
-            Attached::Wrapper => {
-                AnyLink::Wrapper(Wrapper::new(wrapper::Config::server(Some(1)), apdu(), apdu()))
-            }
+            Attached::Wrapper => AnyLink::Wrapper(Wrapper::new(
+                wrapper::Config::server(Some(habits.server_sap)),
+                apdu(),
+                apdu(),
+            )),
             Attached::HdlcTcp => hdlc_server(None),
             Attached::Bus(physical) => hdlc_server(Some(physical)),
         };
@@ -43,10 +57,27 @@ impl Unit {
         if attached == Attached::Wrapper {
             link.open(time::Instant::ZERO);
         }
-        Self { meter, link, server: Box::new(Server::new()) }
+        let awake = habits.wakes_to.is_none();
+        let server = Box::new(Server::new());
+        Self { meter, link, server, habits, awake, deaf_until: time::Instant::ZERO }
+    }
+
+    /// Whether the meter is awake and listening; what wakes it up is not heard as anything else.
+    fn listens(&mut self, now: time::Instant, bytes: &[u8]) -> bool {
+        if let (false, Some((call, takes))) = (self.awake, self.habits.wakes_to) {
+            if bytes.windows(call.len()).any(|part| part == call) {
+                self.awake = true;
+                self.deaf_until = now + takes;
+            }
+            return false;
+        }
+        now >= self.deaf_until && (self.habits.hears_bytes)(bytes)
     }
 
     fn hear(&mut self, now: time::Instant, mut bytes: &[u8]) {
+        if !self.listens(now, bytes) {
+            return;
+        }
         // A link takes no bytes while it has an event to give: after that it takes at least one.
         let mut stuck = 0;
         while !bytes.is_empty() && stuck < 2 {
@@ -68,6 +99,13 @@ impl Unit {
                 Some(_) => continue,
                 None => return,
             };
+            if !(self.habits.hears)(&apdu) {
+                continue;
+            }
+            if self.habits.deaf_after_rlrq && apdu.first() == Some(&ApduTag::ReleaseRequest.as_u8()) {
+                self.deaf_until = now + Duration::from_secs(60);
+                continue;
+            }
             let client_sap = self.link.peer_sap().and_then(|sap| u8::try_from(sap).ok()).unwrap_or(16);
             let mut meter = self.meter.lock().expect("not poisoned");
             self.server.handle_bytes(now, Peer { client_sap, server_sap: 1 }, &apdu, &mut *meter);
@@ -77,7 +115,7 @@ impl Unit {
                 continue;
             }
             while let Some(answer) = self.server.poll_transmit() {
-                let answer = answer.to_vec();
+                let answer = (self.habits.says)(answer);
                 self.link.send(now, &answer).expect("one answer at a time");
             }
         }
@@ -107,6 +145,7 @@ where
                     continue;
                 }
                 tokio::time::sleep(byte_time * n as u32).await;
+                unit.deaf_until = unit.deaf_until.max(now() + unit.habits.deaf_after_speaking);
                 if stream.write_all(&out[..n]).await.is_err() {
                     return;
                 }

@@ -1,6 +1,7 @@
 //! A small prepaid meter behind the server engine, for dialogues in virtual time. It knows just the objects a session asks
 //! for, and can be told to misbehave.
 
+use super::habits::{Habits, SECRET};
 use protocol::codec::acse::AuthMechanism;
 use protocol::codec::axdr::{Data, Unit};
 use protocol::codec::codec::{Encode, Writer};
@@ -11,7 +12,7 @@ use protocol::cosem::disconnect::{ControlMode, ControlState, RelayReason, Trigge
 use protocol::cosem::token_gateway::{TokenStatus, status_of_sts_result};
 use protocol::cosem::{clock, obis};
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
-use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
+use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SystemTitle};
 use protocol::dlms::server::{Association, Custody};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub(super) struct TestMeter {
     /// Set by an action whose answer is to be lost; the line looks at it.
     pub(super) mute: bool,
     pub(super) counter: u32,
+    pub(super) habits: Habits,
 }
 
 impl TestMeter {
@@ -74,6 +76,7 @@ impl TestMeter {
             fault: Fault::None,
             mute: false,
             counter: 0,
+            habits: Habits::default(),
         }
     }
 
@@ -106,7 +109,7 @@ impl TestMeter {
         Ok(false)
     }
 
-    fn write(&self, at: Attribute, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
+    pub(super) fn write(&self, at: Attribute, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
         let full = |_| DataAccessResult::OtherReason;
         match (at.class_id, at.logical_name, at.index) {
             (1, obis::SERIAL, 2) => Data::OctetString(self.serial.as_bytes()).encode(out),
@@ -117,7 +120,10 @@ impl TestMeter {
             (3, obis::IMPORT_POWER, 2) => Data::DoubleLong(if self.closed { 742 } else { 0 }).encode(out),
             (3, obis::IMPORT_POWER, 3) => scaler(out, 0, Unit::WATT),
             (8, obis::CLOCK, 2) => {
-                let time = clock::date_time(self.utc_s, 60, 0);
+                let mut time = clock::date_time(self.utc_s, 60, 0);
+                if self.habits.deviation == Some(false) {
+                    time.deviation = i16::MIN;
+                }
                 protocol::cosem::values::put_date_time(out, time)
             }
             (111, obis::ACCOUNT, 2) => {
@@ -169,7 +175,10 @@ impl ObjectModel for TestMeter {
     ) -> Result<(), DataAccessResult> {
         let time = clock::TIME.decode(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
         assert_eq!((at.class_id, at.index), (8, 2), "only the clock is ever set");
-        self.utc_s = clock::utc_s(time, 0).ok_or(DataAccessResult::OtherReason)?;
+        if !self.habits.takes(time) {
+            return Err(DataAccessResult::TypeUnmatched);
+        }
+        self.utc_s = clock::utc_s(time, 60).ok_or(DataAccessResult::OtherReason)?;
         Ok(())
     }
 
@@ -197,7 +206,11 @@ impl ObjectModel for TestMeter {
     }
 
     fn method_access(&self, caller: Caller, _at: Method) -> MethodAccess {
-        if caller.authenticated { MethodAccess::ACCESS } else { MethodAccess::empty() }
+        if caller.authenticated || caller.client_sap == self.habits.client_sap {
+            MethodAccess::ACCESS
+        } else {
+            MethodAccess::empty()
+        }
     }
 }
 
@@ -208,8 +221,8 @@ impl Custody for TestMeter {
 
     fn association(&self, client_sap: u8) -> Option<Association> {
         let (mechanism, policy) = match client_sap {
-            16 => (AuthMechanism::None, SecurityPolicy::NONE),
-            18 => (AuthMechanism::HighGmac, SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0)),
+            16 if self.habits.public => (AuthMechanism::None, SecurityPolicy::NONE),
+            known if known == self.habits.client_sap => (self.habits.mechanism, self.habits.policy),
             _ => return None,
         };
         let conformance = Conformance::all();
@@ -225,13 +238,14 @@ impl Custody for TestMeter {
     }
 
     fn secret(&self, _client_sap: u8) -> Option<Secret> {
-        None
+        Secret::new(SECRET).ok()
     }
 
     fn key(&self, _key_set: u8, usage: KeyUsage) -> Option<Key> {
+        let (encryption, authentication) = self.habits.keys();
         match usage {
-            KeyUsage::GlobalUnicastEncryption => Some(Key::new(EK)),
-            KeyUsage::Authentication => Some(Key::new(AK)),
+            KeyUsage::GlobalUnicastEncryption => Some(encryption),
+            KeyUsage::Authentication => Some(authentication),
             _ => None,
         }
     }

@@ -1,7 +1,12 @@
 //! Sessions with small meters behind the server engine: what is asked, what is believed, and what a lost answer means.
 
+mod habits;
 mod line;
 mod meter;
+mod quirks;
+mod recorded;
+mod replayed;
+mod short_names;
 
 use super::*;
 use crate::clock::Clock;
@@ -11,7 +16,7 @@ use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::{Model, Models};
 use crate::session::work::{RelayState, Report, TokenDigits};
-use crate::vault::{DlmsKeys, VaultError};
+use crate::vault::{DlmsKeys, KeyMark, VaultError};
 use line::{Attached, Shared, serve};
 use meter::{AK, EK, Fault, TestMeter};
 use protocol::cosem::account::PaymentMode;
@@ -26,17 +31,20 @@ const TOKEN: &str = "12345678901234567890";
 
 /// Knows one set of keys, for every meter.
 #[derive(Debug)]
-struct TestKeys([u8; 16]);
+struct TestKeys(DlmsKeys);
 
 impl MeterKeys for TestKeys {
     fn dlms_keys(&self, _serial: &Serial) -> Result<DlmsKeys, VaultError> {
-        Ok(DlmsKeys { encryption: self.0, authentication: AK })
+        Ok(self.0.clone())
     }
 }
 
 /// Gives each counter once, as long as it lives.
 #[derive(Debug, Default)]
-struct TestCounters(Mutex<HashMap<(Serial, u8), u32>>);
+struct TestCounters {
+    given: Mutex<HashMap<(Serial, u8), u32>>,
+    heard: Mutex<HashMap<(Serial, KeyMark), u32>>,
+}
 
 impl Counters for TestCounters {
     fn reserve(
@@ -46,11 +54,30 @@ impl Counters for TestCounters {
         at_least: u32,
         count: u32,
     ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
-        let mut given = self.0.lock().expect("not poisoned");
+        let mut given = self.given.lock().expect("not poisoned");
         let next = given.entry((meter.clone(), client_sap)).or_insert(1);
         let first = (*next).max(at_least);
         *next = first + count;
         Box::pin(async move { Ok(first..first + count) })
+    }
+
+    fn heard(
+        &self,
+        meter: &Serial,
+        keys: KeyMark,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
+        let heard = self.heard.lock().expect("not poisoned").get(&(meter.clone(), keys)).copied();
+        Box::pin(async move { Ok(heard) })
+    }
+
+    fn keep_heard(
+        &self,
+        meter: &Serial,
+        keys: KeyMark,
+        counter: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        self.heard.lock().expect("not poisoned").insert((meter.clone(), keys), counter);
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -59,13 +86,18 @@ fn context() -> Context {
 }
 
 fn context_with_key(encryption: [u8; 16]) -> Context {
+    context_with(DlmsKeys::new(encryption, AK))
+}
+
+fn context_with(keys: DlmsKeys) -> Context {
     Context {
         directory: Directory::default(),
         models: Models::load(None).expect("built-in models"),
-        keys: Arc::new(TestKeys(encryption)),
+        keys: Arc::new(TestKeys(keys)),
         counters: Arc::new(TestCounters::default()),
         clock: Clock::real(),
         system_title: *b"MGW\xFE\0\0\0\x01",
+        recordings: crate::session::record::Recordings::default(),
     }
 }
 
@@ -89,8 +121,18 @@ async fn perform(talker: &mut DlmsTalker, context: &Context, endpoint: &MeterEnd
     let Some(Model::Dlms(model)) = context.models.find(&endpoint.model).map(|model| (*model).clone()) else {
         panic!("the reference model is a DLMS model")
     };
+    perform_as(talker, context, endpoint, &model, work).await
+}
+
+async fn perform_as(
+    talker: &mut DlmsTalker,
+    context: &Context,
+    endpoint: &MeterEndpoint,
+    model: &DlmsModel,
+    work: Work,
+) -> Report {
     let mut attempt = Attempt::begin(context.clock, None);
-    let outcome = talker.perform(context, &mut attempt, endpoint, &model, &work).await;
+    let outcome = talker.perform(context, &mut attempt, endpoint, model, &work).await;
     if let Err(trouble) = &outcome
         && trouble.breaks_session()
     {
