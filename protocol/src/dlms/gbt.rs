@@ -9,8 +9,9 @@
 use core::num::NonZeroUsize;
 
 use super::security::Frame;
-use crate::codec::codec::{Encode, Result, Writer};
+use crate::codec::codec::Result;
 use crate::codec::xdlms::{ApduTag, BlockControl, GeneralBlockTransfer};
+use crate::dlms::apdu::put;
 use crate::dlms::bytes::copy;
 
 /// Blocks we take in a row: few enough that a lost one is cheap, enough to fill a line with delay.
@@ -173,10 +174,7 @@ pub fn acknowledge<const N: usize>(number: u16, ack: u16, frame: &mut Frame<N>) 
 }
 
 fn encode<const N: usize>(block: &GeneralBlockTransfer<'_>, frame: &mut Frame<N>) -> Result<()> {
-    frame.build(|w| {
-        w.write_u8(ApduTag::GeneralBlockTransfer.as_u8())?;
-        block.encode(w)
-    })?;
+    frame.build(|w| put(ApduTag::GeneralBlockTransfer, block, w))?;
     frame.finish();
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! [`crate::link`] carry the APDUs.
 
 pub mod axdr_walk;
+mod apdu;
 mod bytes;
 pub mod client;
 pub mod gbt;

@@ -12,10 +12,11 @@ use crate::codec::axdr::Data;
 use crate::codec::codec::{Decode, Encode, Reader, Result, SliceWriter};
 use crate::codec::security::{SystemTitle, constant_time_eq};
 use crate::codec::xdlms::{
-    ActionRequest, ActionResponse, ActionResponseWithOptionalData, ActionResult, Apdu, ApduTag,
+    ActionRequest, ActionResponse, ActionResponseWithOptionalData, ActionResult, ApduTag,
     ConfirmedServiceError, Conformance, DLMS_VERSION, GetDataResult, InitiateRequest, InitiateResponse,
     SecurityControl, ServiceError, StateError, VAA_NAME_LN,
 };
+use crate::dlms::apdu::put;
 use crate::dlms::bytes::cut_mut;
 use crate::dlms::security::frame::{Protect, Sealed};
 use crate::dlms::security::hls::{self, Challenge};
@@ -179,7 +180,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             ..Default::default()
         };
         let mut info = Frame::<96>::new();
-        info.build(|w| Apdu::InitiateResponse(response).encode(w))?;
+        info.build(|w| put(ApduTag::InitiateResponse, &response, w))?;
         seal_information(session, &mut info, meter)?;
         info.finish();
         let title = meter.system_title();
@@ -234,7 +235,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 let mut bytes = [0u8; 4];
                 let error = ConfirmedServiceError { service: 1, error_class: 6, error_code: e as u8 };
                 let mut w = SliceWriter::new(&mut bytes);
-                let _ = Apdu::ConfirmedServiceError(error).encode(&mut w);
+                let _ = put(ApduTag::ConfirmedServiceError, &error, &mut w);
                 Some(bytes)
             }
             _ => None,
@@ -296,7 +297,8 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 }
             }
         };
-        self.build(|w| Apdu::ActionResponse(ActionResponse::Normal { invoke_id, response }).encode(w))?;
+        let answer = ActionResponse::Normal { invoke_id, response };
+        self.build(|w| put(ApduTag::ActionResponse, &answer, w))?;
         self.send(meter);
         if proof.is_none() {
             self.end();
@@ -334,7 +336,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 server_max_receive_pdu_size: session.server_max_pdu,
                 ..Default::default()
             };
-            let built = info.build(|w| Apdu::InitiateResponse(response).encode(w));
+            let built = info.build(|w| put(ApduTag::InitiateResponse, &response, w));
             if built.and_then(|()| seal_information(session, &mut info, meter)).is_ok() {
                 info.finish();
             }

@@ -68,13 +68,14 @@ use heapless::Deque;
 use self::session::{Session, Stage};
 use self::transfer::Transfer;
 use crate::codec::acse::UserDiagnostic;
-use crate::codec::codec::{Encode, Error, ErrorKind, Writer};
+use crate::codec::codec::{Error, ErrorKind, Writer};
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{
-    Apdu, ApduTag, Conformance, ExceptionResponse, InvokeId, LongInvokeId, SecurityControl, ServiceError,
+    ApduTag, Conformance, ExceptionResponse, InvokeId, LongInvokeId, SecurityControl, ServiceError,
     StateError,
 };
 use crate::dlms::DATA_NOTIFICATION_CONFIRM;
+use crate::dlms::apdu::put;
 use crate::dlms::model::ObjectModel;
 use crate::dlms::security::frame::{HEAD, Protect, Sealed};
 use crate::dlms::security::{Form, Frame, Key, Refusal};
@@ -461,7 +462,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             expected_invocation_counter: counter,
         };
         // Seven bytes at most: they fit every buffer a frame can have.
-        let _ = self.tx.build(|w| Apdu::ExceptionResponse(exception).encode(w));
+        let _ = self.tx.build(|w| put(ApduTag::ExceptionResponse, &exception, w));
     }
 
     /// Builds an answer from parts of the codec.

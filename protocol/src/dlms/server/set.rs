@@ -7,9 +7,10 @@ use super::transfer::{Transfer, Writing};
 use crate::codec::axdr::Data;
 use crate::codec::codec::{Decode, Encode, Reader, Result, SliceWriter, Writer};
 use crate::codec::xdlms::{
-    Apdu, ApduTag, AttributeDescriptor, AttributeDescriptorWithSelection, Conformance, DataAccessResult,
+    ApduTag, AttributeDescriptor, AttributeDescriptorWithSelection, Conformance, DataAccessResult,
     DataBlockSA, InvokeId, List, SelectiveAccess, ServiceError, SetRequest, SetResponse, StateError,
 };
+use crate::dlms::apdu::put;
 use crate::dlms::bytes::copy;
 use crate::dlms::model::ObjectModel;
 
@@ -26,7 +27,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 let item = AttributeDescriptorWithSelection { descriptor, access };
                 let result = self.write_one(&item, value, meter);
                 let response = SetResponse::Normal { invoke_id, result };
-                self.build(|w| Apdu::SetResponse(response).encode(w))?;
+                self.build(|w| put(ApduTag::SetResponse, &response, w))?;
                 self.answer(invoke_id, meter);
                 Ok(())
             }
@@ -113,7 +114,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                 Err(_) => DataAccessResult::TypeUnmatched,
             };
             let response = SetResponse::LastDataBlock { invoke_id, result, block_number: number };
-            self.build(|w| Apdu::SetResponse(response).encode(w))?;
+            self.build(|w| put(ApduTag::SetResponse, &response, w))?;
             self.answer(invoke_id, meter);
             return Ok(());
         }
@@ -146,7 +147,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
     ) -> Result<()> {
         self.transfer = Transfer::Idle;
         let response = SetResponse::LastDataBlock { invoke_id, result, block_number: number };
-        self.build(|w| Apdu::SetResponse(response).encode(w))?;
+        self.build(|w| put(ApduTag::SetResponse, &response, w))?;
         self.answer(invoke_id, meter);
         Ok(())
     }
