@@ -149,6 +149,11 @@ impl<L: Link> Port<L> {
             self.note_security(meter);
             self.transmit(now);
         }
+        // Further blocks of a long value, when those before them are on their way.
+        while self.server.has_more() && self.server.refill(meter) {
+            progressed = true;
+            self.transmit(now);
+        }
         progressed
     }
 

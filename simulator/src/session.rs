@@ -182,7 +182,12 @@ impl Session {
                 meter.note_security(&event, refused);
             }
         };
-        match self.meter.carry_out(self.life, request) {
+        let heard = self.meter.carry_out(self.life, request);
+        self.take_notice(heard);
+    }
+
+    fn take_notice(&mut self, heard: Heard) {
+        match heard {
             Heard::Carried(Some(Damage::Lost)) => self.muted = true,
             Heard::Carried(damage) => self.damage = damage,
             Heard::Nothing => self.muted = true,
@@ -191,6 +196,14 @@ impl Session {
 
     /// Hands the link the next APDU that waits. False when there is none, or the link has no room for it yet.
     fn send_next(&mut self, now: Instant) -> bool {
+        if self.server.has_more() {
+            // The next of several blocks of a long value.
+            let server = &mut self.server;
+            let heard = self.meter.carry_out(self.life, |meter| {
+                server.refill(meter);
+            });
+            self.take_notice(heard);
+        }
         let Some(answer) = self.server.poll_transmit() else { return false };
         match self.link.send(now, answer) {
             Ok(()) => true,

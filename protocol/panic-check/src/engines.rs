@@ -27,6 +27,9 @@ pub fn server() {
         while let Some(apdu) = server.poll_transmit() {
             black_box(apdu);
         }
+        if black_box(server.has_more()) {
+            black_box(server.refill(&mut device));
+        }
         if black_box(false) {
             server.not_sent();
         }

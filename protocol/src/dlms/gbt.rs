@@ -17,6 +17,9 @@ use crate::dlms::bytes::copy;
 /// Blocks we take in a row: few enough that a lost one is cheap, enough to fill a line with delay.
 pub const WINDOW: u8 = 8;
 
+/// What stands in front of a block's data: tag, control, number, acknowledged number, and a length of up to three bytes.
+pub const HEADER_MAX: usize = 9;
+
 /// An APDU coming in blocks; its bytes are collected in a buffer of the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Incoming {
@@ -34,7 +37,7 @@ pub enum Taken {
     Acknowledge,
     /// The APDU is whole, so many bytes.
     Whole(usize),
-    /// The buffer is too small for it; the transfer is over.
+    /// The buffer is too small for it; the transfer is over. A value that may be longer is passed on block by block.
     TooLong,
 }
 
@@ -48,6 +51,18 @@ impl Incoming {
         self.number
     }
 
+    /// Bytes that have come.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// No bytes have come.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Some blocks have come, and more are missing.
     #[must_use]
     pub const fn is_open(&self) -> bool {
@@ -59,18 +74,31 @@ impl Incoming {
         if self.complete && block.block_number == 1 {
             *self = Self::default();
         }
-        if self.number.checked_add(1) == Some(block.block_number) && !self.complete {
+        if self.expects(block) {
             let end = self.len.saturating_add(block.block_data.len());
             let Some(room) = buffer.get_mut(self.len..end) else {
                 *self = Self::default();
                 return Taken::TooLong;
             };
             copy(room, block.block_data);
-            self.len = end;
+        }
+        self.pass(block)
+    }
+
+    /// The block is the next one in order.
+    #[must_use]
+    pub fn expects(&self, block: &GeneralBlockTransfer<'_>) -> bool {
+        self.number.checked_add(1) == Some(block.block_number) && !self.complete
+    }
+
+    /// As [`Incoming::take`], of a block whose data the owner puts somewhere else.
+    pub fn pass(&mut self, block: &GeneralBlockTransfer<'_>) -> Taken {
+        if self.expects(block) {
+            self.len = self.len.saturating_add(block.block_data.len());
             self.number = block.block_number;
             if block.control.last_block() {
                 self.complete = true;
-                return Taken::Whole(end);
+                return Taken::Whole(self.len);
             }
         }
         if block.control.streaming() { Taken::Wait } else { Taken::Acknowledge }
@@ -93,8 +121,7 @@ impl Outgoing {
     /// to take; 1 before it has said. `None` when it does not come out even in 65,535 blocks.
     #[must_use]
     pub fn new(len: usize, max_pdu: usize, window: u8) -> Option<Self> {
-        // Tag, control, number, acknowledged number, and a length of up to three bytes.
-        let fragment = max_pdu.checked_sub(9).and_then(NonZeroUsize::new)?;
+        let fragment = max_pdu.checked_sub(HEADER_MAX).and_then(NonZeroUsize::new)?;
         u16::try_from(fragments(len, fragment)).ok()?;
         Some(Self { len, fragment, sent: 0, turn: window.max(1) })
     }

@@ -6,7 +6,9 @@
 mod classes;
 mod dialogue;
 mod differential;
+mod exceptions;
 mod general;
+mod general_blocks;
 mod meter;
 mod policy;
 mod services;

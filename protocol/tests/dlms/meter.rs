@@ -396,10 +396,26 @@ pub enum Outcome {
     Silence,
 }
 
+/// What a request came to, with the parts of its value that came before.
+fn joined(mut value: Vec<u8>, event: Event<'_>) -> Outcome {
+    match event {
+        Event::Associated(_) => Outcome::Associated,
+        Event::Value { bytes, .. } => {
+            value.extend_from_slice(bytes);
+            Outcome::Value(value)
+        }
+        Event::Done => Outcome::Done,
+        Event::Results(list) => Outcome::Results(list.iter().map(|r| r.unwrap().as_u8()).collect()),
+        Event::Failed(failure) => Outcome::Failed(failure),
+        Event::Released => Outcome::Released,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
 /// A client and a meter with its server engine, joined by a pipe that loses nothing.
-pub struct Pair<const C: usize, const S: usize> {
-    pub client: Client<C, 8192>,
-    pub server: Server<S, 1024>,
+pub struct Pair<const C: usize, const S: usize, const CL: usize = 8192, const SL: usize = 1024> {
+    pub client: Client<C, CL>,
+    pub server: Server<S, SL>,
     pub meter: Meter,
     pub peer: Peer,
     pub now: Instant,
@@ -407,7 +423,7 @@ pub struct Pair<const C: usize, const S: usize> {
     pub wire: Vec<(bool, Vec<u8>)>,
 }
 
-impl<const C: usize, const S: usize> Pair<C, S> {
+impl<const C: usize, const S: usize, const CL: usize, const SL: usize> Pair<C, S, CL, SL> {
     pub fn new(config: Config, client_sap: u8) -> Self {
         Self {
             client: Client::new(config, CounterBlock::new(1, 1_000_000)),
@@ -425,31 +441,34 @@ impl<const C: usize, const S: usize> Pair<C, S> {
         loop {
             match self.client.poll_event() {
                 None => {}
-                Some(Event::Associated(_)) => return Outcome::Associated,
-                Some(Event::Value { bytes, last }) => {
-                    value.extend_from_slice(bytes);
-                    if last {
-                        return Outcome::Value(value);
-                    }
-                }
-                Some(Event::Done) => return Outcome::Done,
-                Some(Event::Results(list)) => {
-                    return Outcome::Results(list.iter().map(|r| r.unwrap().as_u8()).collect());
-                }
-                Some(Event::Failed(failure)) => return Outcome::Failed(failure),
-                Some(Event::Released) => return Outcome::Released,
-                Some(other) => panic!("unexpected {other:?}"),
+                Some(Event::Value { bytes, last: false }) => value.extend_from_slice(bytes),
+                Some(other) => return joined(value, other),
             }
             let Some(request) = self.client.poll_transmit().map(<[u8]>::to_vec) else {
                 return Outcome::Silence;
             };
             self.server.handle_bytes(self.now, self.peer, &request, &mut self.meter);
             self.wire.push((true, request));
-            while let Some(answer) = self.server.poll_transmit().map(<[u8]>::to_vec) {
+            while let Some(answer) = self.next_answer() {
                 self.client.handle_bytes(self.now, &answer);
                 self.wire.push((false, answer));
+                // A long answer in general blocks comes in parts, several of which may follow each other.
+                match self.client.poll_event() {
+                    Some(Event::Value { bytes, last: false }) => value.extend_from_slice(bytes),
+                    Some(other) => return joined(value, other),
+                    None => {}
+                }
             }
         }
+    }
+
+    /// The next APDU of the server.
+    pub fn next_answer(&mut self) -> Option<Vec<u8>> {
+        if let Some(answer) = self.server.poll_transmit() {
+            return Some(answer.to_vec());
+        }
+        self.server.refill(&mut self.meter);
+        self.server.poll_transmit().map(<[u8]>::to_vec)
     }
 
     pub fn associate(&mut self) -> Outcome {

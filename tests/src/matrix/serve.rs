@@ -123,6 +123,9 @@ fn drain(
             // The link has just delivered a request; an answer it cannot take is lost, as on any wire.
             let _ = link.send(now, answer);
             transmit(link, stream, now)?;
+            if server.has_more() {
+                let _ = meter.carry_out(|view| server.refill(view));
+            }
         }
     }
     transmit(link, stream, now)?;

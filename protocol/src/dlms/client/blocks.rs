@@ -1,5 +1,6 @@
 //! General block transfer on the client's side. The client keeps the time: a server that falls silent in the middle is
-//! reminded of the last block that came.
+//! reminded of the last block that came. Answers that fit are collected in the long buffer, longer ones are given on in parts
+//! ([`super::arriving`]).
 
 use super::event::{Error, StartError};
 use super::response::{Opening, open};
@@ -81,12 +82,25 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if block.block_data.is_empty() {
             return;
         }
-        let before = self.gbt.incoming.number();
-        let taken = self.gbt.incoming.take(&block, &mut self.long);
-        if self.gbt.incoming.number() > before {
+        let expected = self.gbt.incoming.expects(&block);
+        let in_parts = self.arriving.is_some();
+        let taken = if in_parts {
+            self.gbt.incoming.pass(&block)
+        } else {
+            self.gbt.incoming.take(&block, &mut self.long)
+        };
+        if expected {
             self.gbt.reminders = 0;
             if u32::from(self.gbt.incoming.number()) > self.config.blocks_max {
                 return self.fail(Error::TooLong);
+            }
+            if in_parts {
+                self.arrive(block.block_data, matches!(taken, Taken::Whole(_)));
+            } else if matches!(taken, Taken::Wait | Taken::Acknowledge) && self.is_filling(block.block_data) {
+                self.begin_arriving(self.gbt.incoming.len());
+            }
+            if self.pending == Pending::None {
+                return;
             }
         }
         match taken {
@@ -96,6 +110,8 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
                 self.wait_for_block(now);
             }
             Taken::TooLong => self.fail(Error::TooLong),
+            // A late copy of the last block: the answer was given.
+            Taken::Whole(_) if in_parts => {}
             Taken::Whole(len) => {
                 self.gbt = Gbt::default();
                 let (mut opening, long) = Opening::of(self);
@@ -103,6 +119,11 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
                 self.opened(now, opened);
             }
         }
+    }
+
+    /// Another block of this length might not fit behind what was collected.
+    fn is_filling(&self, block: &[u8]) -> bool {
+        self.gbt.incoming.len().saturating_add(block.len()) > LONG.min(N)
     }
 
     /// The deadline has passed where general blocks may be under way: says again what has come. False when there is

@@ -7,8 +7,8 @@ use crate::codec::acse::{AuthMechanism, Referencing};
 use crate::codec::xdlms::Conformance;
 use crate::dlms::security::{Form, Key, Secret, SecurityPolicy, SystemTitle, ecdsa};
 
-/// Services this client can use. General block transfer is not proposed by default: a meter that has both takes the blocks of
-/// each service, which stream.
+/// Services this client can use. General block transfer is not proposed by default: the blocks of each service are proved one
+/// by one.
 pub const IMPLEMENTED: Conformance = Conformance::from_bits_truncate(
     Conformance::GENERAL_PROTECTION.bits()
         | Conformance::GENERAL_BLOCK_TRANSFER.bits()

@@ -29,7 +29,8 @@ pub enum Event<'a> {
     Associated(Agreed),
     /// Part of what the request asked for, in order: everything when `last` comes with the first part. Joined, the parts
     /// are one A-XDR value for `get` and `action`, an encoded `List<GetDataResult>` for `get_list`, an encoded
-    /// `List<ActionResponseWithOptionalData>` for `action_list`.
+    /// `List<ActionResponseWithOptionalData>` for `action_list`. Parts of one protected answer that came in general blocks are
+    /// not proved before the last: throw them away when [`Event::Failed`] comes instead.
     Value {
         /// The part.
         bytes: &'a [u8],

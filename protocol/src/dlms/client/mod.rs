@@ -49,6 +49,7 @@
 //! where it asks for that, and EventNotification; pre-established associations.
 
 mod answer;
+mod arriving;
 mod associate;
 mod blocks;
 mod config;
@@ -180,6 +181,8 @@ pub struct Client<const N: usize, const LONG: usize> {
     tx: Frame<N>,
     long: [u8; LONG],
     gbt: blocks::Gbt,
+    /// A long answer that comes in general blocks and is given on in parts.
+    arriving: Option<arriving::Arriving>,
     happened: Option<Happened>,
 }
 
@@ -213,6 +216,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             tx: Frame::new(),
             long: [0; LONG],
             gbt: blocks::Gbt::default(),
+            arriving: None,
             happened: None,
             config,
         }
@@ -333,6 +337,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         self.state = State::Idle;
         self.pending = Pending::None;
         self.gbt = blocks::Gbt::default();
+        self.arriving = None;
         self.deadline = None;
         self.tx.clear();
     }
@@ -358,6 +363,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         let nameless = matches!(self.pending, Pending::Read { .. } | Pending::Write);
         self.pending = Pending::None;
         self.gbt = blocks::Gbt::default();
+        self.arriving = None;
         self.deadline = None;
         self.tx.clear();
         if nameless && error == Error::Timeout {

@@ -204,6 +204,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
     pub(super) fn finish(&mut self, happened: Happened) {
         self.pending = Pending::None;
         self.gbt = super::blocks::Gbt::default();
+        self.arriving = None;
         self.deadline = None;
         self.happened = Some(happened);
     }

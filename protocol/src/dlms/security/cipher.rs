@@ -156,18 +156,23 @@ impl Cipher {
     /// GMAC over `SC || AK || parts`: the tag of authenticated-only APDUs and of HLS mechanism 5.
     #[must_use]
     pub fn gmac(&self, control: SecurityControl, nonce: &[u8; 12], parts: &[&[u8]]) -> [u8; TAG_LEN] {
-        let mut first = counter_block(nonce, 1);
-        self.expanded.encrypt(core::slice::from_mut(&mut first));
         let mut stream = self.absorb_prefix(control);
         for part in parts {
             stream.update(part);
         }
         let aad_len = stream.total;
-        finish_tag(stream.finish_block(), aad_len, 0, first)
+        self.tag(nonce, stream, aad_len, 0)
+    }
+
+    /// The tag of what `stream` has absorbed: so many bytes authenticated only, so many enciphered.
+    pub(super) fn tag(&self, nonce: &[u8; 12], stream: Stream, aad_len: u64, text_len: u64) -> [u8; TAG_LEN] {
+        let mut first = counter_block(nonce, 1);
+        self.expanded.encrypt(core::slice::from_mut(&mut first));
+        finish_tag(stream.finish_block(), aad_len, text_len, first)
     }
 
     /// `SC || AK` absorbed.
-    fn absorb_prefix(&self, control: SecurityControl) -> Stream {
+    pub(super) fn absorb_prefix(&self, control: SecurityControl) -> Stream {
         let mut stream = Stream { hash: self.hash.clone(), pending: Block::default(), fill: 0, total: 0 };
         stream.update(&[control.0]);
         stream.update(self.authentication.expose());
@@ -213,9 +218,26 @@ impl Cipher {
 
     /// XORs the keystream onto `text`; `first` are its first blocks.
     fn apply_keystream(&self, nonce: &[u8; 12], first: &[Block; LANES], text: &mut [u8]) {
-        let (head, mut rest) = cut_mut(text, (LANES - 1) * 16);
+        let (head, rest) = cut_mut(text, (LANES - 1) * 16);
         xor(head, first.get(1..).unwrap_or(&[]));
-        let mut counter = 1 + LANES as u32;
+        self.apply_keystream_from(nonce, 1 + LANES as u32, rest);
+    }
+
+    /// As [`Cipher::apply_keystream`], for a piece that begins at byte `at` of the text.
+    pub(super) fn apply_keystream_at(&self, nonce: &[u8; 12], at: u64, piece: &mut [u8]) {
+        let (counter, within) = (2u32.wrapping_add((at / 16) as u32), (at % 16) as usize);
+        if within == 0 {
+            return self.apply_keystream_from(nonce, counter, piece);
+        }
+        let (head, rest) = cut_mut(piece, 16 - within);
+        let keys = self.keystream(nonce, counter, 1);
+        for (byte, k) in head.iter_mut().zip(keys.iter().flatten().skip(within)) {
+            *byte ^= k;
+        }
+        self.apply_keystream_from(nonce, counter.wrapping_add(1), rest);
+    }
+
+    fn apply_keystream_from(&self, nonce: &[u8; 12], mut counter: u32, mut rest: &mut [u8]) {
         while !rest.is_empty() {
             let blocks = self.keystream(nonce, counter, rest.len().div_ceil(16));
             let (now, later) = cut_mut(rest, LANES * 16);
@@ -258,7 +280,8 @@ fn finish_tag(mut hash: GHash, aad_len: u64, text_len: u64, mask: Block) -> [u8;
 }
 
 /// GHASH over bytes that come in pieces of any length.
-struct Stream {
+#[derive(Clone)]
+pub(super) struct Stream {
     hash: GHash,
     pending: Block,
     fill: usize,
@@ -266,7 +289,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn update(&mut self, mut bytes: &[u8]) {
+    pub fn update(&mut self, mut bytes: &[u8]) {
         self.total = self.total.wrapping_add(bytes.len() as u64);
         while !bytes.is_empty() {
             let take = bytes.len().min(16 - self.fill);
@@ -280,6 +303,17 @@ impl Stream {
                 self.fill = 0;
             }
         }
+    }
+
+    /// How many bytes came.
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Pads the last block with zeros; what comes next begins a block.
+    pub fn padded(self) -> Self {
+        let total = self.total;
+        Self { hash: self.finish_block(), pending: Block::default(), fill: 0, total }
     }
 
     /// Pads the last block with zeros and gives the hash.

@@ -126,6 +126,18 @@ impl<'a> Sealed<'a> {
     /// # Errors
     /// When the tag is one and the rest does not parse.
     pub fn parse(apdu: &'a [u8]) -> Result<Option<Self>> {
+        let Some((sealed, missing)) = Self::begin(apdu)? else { return Ok(None) };
+        if missing > 0 {
+            return Err(Error::new(ErrorKind::Truncated { needed: missing }, apdu.len()));
+        }
+        Ok(Some(sealed))
+    }
+
+    /// As [`Sealed::parse`], of an APDU whose end may not have come yet: also gives how many bytes of its payload are missing.
+    ///
+    /// # Errors
+    /// When the tag is one and what there is does not parse.
+    pub fn begin(apdu: &'a [u8]) -> Result<Option<(Self, usize)>> {
         let mut r = Reader::new(apdu);
         let byte = r.u8()?;
         let Some(tag) = ApduTag::from_u8(byte) else { return Ok(None) };
@@ -143,11 +155,12 @@ impl<'a> Sealed<'a> {
         let payload_len = len.checked_sub(5).ok_or_else(|| r.err(ErrorKind::InvalidLength))?;
         let control = SecurityControl(r.u8()?);
         let counter = r.u32()?;
-        let payload = r.take(payload_len)?;
+        let payload = r.take(payload_len.min(r.remaining()))?;
         if !r.is_empty() {
             return Err(r.err(ErrorKind::InvalidLength));
         }
-        Ok(Some(Self { form, service, title, control, counter, header: &[], payload }))
+        let missing = payload_len.saturating_sub(payload.len());
+        Ok(Some((Self { form, service, title, control, counter, header: &[], payload }, missing)))
     }
 
     /// Whether it may be opened: policy, title, counter, in this order. No key is touched.
@@ -367,18 +380,7 @@ impl<const N: usize> Frame<N> {
         }
         let text = self.text_mut();
         let first = text.first().copied().unwrap_or(0);
-        let outer = match how.form {
-            Form::GeneralGlo => ApduTag::GeneralGloCiphering,
-            Form::GeneralDed => ApduTag::GeneralDedCiphering,
-            // Its header does not fit in front: `protect_general`.
-            Form::General => return Err(Error::new(ErrorKind::Unsupported, 0)),
-            form => {
-                let protection = if form.is_dedicated() { Protection::Dedicated } else { Protection::Global };
-                ApduTag::from_u8(first)
-                    .and_then(|t| t.protected_as(protection))
-                    .ok_or(Error::new(ErrorKind::InvalidTag(first), 0))?
-            }
-        };
+        let outer = outer(how.form, first)?;
         let tag = cipher.seal(how.control, &nonce(how.title, how.counter), text);
         if let Some(tag) = tag {
             self.append(&tag)?;
@@ -435,6 +437,25 @@ impl<const N: usize> Frame<N> {
         }
         self.ready = false;
         self.bytes.get(self.start..self.end)
+    }
+}
+
+/// The tag of a protected APDU whose plain one begins with `service`.
+///
+/// # Errors
+/// When the service has no protected form of this kind.
+pub(super) fn outer(form: Form, service: u8) -> Result<ApduTag> {
+    match form {
+        Form::GeneralGlo => Ok(ApduTag::GeneralGloCiphering),
+        Form::GeneralDed => Ok(ApduTag::GeneralDedCiphering),
+        // Its header does not fit in front: `protect_general`.
+        Form::General => Err(Error::new(ErrorKind::Unsupported, 0)),
+        form => {
+            let protection = if form.is_dedicated() { Protection::Dedicated } else { Protection::Global };
+            ApduTag::from_u8(service)
+                .and_then(|t| t.protected_as(protection))
+                .ok_or(Error::new(ErrorKind::InvalidTag(service), 0))
+        }
     }
 }
 

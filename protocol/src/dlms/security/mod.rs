@@ -11,6 +11,7 @@ pub mod frame;
 pub mod general;
 pub mod hls;
 pub mod key_wrap;
+pub mod running;
 
 pub use crate::codec::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
 pub use cipher::Cipher;

@@ -1,8 +1,8 @@
 //! General block transfer on the server's side: requests that come in blocks, answers that go in blocks.
 //!
 //! An answer goes in general blocks when its request came so, or when it is larger than the client takes and the client
-//! agreed to general blocks alone. The bytes are in the long buffer: an answer may have `LONG` of them, protection
-//! included; a longer value goes in the blocks of its own service.
+//! agreed to general blocks alone. One that fits the buffers is cut out of the long one; a longer value is made block by
+//! block ([`super::streamed`]), except in general-ciphering and with signatures.
 
 use super::custody::Custody;
 use super::session::Stage;
@@ -26,6 +26,16 @@ pub(super) struct Gbt {
 
 impl Gbt {
     pub const NONE: Self = Self { incoming: Incoming::NEW, outgoing: None, reply_window: None };
+
+    /// The last block that came in order.
+    pub const fn incoming(&self) -> u16 {
+        self.incoming.number()
+    }
+
+    /// No answer is under way any more.
+    pub fn end_answer(&mut self) {
+        self.outgoing = None;
+    }
 
     /// An answer may go in general blocks.
     pub fn is_usable(&self, agreed: Conformance) -> bool {
@@ -60,6 +70,10 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             return self.exception_plain(StateError::ServiceNotAllowed, error, None);
         };
         if block.block_data.is_empty() {
+            if super::STREAMS && self.streamed.is_some() {
+                let window = block.control.window();
+                return self.streamed_acknowledged(block.block_number_ack, window, meter);
+            }
             match &mut self.gbt.outgoing {
                 Some(out) => out.acknowledged(block.block_number_ack, block.control.window()),
                 // A client that lost our acknowledgement asks where we are.
@@ -69,6 +83,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             return;
         }
         self.gbt.outgoing = None;
+        self.streamed = None;
         self.transfer = super::Transfer::Idle;
         match self.gbt.incoming.take(&block, &mut self.long) {
             Taken::Wait => {}

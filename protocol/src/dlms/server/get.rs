@@ -3,6 +3,7 @@
 use super::Core;
 use super::custody::Custody;
 use super::stream::{Cursor, Source, fill};
+use super::streamed::Streaming;
 use super::transfer::Transfer;
 use crate::codec::codec::{Decode, Encode, Reader, Result, SliceWriter, Writer};
 use crate::codec::xdlms::{
@@ -103,6 +104,10 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             self.answer(invoke_id, meter);
             return Ok(());
         }
+        let general = self.gbt.is_usable(session.conformance) && session.streams();
+        if super::STREAMS && general && invoke_id.is_confirmed() {
+            return self.start_streaming(Streaming { invoke_id, source, request_len, head: header }, meter);
+        }
         let blocks = session.conformance.contains(Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ);
         let (Some(next), true) = (filled.at_mark, blocks && mark > 0) else {
             // Too long for one APDU, and the client did not agree to blocks.
@@ -184,7 +189,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         Ok(())
     }
 
-    fn get_error<M: Custody>(
+    pub(super) fn get_error<M: Custody>(
         &mut self,
         invoke_id: InvokeId,
         error: DataAccessResult,

@@ -5,7 +5,8 @@
 //!
 //! 1. [`Server::handle_bytes`] with one whole APDU;
 //! 2. [`Server::poll_event`] until it gives nothing;
-//! 3. [`Server::poll_transmit`] until it gives nothing, each APDU to the link before the next APDU is handled;
+//! 3. [`Server::poll_transmit`] until it gives nothing, each APDU to the link before the next APDU is handled; then
+//!    [`Server::refill`], and again while there is more;
 //! 4. wait for the link or for [`Server::poll_timeout`], then [`Server::handle_timeout`].
 //!
 //! ```
@@ -25,8 +26,13 @@
 //!     while let Some(event) = server.poll_event() {
 //!         println!("{event:?}");
 //!     }
-//!     while let Some(apdu) = server.poll_transmit() {
-//!         send(apdu);
+//!     loop {
+//!         while let Some(apdu) = server.poll_transmit() {
+//!             send(apdu);
+//!         }
+//!         if !server.refill(meter) {
+//!             break;
+//!         }
 //!     }
 //! }
 //! ```
@@ -56,6 +62,7 @@ mod push;
 mod session;
 mod set;
 mod stream;
+mod streamed;
 mod transfer;
 mod window;
 
@@ -84,6 +91,9 @@ use crate::time::{Duration, Instant};
 /// How long a client may take for its answer to the HLS challenge. The standard gives no number; a request and its
 /// answer take less than this on the slowest line in use (300 baud).
 pub const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Values of any length go in general blocks: the feature `general-block-streams`.
+const STREAMS: bool = cfg!(feature = "general-block-streams");
 
 /// Events kept until they are polled; older ones are dropped first.
 const EVENTS: usize = 4;
@@ -171,6 +181,8 @@ struct Core<const N: usize, const LONG: usize> {
     long: [u8; LONG],
     transfer: Transfer,
     gbt: blocks::Gbt,
+    /// A long value that goes out in general blocks.
+    streamed: Option<streamed::Streamed>,
     events: Deque<Event, EVENTS>,
     deadline: Option<Instant>,
 }
@@ -195,6 +207,7 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
                 long: [0; LONG],
                 transfer: Transfer::Idle,
                 gbt: blocks::Gbt::NONE,
+                streamed: None,
                 events: Deque::new(),
                 deadline: None,
             },
@@ -247,6 +260,24 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
     pub fn poll_transmit(&mut self) -> Option<&[u8]> {
         self.core.next_general_block();
         self.core.tx.take()
+    }
+
+    /// [`Server::refill`] has a block to make.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        STREAMS
+            && !self.core.tx.is_ready()
+            && self.core.streamed.as_ref().is_some_and(streamed::Streamed::is_ready)
+    }
+
+    /// Makes the next block of a long value that goes out in general blocks: several may leave in a row, and each is made
+    /// from the meter's objects when it does. Call it when the link took what [`Server::poll_transmit`] gave last; true when
+    /// that has something again. An owner who never does sends one block at a time, at the pace of the client's reminders.
+    pub fn refill<M: ObjectModel + Custody>(&mut self, meter: &mut M) -> bool {
+        if STREAMS {
+            self.core.next_streamed_block(meter);
+        }
+        self.core.tx.is_ready()
     }
 
     /// The link would not take the APDU that [`Server::poll_transmit`] gave last: it is given again.
@@ -302,6 +333,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
     fn end(&mut self) {
         self.transfer = Transfer::Idle;
         self.gbt = blocks::Gbt::NONE;
+        self.streamed = None;
         self.deadline = None;
         let Some(session) = self.session.take() else { return };
         if let Some(dedicated) = session.dedicated {
@@ -377,6 +409,9 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         if plain.first() == Some(&DATA_NOTIFICATION_CONFIRM) {
             return self.notification_confirmed(body);
         }
+        // What was under way belongs to another request.
+        self.gbt.end_answer();
+        self.streamed = None;
         let tag = plain.first().copied().and_then(ApduTag::from_u8);
         let challenged = self.session.as_ref().is_some_and(|s| s.stage != Stage::Associated);
         let handled = match tag {

@@ -17,6 +17,19 @@ pub(super) enum Source {
     List { count: u16 },
 }
 
+impl Source {
+    /// The place after a piece that ended so.
+    fn after(self, end: Piece, cursor: Cursor) -> Option<Cursor> {
+        match (end, self) {
+            (Piece::More, _) => Some(Cursor { piece: cursor.piece.wrapping_add(1), offset: 0, ..cursor }),
+            (Piece::Last, Self::List { count }) if cursor.item + 1 < count => {
+                Some(Cursor { item: cursor.item + 1, piece: 0, offset: 0 })
+            }
+            (Piece::Last, _) => None,
+        }
+    }
+}
+
 /// A place in a value: item of the list, piece of the item, byte of the piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Cursor {
@@ -63,15 +76,32 @@ pub(super) fn fill<M: ObjectModel + Custody>(
             filled.rest = Some(Cursor { offset: cursor.offset.saturating_add(kept as u32), ..cursor });
             return Ok(filled);
         }
-        filled.rest = match (end, source) {
-            (Piece::More, _) => Some(Cursor { piece: cursor.piece.wrapping_add(1), offset: 0, ..cursor }),
-            (Piece::Last, Source::List { count }) if cursor.item + 1 < count => {
-                Some(Cursor { item: cursor.item + 1, piece: 0, offset: 0 })
-            }
-            (Piece::Last, _) => None,
-        };
+        filled.rest = source.after(end, cursor);
     }
     Ok(filled)
+}
+
+/// How many bytes the whole value has, which is walked for it; never more than `most` and one piece.
+///
+/// # Errors
+/// When a single attribute cannot be read.
+pub(super) fn measure<M: ObjectModel + Custody>(
+    session: &Session,
+    meter: &mut M,
+    source: Source,
+    request: &[u8],
+    most: usize,
+) -> Result<usize, DataAccessResult> {
+    let mut len = 0usize;
+    let mut next = Some(Cursor::default());
+    while let Some(cursor) = next.filter(|_| len <= most) {
+        // Everything is skipped, and counted.
+        let mut window = Window::new(usize::MAX, &mut []);
+        let end = emit(session, meter, source, request, cursor, &mut window)?;
+        len = len.saturating_add(window.total());
+        next = source.after(end, cursor);
+    }
+    Ok(len)
 }
 
 /// Writes one piece of one item, with what the list encoding puts in front.

@@ -117,6 +117,7 @@ impl Unit {
             while let Some(answer) = self.server.poll_transmit() {
                 let answer = (self.habits.says)(answer);
                 self.link.send(now, &answer).expect("one answer at a time");
+                self.server.refill(&mut *meter);
             }
         }
     }
