@@ -1,7 +1,8 @@
 //! What the gateway's own tests share: a store, meters, a vault with published keys, a line that a test answers for.
 
 use crate::clock::Clock;
-use crate::commands::engine::Engine;
+use crate::commands::desk::Desk;
+use crate::commands::engine::{Engine, Policy};
 use crate::commands::router::{Lines, Router};
 use crate::config::Price;
 use crate::session::work::{Ending, Facts, Job, LineSender, RelayState, Report, Serial, TokenDigits, Work};
@@ -15,7 +16,7 @@ use crate::vault::ceremony::KeyBytes;
 use crate::vault::{Actor, MasterKey, SoftVault, StsIdentity, Vault, VendingKeyImport};
 use crate::vending::Vending;
 use crate::vending::follow_up;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use protocol::sts::meter::{Abilities, Effect, MeterTokenState, TokenResult, evaluate};
 use protocol::sts::{
     BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, SAMPLE, SupplyGroup,
@@ -86,6 +87,8 @@ pub(crate) struct Bench {
     pub vault: Arc<dyn Vault>,
     pub line: mpsc::Receiver<Job>,
     router: Router,
+    /// Where people have a word about commands; a new one with every start.
+    pub desk: Desk,
     running: Option<(JoinHandle<()>, JoinHandle<()>, watch::Sender<bool>)>,
 }
 
@@ -106,7 +109,7 @@ impl Bench {
         let price = Price::new("EUR", 2, "30").unwrap();
         let vault = open_vault(&fresh.dir, ken);
         let vending = Vending::new(fresh.store.clone(), vault.clone(), Clock::real(), price);
-        let mut bench = Self { fresh, vending, vault, line, router, running: None };
+        let mut bench = Self { fresh, vending, vault, line, router, desk: Desk::new().0, running: None };
         bench.start();
         bench
     }
@@ -122,11 +125,14 @@ impl Bench {
             self.vending.clone(),
             Clock::real(),
             self.router.clone(),
+            Policy { rules: Arc::default(), command_expiry: SignedDuration::from_hours(1) },
             commissioned,
         );
         let (stop, stopped) = watch::channel(false);
         let waiting = tokio::spawn(follow_up::run(self.vending.clone(), stopped.clone()));
-        let task = tokio::spawn(async move { engine.run(stopped).await.unwrap() });
+        let (desk, said) = Desk::new();
+        self.desk = desk;
+        let task = tokio::spawn(async move { engine.run(said, stopped).await.unwrap() });
         self.running = Some((task, waiting, stop));
     }
 

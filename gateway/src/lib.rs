@@ -9,7 +9,7 @@
 //! | task | owns | waits on | tells |
 //! |---|---|---|---|
 //! | store writer (`store::writer`) | the one writing connection | queued writes | each caller, after the commit; `Store::commits` |
-//! | command engine (`commands::engine`) | commands that are not finished | commits, answers, due times, stop | lines (jobs); the reader (meters commissioned) |
+//! | command engine (`commands::engine`) | commands that are not finished | commits, answers, people (`commands::desk`), due times, stop | lines (jobs); the reader (meters commissioned) |
 //! | answer of a job (one per job on a line) | its two one-shot channels | first byte, report | the engine |
 //! | reader (`commands::reader`) | the read schedule | a tick, meters commissioned, reads ended, stop | lines (jobs) |
 //! | end of a read (one per read on a line) | its one-shot channel | report | the store; the reader |
@@ -33,6 +33,7 @@ pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod explain;
+pub mod guards;
 pub mod northbound;
 pub mod service;
 pub mod session;

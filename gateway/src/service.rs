@@ -2,7 +2,8 @@
 
 use crate::api::{self, App};
 use crate::clock::Clock;
-use crate::commands::engine::Engine;
+use crate::commands::desk::{Desk, Said};
+use crate::commands::engine::{Engine, Policy};
 use crate::commands::reader::Reader;
 use crate::commands::router::Router;
 use crate::config::{ChannelSecret, Config, SinkConfig};
@@ -17,7 +18,7 @@ use crate::store::access::ApiToken;
 use crate::vault::Vault;
 use crate::vending::{Vending, follow_up};
 use anyhow::Context as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -72,8 +73,13 @@ pub async fn run(
     let router = Router::new(Arc::new(lines));
     let (tell_stop, stopped) = watch::channel(false);
     let (commissioned, ready) = mpsc::unbounded_channel();
-    let engine = Engine::new(store.clone(), vending.clone(), clock, router.clone(), commissioned);
-    let reader = Reader::new(store.clone(), clock, router, config.schedule);
+    let (desk, said) = Desk::new();
+    let rules = Arc::new(config.disconnection.rules.clone());
+    let command_expiry =
+        SignedDuration::try_from(config.schedule.command_expiry).unwrap_or(SignedDuration::MAX);
+    let policy = Policy { rules: rules.clone(), command_expiry };
+    let engine = Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy, commissioned);
+    let reader = Reader::new(store.clone(), clock, router, config.schedule, rules);
     let waiting = vending.clone();
     let address = listener.local_addr()?;
     let sinks = config.sinks.clone();
@@ -87,10 +93,11 @@ pub async fn run(
         directory,
         models,
         recordings,
+        desk,
         stop: stopped.clone(),
     };
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    tasks.spawn(engine_task(engine, stopped.clone()));
+    tasks.spawn(engine_task(engine, said, stopped.clone()));
     tasks.spawn(reader_task(reader, ready, stopped.clone()));
     let stop_waiting = stopped.clone();
     tasks.spawn(async move {
@@ -136,8 +143,12 @@ fn check_channels(config: &Config, vault: &dyn Vault) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn engine_task(engine: Engine, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    engine.run(stop).await.context("the command engine")
+async fn engine_task(
+    engine: Engine,
+    said: mpsc::Receiver<Said>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    engine.run(said, stop).await.context("the command engine")
 }
 
 async fn reader_task(

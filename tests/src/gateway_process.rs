@@ -149,6 +149,19 @@ impl GatewayProcess {
         answer.body_mut().read_json().expect("the API answers in JSON")
     }
 
+    /// Posts to a path below `/api/v1`, as the administrator.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        let request = ureq::post(format!("{}/api/v1{path}", self.url));
+        let mut answer = request
+            .header("Authorization", format!("Bearer {}", self.token))
+            .send_json(body)
+            .expect("the API takes it");
+        answer.body_mut().read_json().expect("the API answers in JSON")
+    }
+
     /// Waits until a meter is commissioned.
     ///
     /// # Panics

@@ -35,7 +35,7 @@ fn qemu_image_is_topped_up_and_switched_by_the_gateway_and_forgets_nothing_in_a_
     // 10.00 at 0.30 a kWh buys 33.3 kWh; the image's load may use a little of it.
     assert!((before + 33_200..=before + 33_300).contains(&after), "credit went from {before} to {after} Wh");
 
-    let said = gateway.must(&["disconnect", &serial, "--reason", "planned"]);
+    let said = gateway.must(&["disconnect", &serial, "--reason", "fault"]);
     assert!(said.contains("read back: relay sensed open"), "{said}");
     gateway.must(&["reconnect", &serial]);
 

@@ -5,9 +5,11 @@ use super::correlation::Correlation;
 use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
+use crate::commands::desk::{DeskError, Word};
+use crate::guards::{self, Asked, Guard};
 use crate::session::work::Serial;
 use crate::store::command::{
-    self, Command, CommandEvent, CommandKind, CommandState, DisconnectReason, NewCommand,
+    self, Breach, Command, CommandEvent, CommandKind, CommandState, DisconnectReason, NewCommand,
 };
 use crate::store::meter::{BalanceHolder, Meter, Role};
 use crate::store::{StoreError, event};
@@ -17,6 +19,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// The longest free text, in bytes.
@@ -36,6 +39,20 @@ pub struct CommandRequest {
     /// In your own words.
     #[serde(default)]
     reason_text: Option<String>,
+    /// Needed for a breach of contract: the case.
+    #[serde(default)]
+    case_id: Option<String>,
+    /// Needed for a breach of contract: the inspector who confirmed it.
+    #[serde(default)]
+    confirmed_by: Option<String>,
+}
+
+/// A second person's word.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandDecision {
+    /// Whether it may go ahead.
+    agreed: bool,
 }
 
 /// One step in a command's life.
@@ -67,8 +84,14 @@ pub struct CommandView {
     reason: Option<DisconnectReason>,
     /// In somebody's own words.
     reason_text: Option<String>,
+    /// The case of a breach of contract.
+    case_id: Option<String>,
+    /// The inspector who confirmed it.
+    confirmed_by: Option<String>,
     /// Who wants it.
     actor: String,
+    /// The second person, if there is one.
+    approved_by: Option<String>,
     /// From the API call down to the frame.
     correlation: String,
     /// The last word about it.
@@ -88,6 +111,8 @@ pub struct CommandView {
 }
 
 fn view(command: Command, steps: Vec<CommandEvent>) -> CommandView {
+    let (case_id, confirmed_by) =
+        command.request.breach.map(|breach| (breach.case_id, breach.confirmed_by)).unzip();
     CommandView {
         id: command.id,
         serial: command.request.serial.0,
@@ -96,7 +121,10 @@ fn view(command: Command, steps: Vec<CommandEvent>) -> CommandView {
         finished: command.state.is_final(),
         reason: command.request.reason,
         reason_text: command.request.reason_text,
+        case_id,
+        confirmed_by,
         actor: command.request.actor,
+        approved_by: command.approved_by,
         correlation: command.request.correlation,
         outcome: command.outcome,
         at: command.at,
@@ -109,7 +137,8 @@ fn view(command: Command, steps: Vec<CommandEvent>) -> CommandView {
     }
 }
 
-/// Records a command. Needs scope operate. Switching supply needs a reason (disconnect) and a customer's meter.
+/// Records a command. Needs scope operate. Switching supply needs a reason (disconnect) and a customer's meter. A disconnect
+/// that lacks nothing but a second person waits for one; one that lacks more is refused with what would satisfy the guards.
 #[utoipa::path(post, path = "/api/v1/commands", tag = "commands", security(("bearer" = [])), request_body = CommandRequest,
     responses((status = 202, body = CommandView), (status = "4XX", body = problem::Problem)))]
 pub(super) async fn create(
@@ -121,19 +150,41 @@ pub(super) async fn create(
     caller.needs(Scope::Operate)?;
     let request: CommandRequest = json(&body)?;
     let now = app.clock.now();
-    let new = check(&app, request, &caller, correlation, now).await?;
+    let mut new = check(&app, request, &caller, correlation, now).await?;
+    let step = first_step(&app, &mut new, now).await?;
     let id = app
         .store
         .write::<_, StoreError, _>(move |conn| {
             Box::pin(async move {
                 let action = new.kind.as_str();
                 event::audit(conn, now, &new.actor, action, &new.serial.0, &new.correlation).await?;
-                command::insert(conn, &new, now).await
+                command::insert_at(conn, &new, &step).await
             })
         })
         .await?;
     let (command, steps) = find(&app, id).await?;
     Ok((StatusCode::ACCEPTED, Json(view(command, steps))))
+}
+
+/// Recorded; or waiting, when a second person is all that is missing.
+async fn first_step(app: &App, new: &mut NewCommand, now: Timestamp) -> Result<CommandEvent, Problem> {
+    let recorded = CommandEvent { state: CommandState::Recorded, at: now, evidence: Vec::new() };
+    let Some(reason) = new.reason else { return Ok(recorded) };
+    let standing = app.store.standing(&new.serial).await?;
+    let asked = Asked { reason, breach: new.breach.as_ref(), approved: false };
+    let unmet = guards::unmet(&asked, &standing, &app.config.disconnection.rules, now);
+    match unmet.as_slice() {
+        [] => Ok(recorded),
+        [only] if only.guard == Guard::SecondPerson => {
+            new.not_after = Some(later(now, app.config.disconnection.approval_expiry));
+            Ok(CommandEvent { state: CommandState::Waiting, at: now, evidence: vec![only.to_string()] })
+        }
+        _ => Err(Problem::guarded(unmet)),
+    }
+}
+
+fn later(now: Timestamp, by: Duration) -> Timestamp {
+    now.saturating_add(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
 }
 
 async fn check(
@@ -168,6 +219,7 @@ async fn check(
         let detail = format!("reason_text is longer than {TEXT_MAX} bytes");
         return Err(Problem::refused("bad-reason", detail));
     }
+    let breach = breach(reason, request.case_id, request.confirmed_by)?;
     let Some((meter, _)) = app.store.meter(&request.serial).await? else {
         return Err(Problem::unknown_meter(&request.serial));
     };
@@ -176,18 +228,17 @@ async fn check(
         let detail = format!("meter {} has no supply to switch", meter.serial.0);
         return Err(Problem::refused("no-switch", detail));
     }
-    let expiry = SignedDuration::try_from(app.config.schedule.command_expiry).unwrap_or(SignedDuration::MAX);
     Ok(NewCommand {
         serial: Serial(request.serial),
         kind,
         reason,
         reason_text: request.reason_text,
+        breach,
         actor: caller.name.clone(),
         correlation,
         token_id: None,
         // Commissioning has no hurry: the meter may not be installed yet.
-        not_after: (kind != CommandKind::Commission)
-            .then(|| now.saturating_add(expiry).unwrap_or(Timestamp::MAX)),
+        not_after: (kind != CommandKind::Commission).then(|| later(now, app.config.schedule.command_expiry)),
     })
 }
 
@@ -216,6 +267,86 @@ fn reason(kind: CommandKind, word: Option<&str>) -> Result<Option<DisconnectReas
     }
 }
 
+/// Case and inspector: both or none, and only with a breach of contract. That they are missing is for the guard to say.
+fn breach(
+    reason: Option<DisconnectReason>,
+    case_id: Option<String>,
+    confirmed_by: Option<String>,
+) -> Result<Option<Breach>, Problem> {
+    let text = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    match (text(case_id), text(confirmed_by)) {
+        (None, None) => Ok(None),
+        (Some(case_id), Some(confirmed_by)) if reason == Some(DisconnectReason::BreachOfContract) => {
+            if case_id.len() > TEXT_MAX || confirmed_by.len() > TEXT_MAX {
+                let detail = format!("case_id or confirmed_by is longer than {TEXT_MAX} bytes");
+                return Err(Problem::refused("bad-case", detail));
+            }
+            Ok(Some(Breach { case_id, confirmed_by }))
+        }
+        _ => Err(Problem::refused(
+            "bad-case",
+            "case_id and confirmed_by go together, and with reason breach_of_contract only",
+        )),
+    }
+}
+
+/// Agrees to a command that waits for a second person, or declines it. Needs scope operate; whoever asked for it cannot agree.
+#[utoipa::path(post, path = "/api/v1/commands/{id}/decision", tag = "commands", security(("bearer" = [])),
+    params(("id" = i64, Path,)), request_body = CommandDecision,
+    responses((status = 200, body = CommandView), (status = "4XX", body = problem::Problem)))]
+pub(super) async fn decide(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<CommandView>, Problem> {
+    caller.needs(Scope::Operate)?;
+    let decision: CommandDecision = json(&body)?;
+    say(&app, &id, if decision.agreed { Word::Approve } else { Word::Decline }, &caller).await
+}
+
+/// Takes a command back, if nothing of it can have reached the meter. Needs scope operate.
+#[utoipa::path(post, path = "/api/v1/commands/{id}/cancel", tag = "commands", security(("bearer" = [])),
+    params(("id" = i64, Path,)),
+    responses((status = 200, body = CommandView), (status = "4XX", body = problem::Problem)))]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<CommandView>, Problem> {
+    caller.needs(Scope::Operate)?;
+    say(&app, &id, Word::Cancel, &caller).await
+}
+
+async fn say(app: &App, id: &str, word: Word, caller: &Caller) -> Result<Json<CommandView>, Problem> {
+    let id = number(id)?;
+    find(app, id).await?;
+    app.desk.say(id, word, &caller.name).await?;
+    let (command, steps) = find(app, id).await?;
+    Ok(Json(view(command, steps)))
+}
+
+impl From<DeskError> for Problem {
+    fn from(error: DeskError) -> Self {
+        let kind = match error {
+            DeskError::Store(error) => return error.into(),
+            DeskError::Guards(unmet) => return Self::guarded(unmet),
+            DeskError::Stopping => {
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string());
+            }
+            DeskError::SamePerson(_) => "same-person",
+            DeskError::NotOpen(_) | DeskError::NotWaiting(_) => "not-waiting",
+            DeskError::UnderWay(_) => "under-way",
+            DeskError::Token => "not-cancellable",
+        };
+        Self::new(StatusCode::CONFLICT, kind, error.to_string())
+    }
+}
+
+fn number(id: &str) -> Result<i64, Problem> {
+    id.parse().map_err(|_| Problem::not_found(format!("there is no command {id}")))
+}
+
 async fn find(app: &App, id: i64) -> Result<(Command, Vec<CommandEvent>), Problem> {
     app.store.command(id).await?.ok_or_else(|| Problem::not_found(format!("there is no command {id}")))
 }
@@ -230,8 +361,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<CommandView>, Problem> {
     caller.needs(Scope::Read)?;
-    let number = id.parse().map_err(|_| Problem::not_found(format!("there is no command {id}")))?;
-    let (command, steps) = find(&app, number).await?;
+    let (command, steps) = find(&app, number(&id)?).await?;
     Ok(Json(view(command, steps)))
 }
 

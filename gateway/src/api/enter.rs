@@ -129,6 +129,7 @@ async fn write_meter(
         kind: CommandKind::Commission,
         reason: None,
         reason_text: None,
+        breach: None,
         actor: actor.to_owned(),
         correlation: correlation.to_owned(),
         token_id: None,

@@ -9,6 +9,7 @@ pub mod commands;
 mod correlation;
 pub mod enter;
 mod events;
+pub mod guards;
 mod health;
 mod intake;
 pub mod meters;
@@ -28,6 +29,7 @@ pub use openapi::document;
 pub use problem::Problem;
 
 use crate::clock::Clock;
+use crate::commands::desk::Desk;
 use crate::config::Config;
 use crate::session::directory::Directory;
 use crate::session::model::Models;
@@ -37,7 +39,7 @@ use crate::vault::Vault;
 use crate::vending::Vending;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -64,6 +66,8 @@ pub struct App {
     pub models: Models,
     /// Meters whose sessions are being recorded.
     pub recordings: Recordings,
+    /// Where people have a word about commands.
+    pub desk: Desk,
     /// Becomes true when the gateway stops: streams end then.
     pub stop: watch::Receiver<bool>,
 }
@@ -94,6 +98,11 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/campaigns/{id}/verb", post(campaigns::change))
         .route("/api/v1/commands", get(commands::list).post(commands::create))
         .route("/api/v1/commands/{id}", get(commands::show))
+        .route("/api/v1/commands/{id}/decision", post(commands::decide))
+        .route("/api/v1/commands/{id}/cancel", post(commands::cancel))
+        .route("/api/v1/meters/{serial}/guards", get(guards::show))
+        .route("/api/v1/meters/{serial}/notices", get(guards::notices).post(guards::record))
+        .route("/api/v1/meters/{serial}/protection", put(guards::protect).delete(guards::unprotect))
         .route("/api/v1/areas", get(areas::list))
         .route("/api/v1/areas/{area}/energy", get(areas::energy))
         .route("/api/v1/accounts/balance", get(accounts::balance))

@@ -1,8 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, campaigns, commands, enter, events, health, meters, readings, recordings, sinks,
-    special_tokens, top_ups,
+    access, accounts, areas, campaigns, commands, enter, events, guards, health, meters, readings,
+    recordings, sinks, special_tokens, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -39,6 +39,13 @@ use utoipa::{Modify, OpenApi};
         commands::list,
         commands::create,
         commands::show,
+        commands::decide,
+        commands::cancel,
+        guards::show,
+        guards::notices,
+        guards::record,
+        guards::protect,
+        guards::unprotect,
         areas::list,
         areas::energy,
         accounts::balance,

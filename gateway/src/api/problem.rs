@@ -1,5 +1,6 @@
 //! Errors of the API: problem details, RFC 9457.
 
+use crate::guards::{self, Unmet};
 use crate::store::StoreError;
 use axum::Json;
 use axum::extract::{FromRequestParts, Query};
@@ -22,6 +23,9 @@ pub struct Problem {
     pub status: u16,
     /// What exactly is wrong.
     pub detail: String,
+    /// The guards that are not satisfied, where that is the problem.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<Unmet>,
 }
 
 impl Problem {
@@ -32,7 +36,13 @@ impl Problem {
         if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        Self { kind: format!("/problems/{kind}"), title, status: status.as_u16(), detail: detail.into() }
+        Self {
+            kind: format!("/problems/{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            unmet: Vec::new(),
+        }
     }
 
     /// 400: not understood.
@@ -63,6 +73,13 @@ impl Problem {
     #[must_use]
     pub fn refused(kind: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, kind, detail)
+    }
+
+    /// 422: guards stand against it.
+    #[must_use]
+    pub fn guarded(unmet: Vec<Unmet>) -> Self {
+        let detail = format!("the guards do not allow it now: {}", guards::list(&unmet));
+        Self { unmet, ..Self::refused("guards-not-satisfied", detail) }
     }
 
     /// 500. The cause is logged, not told.

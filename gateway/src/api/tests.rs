@@ -96,6 +96,7 @@ impl Api {
             directory: Directory::default(),
             models: Models::load(None).unwrap(),
             recordings: Recordings::default(),
+            desk: bench.desk.clone(),
             stop: stopped,
         };
         Self { bench, router: service(app), _stop: stop }
@@ -156,13 +157,13 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 32, "every operation of the document was tried");
+    assert_eq!(tried, 39, "every operation of the document was tried");
 }
 
 #[tokio::test]
 async fn scopes_allow_what_they_say_and_no_more() {
     let api = Api::new().await;
-    let disconnect = json!({"serial": DRN, "kind": "disconnect", "reason": "planned"}).to_string();
+    let disconnect = json!({"serial": DRN, "kind": "disconnect", "reason": "fault"}).to_string();
     let meter = json!({"serial": "x", "line": "street", "address": "1", "model": "m"}).to_string();
     for (token, method, path, body, status) in [
         ("eye", "GET", "/api/v1/meters", "", 200),
@@ -389,6 +390,118 @@ async fn a_disconnect_with_a_reason_is_followed_step_by_step() {
         (&json!(false), &json!("fault"))
     );
     assert_eq!(meter["reading"]["quality"], "missing");
+}
+
+fn days_ago(days: i64) -> String {
+    (Timestamp::now() - jiff::SignedDuration::from_hours(24 * days)).to_string()
+}
+
+#[tokio::test]
+async fn a_debtor_is_cut_off_when_everything_is_on_record_and_a_second_person_agrees() {
+    let mut api = Api::new().await;
+    let body = json!({"serial": DRN, "kind": "disconnect", "reason": "arrears"}).to_string();
+    let refused = api.ask("desk", "POST", "/api/v1/commands", &body).await;
+    assert!(refused.said().starts_with("422 guards-not-satisfied the guards do not allow it now: overdue: "));
+    let unmet: Vec<_> =
+        refused.body["unmet"].as_array().unwrap().iter().map(|unmet| &unmet["guard"]).collect();
+    assert_eq!(unmet, ["overdue", "demands", "notice", "second_person"]);
+
+    let notices = format!("/api/v1/meters/{DRN}/notices");
+    for notice in [
+        json!({"kind": "demand", "overdue_since": days_ago(60), "amount_minor": 12_000, "delivered_at": days_ago(50), "way": "letter"}),
+        json!({"kind": "demand", "overdue_since": days_ago(60), "amount_minor": 12_000, "delivered_at": days_ago(20), "way": "visit"}),
+        json!({"kind": "disconnection", "reason": "arrears", "effective_from": days_ago(1), "delivered_at": days_ago(5), "way": "letter"}),
+    ] {
+        let recorded = api.ask("desk", "POST", &notices, &notice.to_string()).await;
+        assert_eq!(recorded.status, 201, "{}", recorded.said());
+        assert_eq!(recorded.body["recorded_by"], "desk");
+    }
+    assert_eq!(api.ask("eye", "GET", &notices, "").await.body.as_array().unwrap().len(), 3);
+    let guards = api.ask("eye", "GET", &format!("/api/v1/meters/{DRN}/guards?reason=arrears"), "").await.body;
+    assert_eq!((&guards["allowed"], &guards["unmet"][0]["guard"]), (&json!(false), &json!("second_person")));
+
+    let waiting = api.ask("desk", "POST", "/api/v1/commands", &body).await;
+    assert_eq!((waiting.status, &waiting.body["state"]), (202, &json!("waiting")), "{}", waiting.said());
+    let decision = format!("/api/v1/commands/{}/decision", waiting.body["id"]);
+    let alone = api.ask("desk", "POST", &decision, r#"{"agreed": true}"#).await;
+    assert_eq!(alone.said(), "409 same-person desk asked for it: a second person has to agree");
+    let agreed = api.ask("root", "POST", &decision, r#"{"agreed": true}"#).await;
+    assert_eq!((agreed.status, &agreed.body["approved_by"]), (200, &json!("root")), "{}", agreed.said());
+    answer(api.bench.job().await, Ending::Done, relay(false));
+    let id = waiting.body["id"].as_i64().unwrap();
+    assert_eq!(api.bench.finished(id).await.state, crate::store::command::CommandState::Verified);
+    let over = api.ask("desk", "POST", &format!("/api/v1/commands/{id}/cancel"), "").await;
+    assert_eq!(over.said(), format!("409 not-waiting command {id} is finished or was never recorded"));
+}
+
+#[tokio::test]
+async fn a_notice_that_does_not_hold_together_is_not_put_on_record() {
+    let api = Api::new().await;
+    let notice = |fields: Value| {
+        let mut notice = json!({"kind": "demand", "overdue_since": days_ago(60), "amount_minor": 12_000,
+            "delivered_at": days_ago(50), "way": "letter"});
+        notice.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        notice.to_string()
+    };
+    for (fields, said) in [
+        (json!({"delivered_at": days_ago(-1)}), "delivered_at is in the future"),
+        (json!({"overdue_since": days_ago(40)}), "overdue_since is after the delivery"),
+        (json!({"amount_minor": 0}), "a demand needs overdue_since and amount_minor"),
+        (json!({"reason": "arrears"}), "a demand needs overdue_since and amount_minor, and nothing of a"),
+        (json!({"kind": "disconnection"}), "a disconnection notice needs reason and effective_from"),
+        (json!({"kind": "settlement"}), "a settlement takes neither a reason nor a debt"),
+        (json!({"way": " "}), "way says how it reached the customer"),
+    ] {
+        let answer = api.ask("desk", "POST", &format!("/api/v1/meters/{DRN}/notices"), &notice(fields)).await;
+        let said = format!("422 bad-notice {said}");
+        assert!(answer.said().starts_with(&said), "{} should be {said}", answer.said());
+    }
+    let unknown = api.ask("desk", "POST", "/api/v1/meters/nobody/notices", &notice(json!({}))).await;
+    assert_eq!(unknown.said(), "404 unknown-meter there is no meter nobody");
+}
+
+#[tokio::test]
+async fn a_protected_customer_needs_a_second_person_whatever_the_reason() {
+    let api = Api::new().await;
+    let protection = format!("/api/v1/meters/{DRN}/protection");
+    let protect = api.ask("desk", "PUT", &protection, r#"{"kind": "hospital"}"#).await;
+    assert_eq!(protect.status, 204, "{}", protect.said());
+    let body = json!({"serial": DRN, "kind": "disconnect", "reason": "peak_avoidance"}).to_string();
+    let waiting = api.ask("desk", "POST", "/api/v1/commands", &body).await;
+    assert_eq!(waiting.body["state"], "waiting");
+    let declined = format!("/api/v1/commands/{}/decision", waiting.body["id"]);
+    let declined = api.ask("root", "POST", &declined, r#"{"agreed": false}"#).await;
+    assert_eq!(declined.body["state"], "cancelled");
+    assert_eq!(
+        api.ask("desk", "DELETE", &protection, "").await.status,
+        403,
+        "ending it is for an administrator"
+    );
+    assert_eq!(api.ask("root", "DELETE", &protection, "").await.status, 204);
+}
+
+#[tokio::test]
+async fn an_alarm_is_no_ground_for_a_disconnection_without_case_and_inspector() {
+    let api = Api::new().await;
+    let disconnect = |fields: Value| {
+        let mut body = json!({"serial": DRN, "kind": "disconnect", "reason": "breach_of_contract"});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        body.to_string()
+    };
+    let half = api.ask("desk", "POST", "/api/v1/commands", &disconnect(json!({"case_id": "T-17"}))).await;
+    assert!(half.said().starts_with("422 bad-case case_id and confirmed_by go together"), "{}", half.said());
+    let bare = api.ask("desk", "POST", "/api/v1/commands", &disconnect(json!({}))).await;
+    assert!(
+        bare.body["detail"].as_str().unwrap().contains("case: an alarm is a suspicion"),
+        "{}",
+        bare.said()
+    );
+    let notice = json!({"kind": "disconnection", "reason": "breach_of_contract", "effective_from": days_ago(1),
+        "delivered_at": days_ago(3), "way": "visit"});
+    api.ask("desk", "POST", &format!("/api/v1/meters/{DRN}/notices"), &notice.to_string()).await;
+    let whole = json!({"case_id": "T-17", "confirmed_by": "inspector 4"});
+    let recorded = api.ask("desk", "POST", "/api/v1/commands", &disconnect(whole)).await;
+    assert_eq!((recorded.status, &recorded.body["case_id"]), (202, &json!("T-17")), "{}", recorded.said());
 }
 
 const KEYS: &str = "000102030405060708090A0B0C0D0E0F,D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF";

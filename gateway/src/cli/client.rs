@@ -84,10 +84,35 @@ impl Connection {
         self.take(request.send(body))
     }
 
+    /// Puts something where it belongs.
+    ///
+    /// # Errors
+    /// What the gateway refused, or that it could not be reached.
+    pub fn put(&self, path: &str, media_type: &str, body: &[u8]) -> Result<(), Failure> {
+        let url = format!("{}{path}", self.address());
+        let request = Self::agent().put(&url).header("authorization", self.bearer()?);
+        self.text(request.header("content-type", media_type).send(body)).map(drop)
+    }
+
+    /// Takes something away.
+    ///
+    /// # Errors
+    /// What the gateway refused, or that it could not be reached.
+    pub fn delete(&self, path: &str) -> Result<(), Failure> {
+        let url = format!("{}{path}", self.address());
+        self.text(Self::agent().delete(&url).header("authorization", self.bearer()?).call()).map(drop)
+    }
+
     fn take<T: DeserializeOwned>(
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<T, Failure> {
+        serde_json::from_str(&self.text(answer)?)
+            .map_err(|error| Failure::Unavailable(format!("{} is not a meter gateway: {error}", self.url)))
+    }
+
+    /// The body of an answer that says yes.
+    fn text(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String, Failure> {
         let mut answer =
             answer.map_err(|error| Failure::Unavailable(format!("no gateway at {}: {error}", self.url)))?;
         let status = answer.status().as_u16();
@@ -96,9 +121,7 @@ impl Connection {
             .read_to_string()
             .map_err(|error| Failure::Unavailable(format!("{} broke off: {error}", self.url)))?;
         if (200..300).contains(&status) {
-            return serde_json::from_str(&text).map_err(|error| {
-                Failure::Unavailable(format!("{} is not a meter gateway: {error}", self.url))
-            });
+            return Ok(text);
         }
         let detail = serde_json::from_str::<Value>(&text)
             .ok()

@@ -49,6 +49,12 @@ pub struct Disconnect {
     /// The reason in your own words.
     #[arg(long)]
     text: Option<String>,
+    /// A breach of contract: the case.
+    #[arg(long)]
+    case: Option<String>,
+    /// A breach of contract: the inspector who confirmed it.
+    #[arg(long)]
+    confirmed_by: Option<String>,
     #[command(flatten)]
     follow: Follow,
     #[command(flatten)]
@@ -76,6 +82,7 @@ pub struct Plain {
 pub fn disconnect(args: &Disconnect) -> Result<(), Failure> {
     let body = json!({
         "serial": args.serial, "kind": "disconnect", "reason": args.reason, "reason_text": args.text,
+        "case_id": args.case, "confirmed_by": args.confirmed_by,
     });
     send(&args.connection, &args.follow, &body)
 }
@@ -140,6 +147,11 @@ impl Follow {
             shown = view.steps.len();
             if view.finished {
                 return ending(&view);
+            }
+            if view.state == "waiting" {
+                return Err(Failure::Unavailable(format!(
+                    "command {id} waits for a second person, who says: meter-gateway command approve {id}"
+                )));
             }
             if Instant::now() >= deadline {
                 return Err(Failure::Unavailable(format!(

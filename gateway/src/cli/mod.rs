@@ -7,6 +7,7 @@ pub mod client;
 pub mod command;
 pub mod explain;
 pub mod failure;
+pub mod guard;
 pub mod key;
 pub mod meter;
 pub mod page_link;
@@ -58,6 +59,14 @@ enum Command {
     TopUp(top_up::Args),
     /// Cut a meter's supply, with a reason, and see it done.
     Disconnect(command::Disconnect),
+    /// Say whether a meter could be disconnected now, and what is missing.
+    Guards(guard::Guards),
+    /// Put what a customer was told on record, or list it.
+    Notice(guard::Notice),
+    /// Protect a customer from being cut off by the gateway itself or by one person alone.
+    Protect(guard::Protect),
+    /// Approve, decline, cancel or show a command.
+    Command(guard::Command),
     /// Restore a meter's supply and see it done.
     Reconnect(command::Plain),
     /// Read a meter now.
@@ -91,6 +100,10 @@ impl Cli {
             Command::Meter(args) => meter::run(&args),
             Command::TopUp(args) => top_up::run(&args),
             Command::Disconnect(args) => command::disconnect(&args),
+            Command::Guards(args) => guard::guards(&args),
+            Command::Notice(args) => guard::notice(&args),
+            Command::Protect(args) => guard::protect(&args),
+            Command::Command(args) => guard::command(&args),
             Command::Reconnect(args) => command::plain("reconnect", &args),
             Command::Read(args) => command::plain("read", &args),
             Command::RotateKeys(args) => command::plain("rotate_keys", &args),

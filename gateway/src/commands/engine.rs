@@ -3,16 +3,22 @@
 //! Rule: intent before the first byte, result after it. A command is marked as handed over, durably, before its job is; so a
 //! crash at any instant leaves it either surely not sent or to be asked about.
 
+mod people;
+
+use super::desk::Said;
 use super::life::{self, Attempt, Step, Then};
 use super::outcome::{self, Outcome};
 use super::router::{NoPlace, Place, Router};
 use crate::clock::Clock;
+use crate::guards::{self, Asked, Rules, Unmet};
 use crate::session::work::{Ending, Facts, Job, Priority, Report, Serial, Work};
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::{Store, StoreError, command};
 use crate::vending::Vending;
+use jiff::SignedDuration;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -26,6 +32,20 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// After a store failure: the disk may be full, and hammering it helps nobody.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a command that waits for a second person is looked at: only its expiry is of interest.
+const WAITING_LOOK: Duration = Duration::from_mins(1);
+
+const CANCELLED_BY: &str = "nothing of it was done: taken back by";
+
+/// What the operator decides about commands.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The guards of a disconnection.
+    pub rules: Arc<Rules>,
+    /// How long an approved command may wait for its meter.
+    pub command_expiry: SignedDuration,
+}
+
 /// A command that is not finished.
 #[derive(Debug, Clone)]
 struct Open {
@@ -35,6 +55,8 @@ struct Open {
     tries: u32,
     due: Instant,
     in_flight: bool,
+    /// Who took it back while it was in its line's queue: it is not tried again.
+    cancelled_by: Option<String>,
 }
 
 /// Commands of one lane and meter go one after the other, in the order they were recorded.
@@ -47,13 +69,19 @@ fn lane(kind: CommandKind) -> u8 {
     }
 }
 
-/// Which commands to hand over now: per meter one at a time, per lane the oldest.
+/// Which commands to look at now: per meter one at a time, per lane the oldest. Those that wait for a person hold nobody up.
 fn plan(now: Instant, open: &BTreeMap<i64, Open>) -> Vec<i64> {
     let mut busy: HashSet<&Serial> =
         open.values().filter(|open| open.in_flight).map(|open| &open.command.request.serial).collect();
     let mut seen = HashSet::new();
     let mut chosen = Vec::new();
     for (id, candidate) in open {
+        if candidate.command.state == CommandState::Waiting {
+            if candidate.due <= now {
+                chosen.push(*id);
+            }
+            continue;
+        }
         let serial = &candidate.command.request.serial;
         let head = seen.insert((serial, lane(candidate.command.request.kind)));
         if head && candidate.due <= now && busy.insert(serial) {
@@ -80,6 +108,7 @@ pub struct Engine {
     vending: Vending,
     clock: Clock,
     router: Router,
+    policy: Policy,
     /// Told each meter whose commissioning was verified.
     commissioned: mpsc::UnboundedSender<Serial>,
     open: BTreeMap<i64, Open>,
@@ -94,16 +123,21 @@ impl Engine {
         vending: Vending,
         clock: Clock,
         router: Router,
+        policy: Policy,
         commissioned: mpsc::UnboundedSender<Serial>,
     ) -> Self {
-        Self { store, vending, clock, router, commissioned, open: BTreeMap::new(), last_id: 0 }
+        Self { store, vending, clock, router, policy, commissioned, open: BTreeMap::new(), last_id: 0 }
     }
 
-    /// Runs until `stop` becomes true, then finishes or parks what is on the wire.
+    /// Runs until `stop` becomes true, then finishes or parks what is on the wire. `said` is what comes over the desk.
     ///
     /// # Errors
     /// Store failures at start; later ones are logged and tried again.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), StoreError> {
+    pub async fn run(
+        mut self,
+        mut said: mpsc::Receiver<Said>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), StoreError> {
         let mut commits = self.store.commits();
         let (tell, mut messages) = mpsc::channel(1024);
         self.load(true).await?;
@@ -122,6 +156,7 @@ impl Engine {
                     }
                 }
                 _ = messages.recv_many(&mut batch, BATCH_MAX) => self.take(&mut batch).await,
+                Some(said) = said.recv() => self.hear(said).await,
                 () = sleep_until(due) => {}
                 _ = stop.changed() => {}
             }
@@ -136,7 +171,15 @@ impl Engine {
             self.last_id = self.last_id.max(command.id);
             let Some((meter, _)) = self.store.meter(&command.request.serial.0).await? else { continue };
             let step = life::resume(command.request.kind, command.dispatched);
-            let mut open = Open { command, meter, step, tries: 0, due: Instant::now(), in_flight: false };
+            let mut open = Open {
+                command,
+                meter,
+                step,
+                tries: 0,
+                due: Instant::now(),
+                in_flight: false,
+                cancelled_by: None,
+            };
             if at_start && step == Step::Ask && open.command.state != CommandState::Unknown {
                 let line = "the gateway stopped while this was under way; the meter will be asked";
                 self.step_alone(&mut open, CommandState::Unknown, line).await?;
@@ -165,7 +208,7 @@ impl Engine {
         let now = Instant::now();
         let mut places: Vec<(i64, Place, Work)> = Vec::new();
         for id in plan(now, &self.open) {
-            if self.expire(id).await? {
+            if self.expire(id).await? || self.waits(id) || self.forbid(id).await? {
                 continue;
             }
             let Some(open) = self.open.get(&id) else { continue };
@@ -203,10 +246,48 @@ impl Engine {
         }
         let mut open = open.clone();
         open.command.dispatched = false;
-        let line = "its time was over before anything could be sent";
+        let line = match open.command.state {
+            CommandState::Waiting => "no second person agreed to it in time",
+            _ => "its time was over before anything could be sent",
+        };
         self.step_alone(&mut open, CommandState::Expired, line).await?;
         self.open.remove(&id);
         Ok(true)
+    }
+
+    /// Whether it waits for a second person; then it is looked at later.
+    fn waits(&mut self, id: i64) -> bool {
+        let Some(open) = self.open.get_mut(&id) else { return true };
+        open.due = Instant::now() + WAITING_LOOK;
+        open.command.state == CommandState::Waiting
+    }
+
+    /// Rejects a disconnect that the guards do not allow now: what was allowed when it was recorded may no longer be.
+    async fn forbid(&mut self, id: i64) -> Result<bool, StoreError> {
+        let Some(mut open) = self.open.get(&id).cloned() else { return Ok(true) };
+        if open.step == Step::Ask {
+            return Ok(false);
+        }
+        let unmet = self.unmet(&open.command, open.command.approved_by.is_some()).await?;
+        if unmet.is_empty() {
+            return Ok(false);
+        }
+        open.command.dispatched = false;
+        let line = format!("not allowed now: {}", guards::list(&unmet));
+        self.step_alone(&mut open, CommandState::Rejected, &line).await?;
+        self.open.remove(&id);
+        Ok(true)
+    }
+
+    /// The guards that stand against a command now. Only a disconnect has any.
+    async fn unmet(&self, command: &Command, approved: bool) -> Result<Vec<Unmet>, StoreError> {
+        let request = &command.request;
+        let Some(reason) = request.reason.filter(|_| request.kind == CommandKind::Disconnect) else {
+            return Ok(Vec::new());
+        };
+        let standing = self.store.standing(&request.serial).await?;
+        let asked = Asked { reason, breach: request.breach.as_ref(), approved };
+        Ok(guards::unmet(&asked, &standing, &self.policy.rules, self.clock.now()))
     }
 
     /// Tries a command later, and says why if that is news.
@@ -370,6 +451,7 @@ impl Engine {
             steps: vec![step],
             dispatched: true,
             report: None,
+            rules: self.policy.rules.clone(),
         })
     }
 
@@ -383,7 +465,11 @@ impl Engine {
             serial: &open.meter.serial.0,
             expects_prepaid: open.meter.balance == BalanceHolder::Meter,
         };
-        let verdict = life::settle(&attempt, &report);
+        let mut verdict = life::settle(&attempt, &report);
+        if let (Then::Act(_), Some(by)) = (verdict.then, &open.cancelled_by) {
+            verdict.states.push((CommandState::Cancelled, format!("{CANCELLED_BY} {by}")));
+            verdict.then = Then::Finish;
+        }
         let steps = outcome::steps(&verdict.states, &report, &open.command);
         let mut outcome = Outcome {
             command: open.command.clone(),
@@ -391,6 +477,7 @@ impl Engine {
             steps,
             dispatched: true,
             report: Some(report),
+            rules: self.policy.rules.clone(),
         };
         let (step, wait) = match verdict.then {
             Then::Finish => {

@@ -1,6 +1,7 @@
 //! Commands: from a recorded intent to a verified effect. What follows from a report is decided by pure functions
 //! ([`life`], [`schedule`]); [`engine`] and [`reader`] carry it out.
 
+pub mod desk;
 pub mod engine;
 pub mod life;
 pub mod observe;

@@ -1,5 +1,6 @@
 //! What follows from facts, whoever asked for them: they are stored, and a gateway-held balance is charged.
 
+use crate::guards::Rules;
 use crate::session::work::{Ending, Facts, Report};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::{StoreError, command, observation};
@@ -16,6 +17,7 @@ pub async fn observe(
     meter: &Meter,
     report: &Report,
     correlation: &str,
+    rules: &Rules,
 ) -> Result<(), StoreError> {
     let serial = &meter.serial;
     let problem = match &report.ending {
@@ -30,7 +32,7 @@ pub async fn observe(
     let facts = with_reason(conn, meter, &report.facts).await?;
     observation::apply(conn, serial, &facts, report.ended).await?;
     if meter.balance == BalanceHolder::Gateway {
-        held::charge_reading(conn, serial, report.ended, correlation).await?;
+        held::charge_reading(conn, serial, report.ended, correlation, rules).await?;
     }
     Ok(())
 }

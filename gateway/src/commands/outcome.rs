@@ -1,6 +1,7 @@
 //! What an answer changes in the store: the command's steps, the money behind a token, what was read.
 
 use super::observe;
+use crate::guards::Rules;
 use crate::session::work::Report;
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::ledger::{Account, Entry};
@@ -10,6 +11,7 @@ use crate::store::{StoreError, command, event, ledger, observation, special};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::SqliteConnection;
+use std::sync::Arc;
 
 /// One command's change, ready to be written.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub(super) struct Outcome {
     pub dispatched: bool,
     /// The answer, when there was one.
     pub report: Option<Report>,
+    /// The guards of a disconnection that may follow.
+    pub rules: Arc<Rules>,
 }
 
 /// The steps a verdict stands for. The first carries the session's evidence; a repetition of what is known is no step.
@@ -63,7 +67,8 @@ impl Outcome {
             command::set_dispatched(conn, self.command.id, self.dispatched).await?;
         }
         if let Some(report) = &self.report {
-            observe::observe(conn, &self.meter, report, &self.command.request.correlation).await?;
+            observe::observe(conn, &self.meter, report, &self.command.request.correlation, &self.rules)
+                .await?;
         }
         Ok(())
     }

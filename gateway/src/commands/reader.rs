@@ -5,9 +5,11 @@ use super::router::{NoPlace, Router};
 use super::schedule::{self, Schedule};
 use crate::clock::Clock;
 use crate::config::ScheduleConfig;
+use crate::guards::Rules;
 use crate::session::work::{Job, Priority, Report, Serial, Work};
 use crate::store::{Store, StoreError};
 use jiff::SignedDuration;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,13 +25,20 @@ pub struct Reader {
     clock: Clock,
     router: Router,
     config: ScheduleConfig,
+    rules: Arc<Rules>,
 }
 
 impl Reader {
     /// Over these.
     #[must_use]
-    pub fn new(store: Store, clock: Clock, router: Router, config: ScheduleConfig) -> Self {
-        Self { store, clock, router, config }
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        router: Router,
+        config: ScheduleConfig,
+        rules: Arc<Rules>,
+    ) -> Self {
+        Self { store, clock, router, config, rules }
     }
 
     /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
@@ -86,10 +95,10 @@ impl Reader {
             report,
             sending: None,
         });
-        let store = self.store.clone();
+        let (store, rules) = (self.store.clone(), self.rules.clone());
         tokio::spawn(async move {
             if let Ok(report) = answer.await
-                && let Err(error) = keep(&store, &meter, report, correlation).await
+                && let Err(error) = keep(&store, &meter, report, correlation, rules).await
             {
                 tracing::error!(meter = meter.0, %error, "a reading could not be stored");
             }
@@ -100,11 +109,17 @@ impl Reader {
 }
 
 /// Stores what a scheduled read brought.
-async fn keep(store: &Store, serial: &Serial, report: Report, correlation: String) -> Result<(), StoreError> {
+async fn keep(
+    store: &Store,
+    serial: &Serial,
+    report: Report,
+    correlation: String,
+    rules: Arc<Rules>,
+) -> Result<(), StoreError> {
     let Some((meter, _)) = store.meter(&serial.0).await? else { return Ok(()) };
     store
         .write(move |conn| {
-            Box::pin(async move { observe::observe(conn, &meter, &report, &correlation).await })
+            Box::pin(async move { observe::observe(conn, &meter, &report, &correlation, &rules).await })
         })
         .await
 }

@@ -3,12 +3,14 @@
 //! An unknown key, a wrong type or a contradiction is refused with the line it stands on; nothing is guessed. Paths in the
 //! file are relative to the file.
 
+mod disconnection;
 mod error;
 mod line;
 mod price;
 mod raw;
 mod sink;
 
+pub use disconnection::DisconnectionConfig;
 pub use error::ConfigError;
 pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
 pub use price::Price;
@@ -35,6 +37,8 @@ pub struct Config {
     pub price: Price,
     /// When meters are read.
     pub schedule: ScheduleConfig,
+    /// What has to be on record before supply is cut.
+    pub disconnection: DisconnectionConfig,
     /// Model files of meters, besides those built in.
     pub models: Option<PathBuf>,
     /// The lines, in file order. Names are unique.

@@ -1,5 +1,6 @@
 //! The file as written, and the checks that turn it into a [`Config`].
 
+use super::disconnection::{self, RawDisconnection};
 use super::sink::{self, RawSink};
 use super::{
     ApiConfig, ChannelConfig, ChannelSecret, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity,
@@ -25,6 +26,8 @@ struct RawConfig {
     price: Spanned<RawPrice>,
     #[serde(default)]
     schedule: RawSchedule,
+    #[serde(default)]
+    disconnection: RawDisconnection,
     #[serde(default)]
     models: Option<PathBuf>,
     #[serde(default, rename = "line")]
@@ -179,6 +182,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             reads_in_flight_max: raw.schedule.reads_in_flight_max.max(1),
             command_expiry: Duration::from_secs(raw.schedule.command_expiry_s.max(1)),
         },
+        disconnection: disconnection::check(&checker, &raw.disconnection)?,
         models: raw.models.as_deref().map(|models| checker.beside(models)),
         lines: checker.lines(&raw.lines)?,
         channels: checker.channels(&raw.channels)?,
@@ -186,11 +190,13 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
     })
 }
 
-impl<S: Surroundings> Checker<'_, S> {
+impl<S> Checker<'_, S> {
     pub(super) fn at(&self, span: &Range<usize>, message: impl Into<String>) -> ConfigError {
         ConfigError::at_offset(self.path, self.text, span.start, message)
     }
+}
 
+impl<S: Surroundings> Checker<'_, S> {
     /// A path of the file, relative to the file.
     pub(super) fn beside(&self, relative: &Path) -> PathBuf {
         match self.path.parent() {

@@ -246,3 +246,27 @@ fn a_sink_that_cannot_work_is_refused_with_its_line_and_the_remedy() {
         assert_eq!(refused(rest), format!("/etc/mg/gateway.toml:{said}"));
     }
 }
+
+#[test]
+fn the_rules_of_disconnection_are_read_and_what_makes_no_sense_is_refused_with_its_line() {
+    let config = parse(
+        "[disconnection]\nzone = \"CST-8\"\nquiet_hours = \"20:00-08:00\"\nquiet_days = [\"sunday\"]\n\
+         quiet_dates = [\"2026-10-01\"]\ndemands_min = 3\nsecond_person = []\nnotice_hours = { arrears = 168 }\n",
+    )
+    .expect("a good one");
+    let rules = config.disconnection.rules;
+    assert_eq!((rules.overdue_days, rules.demands_min, rules.second_person.len()), (30, 3, 0));
+    assert_eq!(rules.notice_hours.into_iter().collect::<Vec<_>>(), [("arrears", 168)]);
+    for (line, said) in [
+        ("quiet_hours = \"20:00\"", "quiet_hours \"20:00\" is not two times, like \"20:00-08:00\""),
+        ("quiet_days = [\"sonntag\"]", "\"sonntag\" is none of monday, tuesday"),
+        ("quiet_dates = [\"2026-02-30\"]", "\"2026-02-30\" is not a date"),
+        ("zone = \"Beijing\"", "zone \"Beijing\" is not a POSIX time zone"),
+        ("second_person = [\"spite\"]", "\"spite\" is none of planned, fault"),
+        ("notice_hours = { no_credit = 1 }", "\"no_credit\" is none of planned, fault"),
+    ] {
+        let refused = refusal(&format!("[disconnection]\n{line}\n"));
+        assert!(refused.contains(said), "{refused}");
+        assert!(refused.contains(":11: "), "the line is named: {refused}");
+    }
+}

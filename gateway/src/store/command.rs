@@ -29,6 +29,8 @@ words! {
 words! {
     /// Where a command is in its life.
     CommandState {
+        /// A second person has to agree first.
+        Waiting = "waiting",
         /// Stored; nobody has looked at it yet.
         Recorded = "recorded",
         /// Waiting for its line.
@@ -45,6 +47,8 @@ words! {
         Rejected = "rejected",
         /// Given up before anything was sent.
         Expired = "expired",
+        /// Taken back by a person before anything was sent, or declined by the second one.
+        Cancelled = "cancelled",
     }
 }
 
@@ -52,7 +56,7 @@ impl CommandState {
     /// Nothing more will happen.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Verified | Self::Rejected | Self::Expired)
+        matches!(self, Self::Verified | Self::Rejected | Self::Expired | Self::Cancelled)
     }
 }
 
@@ -74,6 +78,15 @@ words! {
     }
 }
 
+/// A breach of contract that was found, not suspected (N23).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// The case.
+    pub case_id: String,
+    /// The inspector.
+    pub confirmed_by: String,
+}
+
 /// A command to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCommand {
@@ -85,6 +98,8 @@ pub struct NewCommand {
     pub reason: Option<DisconnectReason>,
     /// In somebody's own words.
     pub reason_text: Option<String>,
+    /// Given with a breach of contract.
+    pub breach: Option<Breach>,
     /// Who wants it: an API token's name, a channel, or `gateway`.
     pub actor: String,
     /// From the API call down to the frame.
@@ -104,6 +119,8 @@ pub struct Command {
     pub request: NewCommand,
     /// Where it is.
     pub state: CommandState,
+    /// The second person, if there is one.
+    pub approved_by: Option<String>,
     /// Handed to a line: the meter may have acted, whatever the state says after a crash.
     pub dispatched: bool,
     /// The last word about it, for a person.
@@ -134,25 +151,63 @@ pub async fn insert(
     request: &NewCommand,
     at: Timestamp,
 ) -> Result<i64, StoreError> {
+    let step = CommandEvent { state: CommandState::Recorded, at, evidence: Vec::new() };
+    insert_at(conn, request, &step).await
+}
+
+/// Writes a command and its first step, which is `recorded`, or `waiting` with what it waits for.
+///
+/// # Errors
+/// Store failures.
+pub async fn insert_at(
+    conn: &mut SqliteConnection,
+    request: &NewCommand,
+    step: &CommandEvent,
+) -> Result<i64, StoreError> {
+    let breach = request.breach.as_ref();
     let id = sqlx::query(
-        "INSERT INTO command (serial, kind, state, reason, reason_text, actor, correlation, token_id, not_after, at, updated_at)
-         VALUES (?1, ?2, 'recorded', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+        "INSERT INTO command (serial, kind, state, reason, reason_text, case_id, confirmed_by, actor, correlation, token_id,
+                              outcome, not_after, at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)",
     )
     .bind(&request.serial.0)
     .bind(request.kind.as_str())
+    .bind(step.state.as_str())
     .bind(request.reason.map(DisconnectReason::as_str))
     .bind(&request.reason_text)
+    .bind(breach.map(|breach| &breach.case_id))
+    .bind(breach.map(|breach| &breach.confirmed_by))
     .bind(&request.actor)
     .bind(&request.correlation)
     .bind(request.token_id)
+    .bind(step.evidence.last())
     .bind(request.not_after.map(ms))
-    .bind(ms(at))
+    .bind(ms(step.at))
     .execute(&mut *conn)
     .await?
     .last_insert_rowid();
-    let step = CommandEvent { state: CommandState::Recorded, at, evidence: Vec::new() };
-    insert_event(conn, id, &request.serial, request.kind, &step).await?;
+    insert_event(conn, id, &request.serial, request.kind, step).await?;
     Ok(id)
+}
+
+/// A second person's agreement: from here on it is a recorded command, with a new time to be started by.
+///
+/// # Errors
+/// Store failures.
+pub async fn approve(
+    conn: &mut SqliteConnection,
+    command: &Command,
+    by: &str,
+    not_after: Option<Timestamp>,
+    step: &CommandEvent,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE command SET approved_by = ?2, not_after = ?3 WHERE id = ?1")
+        .bind(command.id)
+        .bind(by)
+        .bind(not_after.map(ms))
+        .execute(&mut *conn)
+        .await?;
+    advance(conn, command, step, false).await
 }
 
 /// Moves a command on and writes the step. `dispatched` is set when the command is handed to a line, and stays set until the
@@ -214,14 +269,14 @@ async fn insert_event(
     event::record(conn, step.at, "command", Some(&serial.0), &detail).await
 }
 
-/// Whether a relay command for this meter is still under way.
+/// Whether a relay command for this meter is still under way. One that waits for a second person is not.
 ///
 /// # Errors
 /// Store failures.
 pub async fn relay_command_open(conn: &mut SqliteConnection, serial: &Serial) -> Result<bool, StoreError> {
     let open: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM command WHERE serial = ?1 AND kind IN ('disconnect', 'reconnect')
-         AND state NOT IN ('verified', 'rejected', 'expired')",
+         AND state NOT IN ('waiting', 'verified', 'rejected', 'expired', 'cancelled')",
     )
     .bind(&serial.0)
     .fetch_one(conn)
@@ -252,6 +307,12 @@ pub async fn standing_disconnect(
     }
 }
 
+fn breach_of(row: &SqliteRow) -> Result<Option<Breach>, StoreError> {
+    let case_id: Option<String> = row.try_get("case_id")?;
+    let confirmed_by: Option<String> = row.try_get("confirmed_by")?;
+    Ok(case_id.zip(confirmed_by).map(|(case_id, confirmed_by)| Breach { case_id, confirmed_by }))
+}
+
 fn command_of(row: &SqliteRow) -> Result<Command, StoreError> {
     Ok(Command {
         id: row.try_get("id")?,
@@ -263,12 +324,14 @@ fn command_of(row: &SqliteRow) -> Result<Command, StoreError> {
                 .map(DisconnectReason::from_store)
                 .transpose()?,
             reason_text: row.try_get("reason_text")?,
+            breach: breach_of(row)?,
             actor: row.try_get("actor")?,
             correlation: row.try_get("correlation")?,
             token_id: row.try_get("token_id")?,
             not_after: time_opt(row.try_get("not_after")?)?,
         },
         state: CommandState::from_store(row.try_get("state")?)?,
+        approved_by: row.try_get("approved_by")?,
         dispatched: row.try_get::<i64, _>("dispatched")? != 0,
         outcome: row.try_get("outcome")?,
         at: time(row.try_get("at")?)?,
@@ -283,7 +346,7 @@ impl Store {
     /// Store failures.
     pub async fn open_commands_after(&self, id: i64) -> Result<Vec<Command>, StoreError> {
         let rows = sqlx::query(
-            "SELECT * FROM command WHERE state NOT IN ('verified', 'rejected', 'expired') AND id > ?1 ORDER BY id",
+            "SELECT * FROM command WHERE state NOT IN ('verified', 'rejected', 'expired', 'cancelled') AND id > ?1 ORDER BY id",
         )
         .bind(id)
         .fetch_all(&self.readers)

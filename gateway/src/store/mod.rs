@@ -11,6 +11,7 @@ mod error;
 pub mod event;
 pub mod ledger;
 pub mod meter;
+pub mod notice;
 pub mod observation;
 pub mod payment;
 pub mod sink;

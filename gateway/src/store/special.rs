@@ -242,6 +242,7 @@ pub async fn deliver(
         kind: CommandKind::DeliverToken,
         reason: None,
         reason_text: Some(format!("{}, token {} of {}", special.kind, position + 1, special.tokens)),
+        breach: None,
         actor: special.requested_by.clone(),
         correlation: special.correlation.clone(),
         token_id: Some(token_id),
@@ -362,7 +363,7 @@ pub async fn go_on_after_another(
     let row = sqlx::query(
         "SELECT * FROM special WHERE serial = ?1 AND state = 'on_the_way' AND kind = 'key_change' AND NOT EXISTS (
              SELECT 1 FROM token JOIN command ON command.token_id = token.id
-             WHERE token.special_id = special.id AND command.state NOT IN ('verified', 'rejected', 'expired'))",
+             WHERE token.special_id = special.id AND command.state NOT IN ('verified', 'rejected', 'expired', 'cancelled'))",
     )
     .bind(&serial.0)
     .fetch_optional(&mut *conn)
@@ -407,7 +408,7 @@ pub async fn key_change(conn: &mut SqliteConnection, serial: &Serial) -> Result<
     let ending: Option<i64> = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM token JOIN command ON command.token_id = token.id
              WHERE token.special_id = special.id AND (token.position = special.tokens - 1 OR special.rounds > 1)
-               AND command.state NOT IN ('verified', 'rejected', 'expired'))
+               AND command.state NOT IN ('verified', 'rejected', 'expired', 'cancelled'))
          FROM special WHERE serial = ?1 AND state = 'on_the_way' AND kind = 'key_change'",
     )
     .bind(&serial.0)

@@ -24,6 +24,7 @@ macro_rules! words {
             }
 
             /// The value of a word the store gave back.
+            #[allow(dead_code, reason = "not every word is stored")]
             pub(crate) fn from_store(word: &str) -> Result<Self, $crate::store::StoreError> {
                 Self::parse(word).ok_or_else(|| {
                     $crate::store::StoreError::Corrupt(format!("{} {word:?}", stringify!($name)))

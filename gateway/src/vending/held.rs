@@ -1,9 +1,10 @@
 //! Gateway-held balances: readings are charged, and supply follows the balance.
 
+use crate::guards::{self, Asked, Rules};
 use crate::session::work::{RelayState, Serial};
 use crate::store::command::{CommandKind, DisconnectReason, NewCommand};
 use crate::store::ledger::{Account, Entry};
-use crate::store::{StoreError, command, event, ledger, meter, observation};
+use crate::store::{StoreError, command, event, ledger, meter, notice, observation};
 use crate::units::WattHours;
 use jiff::Timestamp;
 use serde_json::json;
@@ -69,6 +70,7 @@ pub async fn charge_reading(
     serial: &Serial,
     at: Timestamp,
     correlation: &str,
+    rules: &Rules,
 ) -> Result<(), StoreError> {
     let state = meter::state(conn, &serial.0).await?;
     if let Some(register) = state.import_wh {
@@ -89,24 +91,67 @@ pub async fn charge_reading(
             }
         }
     }
-    follow_balance(conn, serial, at, correlation).await
+    let (supply, balance) = called_for(conn, serial).await?;
+    let withheld = match supply {
+        Supply::Disconnect => withheld(conn, serial, at, rules).await?,
+        _ => None,
+    };
+    notice::set_withheld(conn, serial, withheld.as_deref(), at).await?;
+    match (supply, withheld) {
+        (Supply::Keep, _) | (_, Some(_)) => Ok(()),
+        (supply, None) => order(conn, serial, supply, balance, at, correlation).await,
+    }
 }
 
-/// Records the relay command that the balance calls for, if any.
+/// Restores supply after a payment where want of credit had cut it. Supply is cut only after a reading.
 ///
 /// # Errors
 /// Store failures.
-pub async fn follow_balance(
+pub async fn restore(
     conn: &mut SqliteConnection,
     serial: &Serial,
     at: Timestamp,
     correlation: &str,
 ) -> Result<(), StoreError> {
+    match called_for(conn, serial).await? {
+        (Supply::Reconnect, balance) => {
+            order(conn, serial, Supply::Reconnect, balance, at, correlation).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the balance calls for, and the balance.
+async fn called_for(conn: &mut SqliteConnection, serial: &Serial) -> Result<(Supply, WattHours), StoreError> {
     let (_, balance) = ledger::balance(conn, Account::Held, &serial.0).await?;
     let state = meter::state(conn, &serial.0).await?;
     let standing = command::standing_disconnect(conn, serial).await?;
     let open = command::relay_command_open(conn, serial).await?;
-    let (kind, reason) = match supply(balance, state.relay, standing, open) {
+    Ok((supply(balance, state.relay, standing, open), balance))
+}
+
+/// The guards that keep supply on although the balance is used up, if any: the same as for every other disconnection.
+async fn withheld(
+    conn: &mut SqliteConnection,
+    serial: &Serial,
+    at: Timestamp,
+    rules: &Rules,
+) -> Result<Option<String>, StoreError> {
+    let standing = notice::standing(conn, serial).await?;
+    let asked = Asked { reason: DisconnectReason::NoCredit, breach: None, approved: false };
+    let unmet = guards::unmet(&asked, &standing, rules, at);
+    Ok((!unmet.is_empty()).then(|| guards::list(&unmet)))
+}
+
+async fn order(
+    conn: &mut SqliteConnection,
+    serial: &Serial,
+    supply: Supply,
+    balance: WattHours,
+    at: Timestamp,
+    correlation: &str,
+) -> Result<(), StoreError> {
+    let (kind, reason) = match supply {
         Supply::Keep => return Ok(()),
         Supply::Disconnect => (CommandKind::Disconnect, Some(DisconnectReason::NoCredit)),
         Supply::Reconnect => (CommandKind::Reconnect, None),
@@ -116,6 +161,7 @@ pub async fn follow_balance(
         kind,
         reason,
         reason_text: Some(format!("gateway-held balance is {} Wh", balance.0)),
+        breach: None,
         actor: "gateway".into(),
         correlation: correlation.to_owned(),
         token_id: None,

@@ -277,7 +277,7 @@ async fn credit_here(
         Entry::energy(Account::Held, &serial.0, payment.energy),
     ];
     ledger::post(conn, "credit", Some(payment.id), now, &entries).await?;
-    held::follow_balance(conn, serial, now, &request.correlation).await?;
+    held::restore(conn, serial, now, &request.correlation).await?;
     Ok(payment)
 }
 
@@ -328,6 +328,7 @@ async fn mint(
         kind: CommandKind::DeliverToken,
         reason: None,
         reason_text: None,
+        breach: None,
         actor: payment.request.channel.clone(),
         correlation: payment.request.correlation.clone(),
         token_id: Some(token.id),

@@ -2,30 +2,43 @@ use super::*;
 use crate::bench::{Bench, DRN, MODBUS, answer, payment, relay, token_of};
 use crate::store::command::{DisconnectReason, NewCommand};
 use crate::store::ledger::Account;
+use crate::store::notice::{self, Protection};
 use crate::store::payment::PaymentState;
 use crate::units::{MinorUnits, WattHours};
 
-use CommandState::{Accepted, Expired, Queued, Recorded, Rejected, Sending, Unknown, Verified};
+use crate::commands::desk::Word;
+use CommandState::{
+    Accepted, Cancelled, Expired, Queued, Recorded, Rejected, Sending, Unknown, Verified, Waiting,
+};
 
-async fn record(bench: &Bench, kind: CommandKind, serial: &str, not_after: Option<jiff::Timestamp>) -> i64 {
-    let request = NewCommand {
+fn request(kind: CommandKind, serial: &str, reason: DisconnectReason) -> NewCommand {
+    NewCommand {
         serial: Serial(serial.into()),
         kind,
-        reason: (kind == CommandKind::Disconnect).then_some(DisconnectReason::Planned),
+        reason: (kind == CommandKind::Disconnect).then_some(reason),
         reason_text: None,
+        breach: None,
         actor: "operator".into(),
         correlation: "c-1".into(),
         token_id: None,
-        not_after,
-    };
-    let now = jiff::Timestamp::now();
+        not_after: None,
+    }
+}
+
+async fn insert(bench: &Bench, request: NewCommand, state: CommandState) -> i64 {
+    let step = CommandEvent { state, at: jiff::Timestamp::now(), evidence: Vec::new() };
     bench
         .store()
         .write::<_, StoreError, _>(move |conn| {
-            Box::pin(async move { command::insert(conn, &request, now).await })
+            Box::pin(async move { command::insert_at(conn, &request, &step).await })
         })
         .await
         .unwrap()
+}
+
+async fn record(bench: &Bench, kind: CommandKind, serial: &str, not_after: Option<jiff::Timestamp>) -> i64 {
+    let request = NewCommand { not_after, ..request(kind, serial, DisconnectReason::Fault) };
+    insert(bench, request, Recorded).await
 }
 
 async fn delivery(bench: &Bench, receipt: &crate::vending::Receipt) -> i64 {
@@ -254,4 +267,144 @@ async fn a_stop_waits_for_what_is_on_the_wire() {
     late.await.unwrap();
     let id = delivery(&bench, &receipt).await;
     assert_eq!(bench.store().command(id).await.unwrap().unwrap().0.state, Verified);
+}
+
+/// A disconnect as the API records it when a second person is missing.
+async fn record_waiting(bench: &Bench, reason: DisconnectReason, not_after: jiff::Timestamp) -> i64 {
+    let request = request(CommandKind::Disconnect, DRN, reason);
+    insert(bench, NewCommand { not_after: Some(not_after), ..request }, Waiting).await
+}
+
+fn in_an_hour() -> jiff::Timestamp {
+    jiff::Timestamp::now() + SignedDuration::from_hours(1)
+}
+
+#[tokio::test]
+async fn a_disconnect_that_waits_for_a_second_person_goes_nowhere_until_somebody_else_agrees() {
+    let mut bench = Bench::new().await;
+    let id = record_waiting(&bench, DisconnectReason::Fault, in_an_hour()).await;
+    let alone = bench.desk.say(id, Word::Approve, "operator").await.unwrap_err();
+    assert_eq!(alone.to_string(), "operator asked for it: a second person has to agree");
+    assert!(bench.line.try_recv().is_err(), "nothing was sent");
+    // Through a stop and a start.
+    bench.stop().await;
+    bench.start();
+    bench.desk.say(id, Word::Approve, "chief").await.unwrap();
+    let job = bench.job().await;
+    assert!(matches!(job.work, Work::Disconnect), "{:?}", job.work);
+    answer(job, Ending::Done, relay(false));
+    let command = bench.finished(id).await;
+    assert_eq!((command.state, command.approved_by.as_deref()), (Verified, Some("chief")));
+    assert_eq!(bench.states(id).await, [Waiting, Recorded, Queued, Sending, Accepted, Verified]);
+}
+
+#[tokio::test]
+async fn a_declined_or_overdue_request_is_over_and_cannot_be_approved_any_more() {
+    let bench = Bench::new().await;
+    let declined = record_waiting(&bench, DisconnectReason::Fault, in_an_hour()).await;
+    bench.desk.say(declined, Word::Decline, "chief").await.unwrap();
+    let command = bench.finished(declined).await;
+    assert_eq!((command.state, command.outcome.as_deref()), (Cancelled, Some("declined by chief")));
+    let late = record_waiting(&bench, DisconnectReason::Fault, jiff::Timestamp::UNIX_EPOCH).await;
+    let command = bench.finished(late).await;
+    assert_eq!(
+        (command.state, command.outcome.as_deref()),
+        (Expired, Some("no second person agreed to it in time"))
+    );
+    for id in [declined, late] {
+        let over = bench.desk.say(id, Word::Approve, "chief").await.unwrap_err();
+        assert_eq!(over.to_string(), format!("command {id} is finished or was never recorded"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_on_record_keeps_the_relay_closed_even_if_two_people_agree() {
+    let mut bench = Bench::new().await;
+    // As if the settlement had come between the request and the second person.
+    let id = record_waiting(&bench, DisconnectReason::Arrears, in_an_hour()).await;
+    let refused = bench.desk.say(id, Word::Approve, "chief").await.unwrap_err();
+    assert!(refused.to_string().contains("overdue: no overdue debt is on record"), "{refused}");
+    // And as if it had come between the approval and the line.
+    let early =
+        insert(&bench, request(CommandKind::Disconnect, DRN, DisconnectReason::Arrears), Recorded).await;
+    let command = bench.finished(early).await;
+    assert_eq!(command.state, Rejected);
+    assert!(command.outcome.unwrap().starts_with("not allowed now: overdue: "));
+    assert!(bench.line.try_recv().is_err(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_command_in_its_lines_queue_is_taken_back_unless_it_gets_through() {
+    let mut bench = Bench::new().await;
+    let silent = record(&bench, CommandKind::Disconnect, DRN, None).await;
+    let job = bench.job().await;
+    bench.desk.say(silent, Word::Cancel, "operator").await.unwrap();
+    answer(job, Ending::NotSent { reason: "connection refused".into() }, Facts::default());
+    let command = bench.finished(silent).await;
+    assert_eq!(
+        (command.state, command.outcome.as_deref()),
+        (Cancelled, Some("nothing of it was done: taken back by operator"))
+    );
+
+    let through = record(&bench, CommandKind::Reconnect, DRN, None).await;
+    let job = bench.job().await;
+    bench.desk.say(through, Word::Cancel, "operator").await.unwrap();
+    answer(job, Ending::Done, relay(true));
+    assert_eq!(bench.finished(through).await.state, Verified, "what was done is not said to be undone");
+}
+
+#[tokio::test]
+async fn what_may_have_reached_the_meter_and_what_was_paid_for_is_not_taken_back() {
+    let mut bench = Bench::new().await;
+    let receipt = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
+    let token = delivery(&bench, &receipt).await;
+    let refused = bench.desk.say(token, Word::Cancel, "operator").await.unwrap_err();
+    assert!(refused.to_string().starts_with("the delivery of a token is not taken back"));
+    answer(bench.job().await, Ending::Done, relay(true));
+    bench.finished(token).await;
+
+    let id = record(&bench, CommandKind::Disconnect, DRN, None).await;
+    answer(bench.job().await, lost(), Facts::default());
+    let ask = bench.job().await;
+    let refused = bench.desk.say(id, Word::Cancel, "operator").await.unwrap_err();
+    assert!(refused.to_string().starts_with("it is unknown and may have reached the meter"), "{refused}");
+    answer(ask, Ending::Done, relay(false));
+    assert_eq!(bench.finished(id).await.state, Verified);
+}
+
+#[tokio::test]
+async fn a_protected_customer_keeps_supply_on_a_used_up_balance_and_that_is_told_once() {
+    let mut bench = Bench::new().await;
+    protect(&bench, Some(Protection::Vulnerable)).await;
+    for _ in 0..2 {
+        let id = record(&bench, CommandKind::Read, MODBUS, None).await;
+        answer(bench.job().await, Ending::Done, Facts { import_wh: Some(5_000), ..relay(true) });
+        bench.finished(id).await;
+    }
+    assert!(bench.line.try_recv().is_err(), "no relay was touched");
+    let events = bench.store().events_after(0, 100).await.unwrap();
+    let told: Vec<_> = events.iter().filter(|event| event.kind == "disconnect_withheld").collect();
+    assert_eq!(told.len(), 1, "{events:?}");
+    assert!(told[0].detail["guards"].as_str().unwrap().starts_with("protected_customer: "), "{told:?}");
+
+    protect(&bench, None).await;
+    let id = record(&bench, CommandKind::Read, MODBUS, None).await;
+    answer(bench.job().await, Ending::Done, relay(true));
+    bench.finished(id).await;
+    let job = bench.job().await;
+    assert_eq!(job.work, Work::Disconnect);
+    answer(job, Ending::Done, relay(false));
+}
+
+async fn protect(bench: &Bench, protection: Option<Protection>) {
+    bench
+        .store()
+        .write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move {
+                let (serial, now) = (Serial(MODBUS.into()), jiff::Timestamp::now());
+                notice::set_protection(conn, &serial, protection, None, "desk", now).await
+            })
+        })
+        .await
+        .unwrap();
 }
