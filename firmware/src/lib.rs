@@ -27,6 +27,7 @@ pub mod provisioning;
 pub mod record;
 mod relay;
 mod ring;
+mod self_test;
 pub mod settings;
 #[cfg(test)]
 mod stories;
@@ -46,4 +47,5 @@ pub use optical::OpticalPort;
 pub use personalisation::{AccountSetup, Keys, Money, Options, PASSWORD_MAX, Personalisation};
 pub use port::{APDU_MAX, Port};
 pub use relay::Refused;
+pub use self_test::SelfTest;
 pub use tokens::digits_of;

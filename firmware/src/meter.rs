@@ -443,7 +443,7 @@ impl<B: Board> Meter<B> {
         Ok(())
     }
 
-    fn measure(&mut self) {
+    pub(crate) fn measure(&mut self) {
         let sample = match self.board.metering().sample() {
             Ok(sample) => sample,
             Err(_) => {

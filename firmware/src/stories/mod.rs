@@ -14,6 +14,7 @@ mod protection;
 mod push;
 mod relay;
 mod security;
+mod self_test;
 mod tamper;
 mod tariff;
 mod terms;
