@@ -3,8 +3,8 @@
 //! Both engines are sans-IO: whole APDUs and the time go in; whole APDUs, events and a deadline come out. The links of
 //! [`crate::link`] carry the APDUs.
 
-pub mod axdr_walk;
 mod apdu;
+pub mod axdr_walk;
 mod bytes;
 pub mod client;
 pub mod gbt;
