@@ -1,5 +1,6 @@
 //! Puts the linker scripts where the linker looks for them, and the meter's decoder key where the image includes it.
 
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey};
 use protocol::sts::{
     BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, SupplyGroup,
     TariffIndex, VendingKey, derive,
@@ -14,11 +15,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Names that a PAC would give to interrupts; the board's vector table has none to give defaults for.
     fs::write(out.join("device.x"), "")?;
     fs::write(out.join("decoder_key.rs"), format!("{:?}", decoder_key()?))?;
+    fs::write(out.join("signing_key.rs"), format!("{:?}", signing_key()?))?;
     println!("cargo:rustc-link-search={}", out.display());
     for file in ["memory.x", "build.rs", "src/identity.rs"] {
         println!("cargo:rerun-if-changed={file}");
     }
     Ok(())
+}
+
+/// The public half of the published key that test images are signed with (`test-signing-key.pem`).
+fn signing_key() -> Result<Vec<u8>, Box<dyn Error>> {
+    let key = PrivateKey::from_bytes(Curve::P256, &SIGNING_NUMBER).ok_or("not a private key")?;
+    Ok(key.public_key().to_bytes().to_vec())
 }
 
 /// What a factory does before it writes a meter's key into it. The vending key is the one of the published vectors.

@@ -5,6 +5,9 @@ use super::uart;
 /// Receive interrupt of UART 0 (ARM DAI 0386 table 3-5; QEMU `hw/arm/mps2.c`).
 pub(super) const UART0_RX: u16 = 0;
 
+/// Receive interrupt of UART 1.
+pub(super) const UART1_RX: u16 = 2;
+
 /// External interrupts of the AN386 image.
 const INTERRUPTS: usize = 32;
 
@@ -32,11 +35,16 @@ union Vector {
 static __INTERRUPTS: [Vector; INTERRUPTS] = {
     let mut vectors = [const { Vector { reserved: 0 } }; INTERRUPTS];
     vectors[UART0_RX as usize] = Vector { handler: uart0_receive };
+    vectors[UART1_RX as usize] = Vector { handler: uart1_receive };
     vectors
 };
 
 unsafe extern "C" fn uart0_receive() {
-    uart::on_receive_interrupt();
+    uart::RS485.on_receive_interrupt();
+}
+
+unsafe extern "C" fn uart1_receive() {
+    uart::OPTICAL.on_receive_interrupt();
 }
 
 /// For the NVIC: an interrupt by its number.

@@ -5,7 +5,9 @@
 //! | code RAM (4 MiB) | 0x0000_0000 | | program ("flash") |
 //! | data RAM (4 MiB) | 0x2000_0000 | | data and stack |
 //! | PSRAM (16 MiB) | 0x2100_0000 | | emulated non-volatile memory when there is no file for it |
-//! | CMSDK UART 0 | 0x4000_4000 | 0 receive | DLMS over HDLC |
+//! | CMSDK UART 0 | 0x4000_4000 | 0 receive | RS-485: DLMS over HDLC |
+//! | CMSDK UART 1 | 0x4000_5000 | 2 receive | optical port: mode E, then HDLC |
+//! | CMSDK watchdog | 0x4000_8000 | | resets after eight seconds without a sample |
 //! | SysTick | | exception 15 | milliseconds |
 //!
 //! Source of the map: ARM DAI 0386 tables 3-2 and 3-4; QEMU 7.2 `hw/arm/mps2.c`.
@@ -13,13 +15,17 @@
 //! The board has no metering front end, relay or calendar clock. The first two are played by [`Mps2`] itself (a constant
 //! load behind a relay whose contact always follows), the clock starts from the host's time.
 
+mod banks;
+mod host;
 mod interrupts;
 mod nvm;
+mod start;
 mod uart;
 
-use crate::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
+use crate::board::{Bank, Board, Clock, Health, Metering, Relay, ResetCause, Sample, Storage};
 pub use crate::cortex_m4::stack_used_bytes;
 use crate::cortex_m4::tick;
+pub use banks::Banks;
 pub use nvm::{NVM_BYTES, NvmError};
 pub use uart::Uart;
 
@@ -31,7 +37,7 @@ const LOAD_VOLTAGE_MV: u32 = 230_000;
 const LOAD_CURRENT_MA: u32 = 5_000;
 const LOAD_POWER_MW: u32 = 1_150_000;
 
-/// The whole board except its UART, which [`Mps2::take`] hands out on its own.
+/// The whole board except its UARTs, which [`Mps2::take`] hands out on their own.
 #[derive(Debug)]
 pub struct Mps2 {
     nvm: nvm::Nvm,
@@ -40,30 +46,41 @@ pub struct Mps2 {
     utc_at_start_s: Option<u32>,
     random_state: u64,
     reports_stack: bool,
+    hangs: bool,
+    banks: Banks,
+    start: start::Start,
 }
 
 impl Mps2 {
-    /// Starts the clock tick and the UART. Gives the board once; `None` on every later call.
+    /// Starts the clock tick, the watchdog and the UARTs. Gives the board once, with UART 0 (RS-485) and UART 1 (optical port);
+    /// `None` on every later call.
     ///
     /// Non-volatile memory is a file of the host: the one named by the second word of the semihosting command line
     /// (`-semihosting-config enable=on,target=native,arg=image,arg=FILE`), else `meter.nvm` where the emulator was started;
-    /// RAM when it can't be opened. A further word `stack` asks for reports of the stack's depth.
+    /// RAM when it can't be opened. A further word `stack` asks for reports of the stack's depth, `hang` for one hang
+    /// that the watchdog has to end.
     #[must_use]
-    pub fn take() -> Option<(Self, Uart)> {
+    pub fn take() -> Option<(Self, Uart, Uart)> {
         let core = cortex_m::Peripherals::take()?;
         tick::start(core.SYST, CORE_HZ);
-        let uart = uart::Uart::start(interrupts::Permission::new());
-        let host_s = nvm::host_utc_s();
-        let line = nvm::CommandLine::read();
+        let start = start::Start::look();
+        let vectors = interrupts::Permission::new();
+        let rs485 = uart::Uart::start(&uart::RS485, &vectors);
+        let optical = uart::Uart::start(&uart::OPTICAL, &vectors);
+        let host_s = host::utc_s();
+        let line = host::CommandLine::read();
         let board = Self {
             nvm: nvm::Nvm::open(&line),
             reports_stack: line.wants(b"stack"),
+            hangs: line.wants(b"hang"),
+            banks: Banks::open(start.running),
+            start,
             contact_closed: true,
             sampled_ms: 0,
             utc_at_start_s: host_s,
             random_state: seed(host_s),
         };
-        Some((board, uart))
+        Some((board, rs485, optical))
     }
 
     /// The contact of a bistable relay stays where it was when power goes. The emulated one can't remember; whoever knows
@@ -84,6 +101,28 @@ impl Mps2 {
         self.reports_stack
     }
 
+    /// Whether this image is the start code, which has to choose the image that is to run.
+    #[must_use]
+    pub fn has_to_choose(&self) -> bool {
+        !self.start.chosen
+    }
+
+    /// Starts the image in a bank; comes back where there is none.
+    pub fn start_bank(&mut self, bank: Bank) {
+        self.start.jump(bank, &self.banks);
+    }
+
+    /// Resets the processor.
+    pub fn reset(&mut self) -> ! {
+        start::reset()
+    }
+
+    /// Whether whoever started the emulator wants to see a hang, two seconds after power on.
+    #[must_use]
+    pub fn has_to_hang(&self, now_ms: u64) -> bool {
+        self.hangs && self.start.cause == ResetCause::PowerOn && now_ms >= 2_000
+    }
+
     /// Sleeps until the next interrupt: a byte on the UART, or the tick after at most a millisecond.
     pub fn wait(&self) {
         cortex_m::asm::wfi();
@@ -94,7 +133,7 @@ impl Mps2 {
 /// board has a hardware generator here.
 fn seed(host_s: Option<u32>) -> u64 {
     let host = u64::from(host_s.unwrap_or(0));
-    let cycles = u64::from(nvm::host_centiseconds());
+    let cycles = u64::from(host::centiseconds());
     ((host << 32) ^ cycles) | 1
 }
 
@@ -167,6 +206,14 @@ impl Health for Mps2 {
         false
     }
 
+    fn reset_cause(&mut self) -> ResetCause {
+        self.start.cause
+    }
+
+    fn feed_watchdog(&mut self) {
+        start::feed_watchdog();
+    }
+
     fn random(&mut self, out: &mut [u8]) {
         // Marsaglia, "Xorshift RNGs" (2003), triple 13/7/17, mixed with the tick at each call.
         self.random_state ^= tick::now_ms() << 20;
@@ -188,7 +235,7 @@ impl Board for Mps2 {
     type Storage = Self;
     type Clock = Self;
     type Health = Self;
-    type Images = NoImages;
+    type Images = Banks;
 
     fn metering(&mut self) -> &mut Self {
         self
@@ -210,7 +257,7 @@ impl Board for Mps2 {
         self
     }
 
-    fn images(&mut self) -> Option<&mut NoImages> {
-        None
+    fn images(&mut self) -> Option<&mut Banks> {
+        Some(&mut self.banks)
     }
 }

@@ -2,6 +2,7 @@
 //! own from a provisioning sector instead.
 
 use crate::identity::{KEY_REVISION, MANUFACTURER, SERIAL, SUPPLY_GROUP, TARIFF_INDEX};
+use firmware::image::Trust;
 use firmware::{AccountSetup, Keys, Options, Personalisation};
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
@@ -9,6 +10,7 @@ use protocol::sts::meter::{MeterKeyAttributes, MeterTokenState};
 use protocol::sts::{BaseDate, DecoderKey, Drn, KeyRevision, KeyType, MeterPan, SupplyGroup, TariffIndex};
 
 const DECODER_KEY: [u8; 16] = include!(concat!(env!("OUT_DIR"), "/decoder_key.rs"));
+const SIGNING_KEY: [u8; 64] = include!(concat!(env!("OUT_DIR"), "/signing_key.rs"));
 const ENCRYPTION_KEY: [u8; 16] = *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0A\x0B\x0C\x0D\x0E\x0F";
 const AUTHENTICATION_KEY: [u8; 16] = *b"\xD0\xD1\xD2\xD3\xD4\xD5\xD6\xD7\xD8\xD9\xDA\xDB\xDC\xDD\xDE\xDF";
 const MASTER_KEY: [u8; 16] = *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xAA\xBB\xCC\xDD\xEE\xFF";
@@ -53,6 +55,9 @@ pub fn personalisation() -> Option<Personalisation> {
         utc_offset_minutes: 0,
         profile_period_s: 900,
         sample_period_ms: 1_000,
-        options: Options::default(),
+        options: Options {
+            images: Some(Trust { signing_key: SIGNING_KEY, model: *b"AN386\0\0\0" }),
+            ..Options::default()
+        },
     })
 }

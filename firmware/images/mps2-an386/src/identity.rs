@@ -10,3 +10,6 @@ pub const SUPPLY_GROUP: u32 = 123_457;
 pub const TARIFF_INDEX: u32 = 1;
 /// Key revision number.
 pub const KEY_REVISION: u32 = 1;
+/// The number of the private key that test images are signed with: published, so that it protects nothing.
+#[allow(dead_code, reason = "build.rs alone uses it")]
+pub const SIGNING_NUMBER: [u8; 32] = [0x11; 32];

@@ -1,4 +1,5 @@
-//! The prepaid meter on the board `mps2-an386`: DLMS over HDLC on UART 0, everything else on the emulator's console.
+//! The prepaid meter on the board `mps2-an386`: DLMS over HDLC on UART 0, the optical port on UART 1, everything else on the
+//! emulator's console.
 #![no_std]
 #![no_main]
 
@@ -10,63 +11,124 @@ use crate::console::{Console, stop};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::hprintln;
 use embedded_io::{Read, ReadReady, Write};
-use firmware::{Meter, Port};
+use firmware::{Meter, OpticalPort, Port};
 use hardware::board::Clock;
 use hardware::mps2_an386::{Mps2, Uart};
 use protocol::link::hdlc::{Config, Hdlc};
-use protocol::time::Instant;
+use protocol::link::mode_e;
+use protocol::time::{Duration, Instant};
 
 /// HDLC frame buffer: information fields of 239 bytes.
 const FRAME: usize = 256;
 /// Longest APDU in either direction: as long as a port takes.
 const APDU: usize = 512;
+/// The fastest rate that the optical port offers.
+const OPTICAL_BAUD: u32 = 9_600;
+/// How long the last answer may take to leave before a reset.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
 
-type UartPort = Port<Hdlc<[u8; FRAME], [u8; APDU]>>;
+type Link = Hdlc<[u8; FRAME], [u8; APDU]>;
+
+/// What talks to the world.
+struct Ports<'a> {
+    rs485: Port<Link>,
+    rs485_uart: Uart,
+    optical: OpticalPort<'a, Link>,
+    optical_uart: Uart,
+}
+
+fn link() -> Link {
+    Hdlc::new(Config::server(1, None), [0; FRAME], [0; APDU], [0; APDU])
+}
 
 #[entry]
 fn main() -> ! {
-    let Some((mut board, uart)) = Mps2::take() else { stop("the board was taken twice") };
+    let Some((mut board, rs485_uart, optical_uart)) = Mps2::take() else { stop("the board was taken twice") };
+    if board.has_to_choose() {
+        let bank = firmware::image::boot::choose(&mut board);
+        // Comes back where the chosen bank has no file: this image is the factory's.
+        board.start_bank(bank);
+    }
     let Some(who) = factory::personalisation() else { stop("the factory's data are out of range") };
     let storage = if board.nvm_is_file() { "a file" } else { "RAM, forgotten at the end" };
     let now = Instant::from_millis(board.monotonic_ms());
-    let meter = match Meter::new(board, who, now) {
+    let mut meter = match Meter::new(board, who, now) {
         Ok(meter) => meter,
         Err(error) => {
             hprintln!("the meter does not start: {}", error);
             stop("no meter")
         }
     };
-    let link = Hdlc::new(Config::server(1, None), [0; FRAME], [0; APDU], [0; APDU]);
-    hprintln!("meter {} ready, storage is {}", meter.serial().as_str(), storage);
-    run(meter, Port::new(link, now), uart)
+    let serial = meter.serial();
+    console::greet(&mut meter);
+    hprintln!("meter {} ready, storage is {}", serial.as_str(), storage);
+    let sign_on = mode_e::Server::new(*b"MGW", "AN386", serial.as_str(), OPTICAL_BAUD, true);
+    let optical = OpticalPort::new(sign_on, link(), now);
+    let mut ports = Ports { rs485: Port::new(link(), now), rs485_uart, optical, optical_uart };
+    // By reference: both lie on the stack once.
+    run(&mut meter, &mut ports)
 }
 
 /// Sleeps, measures, answers.
-fn run(mut meter: Meter<Mps2>, mut port: UartPort, mut uart: Uart) -> ! {
-    let mut buffer = [0; 64];
-    let mut console = Console::default();
+fn run(meter: &mut Meter<Mps2>, ports: &mut Ports<'_>) -> ! {
+    let mut console = Console::new(meter);
+    let mut reset_at = None;
     loop {
         let now = Instant::from_millis(meter.board().monotonic_ms());
         if now >= meter.next_tick() {
             meter.tick(now);
         }
-        if uart.read_ready().unwrap_or(false) {
-            // Lost bytes spoil a frame; the client repeats it.
-            let taken = uart.read(&mut buffer).unwrap_or(0);
-            port.handle_bytes(now, &buffer[..taken], &mut meter);
-        } else if port.poll_timeout().is_some_and(|at| at <= now) {
-            port.handle_timeout(now, &mut meter);
-        } else {
+        if !serve(now, meter, ports) {
             meter.board().wait();
         }
-        send(now, &mut port, &mut uart);
-        console.report(&mut meter);
+        console.report(meter);
+        if meter.restart_wanted() && now >= *reset_at.get_or_insert(now + LAST_ANSWER) {
+            hprintln!("reset");
+            meter.board().reset();
+        }
+        if meter.board().has_to_hang(now.as_millis()) {
+            hprintln!("hangs");
+            loop {}
+        }
     }
 }
 
-fn send(now: Instant, port: &mut UartPort, uart: &mut Uart) {
-    let mut frame = [0; FRAME];
-    while let Some(length) = port.poll_transmit(now, &mut frame) {
-        let Ok(()) = uart.write_all(&frame[..length]) else { stop("uart") };
+/// Looks after both ports once; false when neither had anything to do.
+fn serve(now: Instant, meter: &mut Meter<Mps2>, ports: &mut Ports<'_>) -> bool {
+    let mut buffer = [0; 64];
+    let mut busy = false;
+    // Lost bytes spoil a frame; the client repeats it.
+    if ports.rs485_uart.read_ready().unwrap_or(false) {
+        let taken = ports.rs485_uart.read(&mut buffer).unwrap_or(0);
+        ports.rs485.handle_bytes(now, &buffer[..taken], meter);
+        busy = true;
+    } else if ports.rs485.poll_timeout().is_some_and(|at| at <= now) {
+        ports.rs485.handle_timeout(now, meter);
+        busy = true;
     }
+    if ports.optical_uart.read_ready().unwrap_or(false) {
+        let taken = ports.optical_uart.read(&mut buffer).unwrap_or(0);
+        ports.optical.handle_bytes(now, &buffer[..taken], meter);
+        busy = true;
+    } else if ports.optical.poll_timeout().is_some_and(|at| at <= now) {
+        ports.optical.handle_timeout(now, meter);
+        busy = true;
+    }
+    // Alarms go to whoever is connected; nowhere before management has named a destination.
+    ports.rs485.push_due(now, meter);
+    let mut frame = [0; FRAME];
+    while let Some(length) = ports.rs485.poll_transmit(now, &mut frame) {
+        send(&mut ports.rs485_uart, &frame[..length]);
+    }
+    while let Some(length) = ports.optical.poll_transmit(now, &mut frame) {
+        send(&mut ports.optical_uart, &frame[..length]);
+    }
+    if let Some(line) = ports.optical.poll_line() {
+        ports.optical_uart.set_baud(line.baud);
+    }
+    busy
+}
+
+fn send(uart: &mut Uart, bytes: &[u8]) {
+    let Ok(()) = uart.write_all(bytes).and_then(|()| uart.flush()) else { stop("uart") };
 }
