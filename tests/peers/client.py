@@ -26,6 +26,7 @@ def main():
     parser.add_argument("--host", default="127.1.0.1")
     parser.add_argument("--port", type=int, default=4059)
     parser.add_argument("--serial", help="a serial device instead of TCP, for HDLC")
+    parser.add_argument("--mode-e", action="store_true", help="an optical port: sign on before HDLC (gurux)")
     parser.add_argument("--timeout", type=float, default=10.0)
     parser.add_argument("--rows", type=int, default=4, help="profile rows that must be there at least")
     parser.add_argument("--token", help="20 digits, for vending")

@@ -14,6 +14,7 @@ from gurux_dlms.GXDateTime import GXDateTime
 from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
+import mode_e
 import settings
 from story import INVOCATION_COUNTER, Refused
 
@@ -39,6 +40,8 @@ class Line:
             self.device = serial.Serial(options.serial, 9600, timeout=options.timeout)
         else:
             self.socket = socket.create_connection((options.host, options.port), timeout=options.timeout)
+            if options.mode_e:
+                mode_e.sign_on(self.socket, options.timeout)
 
     def send(self, octets):
         self.device.write(octets) if self.device else self.socket.sendall(octets)

@@ -86,7 +86,7 @@ class Conversation:
             serial = self.terminal.path
         self.client = self.module.Client(types.SimpleNamespace(
             host=plan["host"], port=plan["port"], framing=plan["framing"], serial=serial, timeout=ANSWER_S,
-            authentication_key=settings.AUTHENTICATION_KEY,
+            authentication_key=settings.AUTHENTICATION_KEY, mode_e=False,
         ))
         outcome = attempt(lambda: self.client.associate(settings_way(self.way)))
         if not outcome[0]:

@@ -12,6 +12,8 @@ pub struct Qemu {
     pub process: Process,
     /// The TCP port that is the meter's UART.
     pub port: u16,
+    /// The TCP port that is the meter's optical port.
+    pub optical_port: u16,
 }
 
 impl Qemu {
@@ -40,16 +42,18 @@ impl Qemu {
     /// When the emulator does not start.
     #[must_use]
     pub fn start_with(image: &Path, folder: &Folder, port: u16, semihosting: &str) -> Self {
+        let optical_port = crate::free_port();
+        let serial = |port: u16| format!("tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on");
         let process = Process::start(
             Command::new("qemu-system-arm")
                 .args(["-M", "mps2-an386", "-display", "none", "-monitor", "none"])
                 .args(["-semihosting-config", &format!("enable=on,target=native{semihosting}")])
-                .args(["-serial", &format!("tcp:127.0.0.1:{port},server=on,wait=off,nodelay=on")])
+                .args(["-serial", &serial(port), "-serial", &serial(optical_port)])
                 .arg("-kernel")
                 .arg(image)
                 .current_dir(folder.path()),
         );
-        Self { process, port }
+        Self { process, port, optical_port }
     }
 }
 

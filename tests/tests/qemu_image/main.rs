@@ -1,10 +1,14 @@
 //! The Cortex-M image in QEMU: driven by our own client, measured, and killed.
 
+mod console;
+mod optical;
 mod till;
+mod update;
+mod year;
 
 use protocol::sts::{
-    AmountCode, BaseDate, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType, MeterPan, Rnd,
-    SAMPLE, Service, SupplyGroup, TariffIndex, Tid, Token, TokenCipher, VendingKey, derive,
+    AmountCode, BaseDate, DecoderKey, Drn, EncryptionAlgorithm, KeyAttributes, KeyRevision, KeyType,
+    MeterPan, Rnd, SAMPLE, Service, SupplyGroup, TariffIndex, Tid, Token, TokenCipher, VendingKey, derive,
 };
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,10 +28,11 @@ const VENDING_KEY: &[u8] =
     b"\xab\xab\xab\xab\xab\xab\xab\xab\x94\x94\x94\x94\x94\x94\x94\x94\x01\x23\x45\x67";
 /// Credit consumed while a test looks: far less than a token is worth.
 const SLACK_WH: i64 = 1_000;
-const READY: Duration = Duration::from_secs(30);
+/// An emulator on a busy machine takes its time.
+const READY: Duration = Duration::from_secs(120);
 
-/// The `n`th token for the image's meter.
-fn token(n: u32) -> String {
+/// The decoder key that the factory gave it.
+fn decoder_key() -> (DecoderKey, KeyAttributes) {
     let pan = MeterPan::from_drn(&Drn::from_parts(1, SERIAL).expect("a serial number"));
     let attributes = KeyAttributes {
         supply_group: SupplyGroup::try_from(123_457).expect("six digits"),
@@ -37,7 +42,12 @@ fn token(n: u32) -> String {
         base_date: BaseDate::Year2014,
     };
     let vending = VendingKey::from_bytes(VENDING_KEY).expect("a key");
-    let key = derive(&vending, EncryptionAlgorithm::Ea11, &pan, &attributes).expect("a key for EA11");
+    (derive(&vending, EncryptionAlgorithm::Ea11, &pan, &attributes).expect("a key for EA11"), attributes)
+}
+
+/// The `n`th token for the image's meter.
+fn token(n: u32) -> String {
+    let (key, _) = decoder_key();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let tid = Tid::at(BaseDate::Year2014, now as i64).expect("after 2014").minutes();
     let tid = Tid::from_minutes(tid + n).expect("before 2045");
@@ -69,8 +79,12 @@ fn qemu_image_fits_its_memory_with_the_deepest_stack_of_a_whole_story() {
     qemu.process.expect("the relay to open", READY, |line| line.contains("relay open").then_some(()));
     assert!(matches!(till.switch(true), End::Done(_)));
     qemu.process.expect("the relay to close", READY, |line| line.contains("relay closed").then_some(()));
-    // A new life reads its journal back: the other deep place.
+    // The check of a signature is deep too.
     drop(till);
+    let mut home = Till::manage(qemu.port, 0).expect("an association");
+    update::transfer_and_verify(&mut home, &folder);
+    // A new life reads its journal back: the other deep place.
+    drop(home);
     qemu.process.kill();
     let mut again = start(&image("mps2-an386"), &folder, ",arg=meter,arg=meter.nvm,arg=stack");
     let mut till = Till::open(again.port, 1).expect("an association");

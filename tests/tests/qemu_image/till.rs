@@ -2,10 +2,11 @@
 
 use protocol::codec::acse::AuthMechanism;
 use protocol::codec::axdr::Data;
-use protocol::codec::codec::Decode;
+use protocol::codec::codec::{Decode, SliceWriter};
+use protocol::codec::xdlms::SelectiveAccess;
 use protocol::cosem::{credit, disconnect, obis, token_gateway};
 use protocol::dlms::client::{Client, Config, Event};
-use protocol::dlms::model::Method;
+use protocol::dlms::model::{Attribute, Method};
 use protocol::dlms::security::{CounterBlock, Key, SecurityPolicy, SecuritySuite, SystemTitle};
 use protocol::link::hdlc::frame::Address;
 use protocol::link::hdlc::{self, Hdlc};
@@ -15,9 +16,20 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-const VENDING_CLIENT: u8 = 18;
-/// One association takes fewer than this many counters.
+/// Client address of the vending association.
+const VENDING: u8 = 18;
+/// And of the management's.
+pub const MANAGEMENT: u8 = 1;
+/// One association of a till takes fewer than this many counters; a management's, which sends firmware, has far more.
 const COUNTERS: u32 = 100;
+const MANAGEMENT_COUNTERS: u32 = 10_000;
+
+/// A connection to one of the emulator's serial lines.
+pub fn connect(port: u16) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    Ok(stream)
+}
 
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,21 +51,32 @@ pub struct Till {
 impl Till {
     /// Connects and associates. `visit` counts the connections to this meter: each takes counters of its own.
     pub fn open(port: u16, visit: u32) -> Result<Self, String> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        Self::over(connect(port)?, VENDING, CounterBlock::new(visit * COUNTERS + 1, COUNTERS))
+    }
+
+    /// The same as management, with a system title of its own.
+    pub fn manage(port: u16, visit: u32) -> Result<Self, String> {
+        let counters = CounterBlock::new(visit * MANAGEMENT_COUNTERS + 1, MANAGEMENT_COUNTERS);
+        Self::over(connect(port)?, MANAGEMENT, counters)
+    }
+
+    /// Over a connection that is ready for HDLC.
+    pub fn over(stream: TcpStream, client: u8, counters: CounterBlock) -> Result<Self, String> {
+        let title = if client == MANAGEMENT { *b"HOME\0\0\0\x01" } else { *b"TILL\0\0\0\x01" };
         let config = Config {
             mechanism: AuthMechanism::HighGmac,
             policy: SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0),
-            system_title: SystemTitle(*b"TILL\0\0\0\x01"),
+            system_title: SystemTitle(title),
             encryption_key: Some(Key::new(std::array::from_fn(|i| i as u8))),
             authentication_key: Some(Key::new(std::array::from_fn(|i| 0xD0 + i as u8))),
             max_pdu: 512,
-            response_timeout: Duration::from_secs(5),
+            // A slow machine emulates slowly, and the check of an image is the longest answer.
+            response_timeout: Duration::from_secs(90),
             ..Config::default()
         };
-        let station = hdlc::Config::client(VENDING_CLIENT, Address::One(1)).over_tcp();
+        let station = hdlc::Config::client(client, Address::One(1)).over_tcp();
         let link = Hdlc::new(station, vec![0; 256], vec![0; 512], vec![0; 512]);
-        let client = Client::new(config, CounterBlock::new(visit * COUNTERS + 1, COUNTERS));
+        let client = Client::new(config, counters);
         let mut till = Self { stream, began: std::time::Instant::now(), link, client };
         let now = till.now();
         till.link.open(now);
@@ -99,7 +122,7 @@ impl Till {
     pub fn profile_bytes(&mut self) -> Result<usize, String> {
         let now = self.now();
         let buffer = protocol::cosem::profile::BUFFER;
-        let at = protocol::dlms::model::Attribute {
+        let at = Attribute {
             class_id: protocol::cosem::profile::CLASS,
             logical_name: obis::LOAD_PROFILE,
             index: buffer,
@@ -108,6 +131,26 @@ impl Till {
         match self.wait() {
             End::Done(bytes) => Ok(bytes.len()),
             End::Failed(why) => Err(why),
+        }
+    }
+
+    /// Invokes a method with a parameter that `put` writes.
+    pub fn invoke(&mut self, method: Method, put: impl FnOnce(&mut SliceWriter<'_>)) -> End {
+        let mut parameter = [0; 400];
+        let mut w = SliceWriter::new(&mut parameter);
+        put(&mut w);
+        let now = self.now();
+        let data = Data::from_bytes(w.as_slice()).expect("a value");
+        self.client.action(now, method, Some(data)).expect("the association is open");
+        self.wait()
+    }
+
+    /// Reads an attribute, or what a selection takes out of it.
+    pub fn read(&mut self, at: Attribute, selection: Option<SelectiveAccess<'_>>) -> End {
+        let now = self.now();
+        match self.client.get(now, at, selection) {
+            Ok(()) => self.wait(),
+            Err(error) => End::Failed(format!("{error:?}")),
         }
     }
 
@@ -168,6 +211,7 @@ impl Till {
     }
 
     fn wait(&mut self) -> End {
+        let asked = std::time::Instant::now();
         let mut value = Vec::new();
         loop {
             self.carry();
@@ -184,8 +228,8 @@ impl Till {
                     _ => {}
                 }
             }
-            if self.began.elapsed() > Duration::from_secs(60) {
-                return End::Failed("a minute has passed".into());
+            if asked.elapsed() > Duration::from_secs(120) {
+                return End::Failed("two minutes have passed".into());
             }
             self.carry();
             self.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout can be set");
