@@ -691,6 +691,16 @@ impl<B: Board> Meter<B> {
         Ok(())
     }
 
+    /// Changes the configuration in the record.
+    pub(crate) fn reconfigure(
+        &mut self,
+        change: &mut dyn FnMut(&mut Record),
+    ) -> Result<(), DataAccessResult> {
+        let mut next = self.record.clone();
+        change(&mut next);
+        self.configure(next)
+    }
+
     /// Stores a change of the configuration: counted, logged, and followed by the relay.
     pub(crate) fn configure(&mut self, mut next: Record) -> Result<(), DataAccessResult> {
         next.configuration_changes = next.configuration_changes.wrapping_add(1);

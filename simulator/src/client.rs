@@ -202,20 +202,12 @@ impl MeterClient {
 
     /// Reads the whole load profile.
     pub fn load_profile(&mut self) -> Option<Vec<LoadRow>> {
-        self.rows(Attribute {
-            class_id: profile::CLASS,
-            logical_name: obis::LOAD_PROFILE,
-            index: profile::BUFFER,
-        })
+        self.rows(profile::BUFFER.of(obis::LOAD_PROFILE))
     }
 
     /// Reads the whole event log.
     pub fn event_log(&mut self) -> Option<Vec<EventRow>> {
-        self.rows(Attribute {
-            class_id: profile::CLASS,
-            logical_name: obis::EVENT_LOG,
-            index: profile::BUFFER,
-        })
+        self.rows(profile::BUFFER.of(obis::EVENT_LOG))
     }
 
     /// Carries one frame to the meter and its answer back, or one APDU to the link. False when there is nothing to carry.

@@ -1,12 +1,13 @@
 //! The association's object list and the SAP assignment.
 
 use hardware::board::Board;
-use protocol::codec::axdr::Data;
-use protocol::codec::codec::{Encode, Writer};
+use protocol::codec::codec::Writer;
 use protocol::codec::xdlms::DataAccessResult;
-use protocol::cosem::association::{OBJECT_LIST, put_object};
-use protocol::cosem::values::{put_array, put_structure};
-use protocol::dlms::model::{Attribute, Caller, Piece};
+use protocol::cosem::association::{AssociationLn, put_object};
+use protocol::cosem::class::Access;
+use protocol::cosem::sap_assignment::{AsslistElement, SapAssignment};
+use protocol::cosem::values::put_array;
+use protocol::dlms::model::{Caller, Piece};
 
 use super::full;
 use super::table::{OBJECTS, Object};
@@ -15,18 +16,13 @@ use crate::meter::Meter;
 /// Server address of the only logical device.
 const MANAGEMENT_LOGICAL_DEVICE: u16 = 1;
 
-impl<B: Board> Meter<B> {
-    /// The object list as the caller sees it, one object a piece. The other attributes are the engine's.
-    pub(super) fn get_association(
-        &mut self,
-        caller: Caller,
-        at: Attribute,
-        piece: u32,
-        out: &mut dyn Writer,
-    ) -> Result<Piece, DataAccessResult> {
-        if at.index != OBJECT_LIST {
-            return Err(DataAccessResult::ObjectUnavailable);
-        }
+/// The caller's association: its object list. The other attributes are the engine's.
+pub(super) struct AssociationObject(pub Caller);
+
+impl AssociationLn for AssociationObject {
+    /// As the caller sees it, one object a piece.
+    fn object_list(&mut self, piece: u32, out: &mut dyn Writer) -> Access<Piece> {
+        let caller = self.0;
         let visible = || OBJECTS.iter().filter(move |o| o.visible_to(caller));
         let count = visible().count();
         let Some(index) = piece.checked_sub(1) else {
@@ -38,15 +34,17 @@ impl<B: Board> Meter<B> {
         put_listed(caller, object, out).map_err(full)?;
         Ok(if index + 1 >= count { Piece::Last } else { Piece::More })
     }
+}
 
-    pub(super) fn get_sap_assignment(&mut self, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        let write = |out: &mut dyn Writer| {
-            put_array(out, 1)?;
-            put_structure(out, 2)?;
-            Data::LongUnsigned(MANAGEMENT_LOGICAL_DEVICE).encode(out)?;
-            Data::OctetString(self.who.logical_device_name.as_bytes()).encode(out)
-        };
-        write(out).map_err(full)
+/// The meter as a device with one logical device.
+pub(super) struct SapObject<'m, B: Board>(pub &'m mut Meter<B>);
+
+impl<B: Board> SapAssignment for SapObject<'_, B> {
+    fn sap_assignment_list(&mut self) -> Access<impl ExactSizeIterator<Item = AsslistElement<'_>>> {
+        Ok(core::iter::once(AsslistElement {
+            sap: MANAGEMENT_LOGICAL_DEVICE,
+            logical_device_name: self.0.who.logical_device_name.as_bytes(),
+        }))
     }
 }
 

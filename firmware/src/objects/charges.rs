@@ -1,149 +1,177 @@
 //! The charges of the account (class 113): consumption, a fixed amount per day, and a debt.
 
 use hardware::board::Board;
-use protocol::codec::axdr::{Data, DateTime};
-use protocol::codec::codec::{Encode, Result as Encoded, Writer};
+use protocol::codec::axdr::DateTime;
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
-use protocol::cosem::charge::{ChargeTable, ChargeTableElement, ChargeType};
+use protocol::cosem::charge::{Charge, ChargeTable, ChargeTableElement, ChargeType, UnitCharge};
+use protocol::cosem::class::{Access, Invoked, Items, Nothing};
 use protocol::cosem::tariff::Tariff;
-use protocol::cosem::values::{fields, put_bits, put_date_time};
+use protocol::cosem::values::ShortBits;
 use protocol::cosem::{FromData, obis};
 
-use super::full;
 use super::payment::clamp;
 use crate::meter::Meter;
 use crate::terms::{DAY_S, PerDay};
-use crate::zone::Zone;
 
 /// Bits of attribute 9, bit 0 first: a share of each payment; collected as it is used.
 const PERCENTAGE_COLLECTION: u8 = 1;
 /// See above.
 const CONTINUOUS_COLLECTION: u8 = 1 << 1;
 
-impl<B: Board> Meter<B> {
-    pub(super) fn get_charge(
-        &mut self,
-        name: Obis,
-        index: i8,
-        out: &mut dyn Writer,
-    ) -> Result<(), DataAccessResult> {
-        let (terms, zone) = (&self.record.terms, &self.settings.zone);
-        let debt = i64::from(terms.debt);
-        match (name, index) {
-            (obis::DAILY_CHARGE, 3) => ChargeType::TimeBased.encode(out).map_err(full),
-            (obis::DAILY_CHARGE, 4) => Data::Unsigned(2).encode(out).map_err(full),
-            (obis::DAILY_CHARGE, 9) => put_bits(out, 0, 2).map_err(full),
-            (obis::DAILY_CHARGE, 12) => Data::DoubleLong(0).encode(out).map_err(full),
-            (obis::DAILY_CHARGE, 13) => Data::LongUnsigned(0).encode(out).map_err(full),
-            (obis::DAILY_CHARGE, _) => get_per_day(&terms.daily, zone, index, out),
-            (obis::DEBT_CHARGE, 3) => {
-                let by_payment = terms.debt_share > 0;
-                let kind = if by_payment { ChargeType::PaymentEventBased } else { ChargeType::TimeBased };
-                kind.encode(out).map_err(full)
-            }
-            (obis::DEBT_CHARGE, 4) => Data::Unsigned(3).encode(out).map_err(full),
-            (obis::DEBT_CHARGE, 9) => put_bits(out, PERCENTAGE_COLLECTION, 2).map_err(full),
-            (obis::DEBT_CHARGE, 12) => Data::DoubleLong(clamp(debt)).encode(out).map_err(full),
-            (obis::DEBT_CHARGE, 13) => Data::LongUnsigned(terms.debt_share).encode(out).map_err(full),
-            (obis::DEBT_CHARGE, _) => get_per_day(&terms.instalment, zone, index, out),
-            _ => self.get_consumption_charge(index, out),
+/// What is charged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Consumption,
+    Day,
+    Debt,
+}
+
+/// The meter as one of its charges.
+pub(super) struct ChargeObject<'m, B: Board> {
+    meter: &'m mut Meter<B>,
+    kind: Kind,
+}
+
+impl<'m, B: Board> ChargeObject<'m, B> {
+    pub(super) fn of(meter: &'m mut Meter<B>, name: Obis) -> Self {
+        let kind = match name {
+            obis::DAILY_CHARGE => Kind::Day,
+            obis::DEBT_CHARGE => Kind::Debt,
+            _ => Kind::Consumption,
+        };
+        Self { meter, kind }
+    }
+
+    /// What is taken day by day; `None` for the charge for consumption.
+    const fn per_day(&self) -> Option<&PerDay> {
+        let terms = &self.meter.record.terms;
+        match self.kind {
+            Kind::Consumption => None,
+            Kind::Day => Some(&terms.daily),
+            Kind::Debt => Some(&terms.instalment),
         }
     }
 
-    fn get_consumption_charge(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        let zone = &self.settings.zone;
-        match index {
-            2 => Data::DoubleLong(clamp(self.record.ledger.consumed())).encode(out),
-            3 => ChargeType::ConsumptionBased.encode(out),
-            4 => Data::Unsigned(1).encode(out),
-            5 => prices(&self.tariffs.active).encode(out),
-            6 => prices(&self.tariffs.passive).encode(out),
-            7 => put_date_time(out, zone.moment(self.tariffs.activation_utc_s)),
-            8 => Data::DoubleLongUnsigned(0).encode(out),
-            9 => put_bits(out, CONTINUOUS_COLLECTION, 2),
-            10 => put_date_time(out, zone.show(self.record.utc_s, 0)),
-            // It is collected unit by unit.
-            11 => Data::DoubleLong(1).encode(out),
-            12 => Data::DoubleLong(0).encode(out),
-            13 => Data::LongUnsigned(0).encode(out),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
+    fn is_debt(&self) -> bool {
+        self.kind == Kind::Debt
     }
 
-    /// Writes the activation time of a passive amount (7), or the debt's share of each payment (13).
-    pub(super) fn set_charge(
-        &mut self,
-        name: Obis,
-        index: i8,
-        value: Data<'_>,
-    ) -> Result<(), DataAccessResult> {
-        let mut next = self.record.clone();
-        match (name, index) {
-            (obis::DAILY_CHARGE | obis::DEBT_CHARGE, 7) => {
-                let time = DateTime::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-                per_day(&mut next, name).activation_utc_s = self.moment(time)?;
-            }
-            (obis::DEBT_CHARGE, 13) => {
-                let share = u16::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-                if share > 10_000 {
-                    return Err(DataAccessResult::OtherReason);
-                }
-                next.terms.debt_share = share;
-            }
-            _ => return Err(DataAccessResult::ReadWriteDenied),
-        }
-        self.configure(next)
+    fn change_per_day(&mut self, change: &mut dyn FnMut(&mut PerDay)) -> Access<()> {
+        let debt = self.is_debt();
+        self.meter.reconfigure(&mut |next| {
+            change(if debt { &mut next.terms.instalment } else { &mut next.terms.daily });
+        })
     }
 
-    /// Methods 1 (new passive amount), 2 (make it active), 4 and 5 (add to or set what is owed).
-    pub(super) fn invoke_charge(
-        &mut self,
-        name: Obis,
-        index: i8,
-        parameter: Data<'_>,
-    ) -> Result<(), ActionResult> {
-        let mut next = self.record.clone();
-        match (name, index) {
-            (obis::DAILY_CHARGE | obis::DEBT_CHARGE, 1) => {
-                per_day(&mut next, name).passive = amount_of(parameter).ok_or(ActionResult::TypeUnmatched)?;
-            }
-            (obis::DAILY_CHARGE | obis::DEBT_CHARGE, 2) => per_day(&mut next, name).activate(),
-            (obis::DEBT_CHARGE, 4 | 5) => {
-                let value = i32::from_data(parameter).map_err(|_| ActionResult::TypeUnmatched)?;
-                let from = if index == 4 { i64::from(next.terms.debt) } else { 0 };
-                let owed = u32::try_from(from + i64::from(value)).map_err(|_| ActionResult::OtherReason)?;
-                next.terms.debt = owed;
-            }
-            _ => return Err(ActionResult::ReadWriteDenied),
-        }
-        self.configure(next).map_err(|_| ActionResult::TemporaryFailure)
+    fn owe(&mut self, units: i64) -> Invoked {
+        let owed = u32::try_from(units).map_err(|_| ActionResult::OtherReason)?;
+        self.meter.reconfigure(&mut |next| next.terms.debt = owed).map_err(unstored)
     }
 }
 
-fn per_day(record: &mut crate::record::Record, name: Obis) -> &mut PerDay {
-    if name == obis::DAILY_CHARGE { &mut record.terms.daily } else { &mut record.terms.instalment }
+fn unstored(_: DataAccessResult) -> ActionResult {
+    ActionResult::TemporaryFailure
 }
 
-fn get_per_day(
-    charge: &PerDay,
-    zone: &Zone,
-    index: i8,
-    out: &mut dyn Writer,
-) -> Result<(), DataAccessResult> {
-    let time = |utc_s: u32, out: &mut dyn Writer| -> Encoded<()> { put_date_time(out, zone.moment(utc_s)) };
-    match index {
-        2 => Data::DoubleLong(clamp(i64::try_from(charge.total).unwrap_or(i64::MAX))).encode(out),
-        5 => amount_table(charge.active).encode(out),
-        6 => amount_table(charge.passive).encode(out),
-        7 => time(charge.activation_utc_s, out),
-        8 => Data::DoubleLongUnsigned(DAY_S).encode(out),
-        10 => time(charge.last_utc_s, out),
-        11 => Data::DoubleLong(clamp(i64::from(charge.last_amount))).encode(out),
-        _ => return Err(DataAccessResult::ObjectUnavailable),
+impl<B: Board> Charge for ChargeObject<'_, B> {
+    fn total_amount_paid(&mut self) -> Access<i32> {
+        let consumed = self.meter.record.ledger.consumed();
+        let paid = self.per_day().map_or(consumed, |charge| i64::try_from(charge.total).unwrap_or(i64::MAX));
+        Ok(clamp(paid))
     }
-    .map_err(full)
+
+    fn charge_type(&mut self) -> Access<ChargeType> {
+        Ok(match self.kind {
+            Kind::Debt if self.meter.record.terms.debt_share > 0 => ChargeType::PaymentEventBased,
+            Kind::Day | Kind::Debt => ChargeType::TimeBased,
+            Kind::Consumption => ChargeType::ConsumptionBased,
+        })
+    }
+
+    fn priority(&mut self) -> Access<u8> {
+        Ok(1 + self.kind as u8)
+    }
+
+    fn unit_charge_active(&mut self) -> Access<ChargeTable> {
+        let of_tariff = || prices(&self.meter.tariffs.active);
+        Ok(self.per_day().map_or_else(of_tariff, |charge| amount_table(charge.active)))
+    }
+
+    fn unit_charge_passive(&mut self) -> Access<ChargeTable> {
+        let of_tariff = || prices(&self.meter.tariffs.passive);
+        Ok(self.per_day().map_or_else(of_tariff, |charge| amount_table(charge.passive)))
+    }
+
+    fn unit_charge_activation_time(&mut self) -> Access<DateTime> {
+        let of_tariff = self.meter.tariffs.activation_utc_s;
+        let utc_s = self.per_day().map_or(of_tariff, |charge| charge.activation_utc_s);
+        Ok(self.meter.settings.zone.moment(utc_s))
+    }
+
+    fn set_unit_charge_activation_time(&mut self, time: DateTime) -> Access<()> {
+        let utc_s = self.meter.moment(time)?;
+        self.change_per_day(&mut |charge| charge.activation_utc_s = utc_s)
+    }
+
+    fn period(&mut self) -> Access<u32> {
+        Ok(self.per_day().map_or(0, |_| DAY_S))
+    }
+
+    fn charge_configuration(&mut self) -> Access<ShortBits<2>> {
+        Ok(ShortBits(match self.kind {
+            Kind::Consumption => CONTINUOUS_COLLECTION,
+            Kind::Day => 0,
+            Kind::Debt => PERCENTAGE_COLLECTION,
+        }))
+    }
+
+    fn last_collection_time(&mut self) -> Access<DateTime> {
+        let zone = &self.meter.settings.zone;
+        let of_consumption = || zone.show(self.meter.record.utc_s, 0);
+        Ok(self.per_day().map_or_else(of_consumption, |charge| zone.moment(charge.last_utc_s)))
+    }
+
+    /// Consumption is collected unit by unit.
+    fn last_collection_amount(&mut self) -> Access<i32> {
+        Ok(self.per_day().map_or(1, |charge| clamp(i64::from(charge.last_amount))))
+    }
+
+    fn total_amount_remaining(&mut self) -> Access<i32> {
+        Ok(if self.is_debt() { clamp(i64::from(self.meter.record.terms.debt)) } else { 0 })
+    }
+
+    fn proportion(&mut self) -> Access<u16> {
+        Ok(if self.is_debt() { self.meter.record.terms.debt_share } else { 0 })
+    }
+
+    /// Hundredths of a percent.
+    fn set_proportion(&mut self, share: u16) -> Access<()> {
+        if share > 10_000 {
+            return Err(DataAccessResult::OtherReason);
+        }
+        self.meter.reconfigure(&mut |next| next.terms.debt_share = share)
+    }
+
+    /// One row: the units of a day.
+    fn update_unit_charge(&mut self, rows: Items<'_, UnitCharge<'_>>) -> Invoked {
+        let row = rows.iter().next().filter(|_| rows.len() == 1);
+        let row = row.and_then(Result::ok).ok_or(ActionResult::TypeUnmatched)?;
+        let passive = u32::from_data(row.charge_per_unit).map_err(|_| ActionResult::TypeUnmatched)?;
+        self.change_per_day(&mut |charge| charge.passive = passive).map_err(unstored)
+    }
+
+    fn activate_passive_unit_charge(&mut self, _: Nothing) -> Invoked {
+        self.change_per_day(&mut PerDay::activate).map_err(unstored)
+    }
+
+    fn update_total_amount_remaining(&mut self, units: i32) -> Invoked {
+        self.owe(i64::from(self.meter.record.terms.debt) + i64::from(units))
+    }
+
+    fn set_total_amount_remaining(&mut self, units: i32) -> Invoked {
+        self.owe(i64::from(units))
+    }
 }
 
 /// An amount per day as a charge table. The class has sixteen bits and a power of ten; an amount that needs more is shown
@@ -191,11 +219,4 @@ fn table(charge_per_unit: i16, price_scale: i8) -> ChargeTable {
     rows[0] = ChargeTableElement { index: 1, charge_per_unit };
     let commodity = (3, obis::IMPORT_ENERGY, 2);
     ChargeTable { commodity_scale: 0, price_scale, commodity, rows, len: 1 }
-}
-
-/// The units per day that method 1 gives: array of one structure {index octet-string, charge_per_unit long}.
-fn amount_of(parameter: Data<'_>) -> Option<u32> {
-    let rows = parameter.as_array().filter(|rows| rows.len() == 1)?;
-    let [_, price] = fields(rows.get(0).ok()?).ok()?;
-    u32::from_data(price).ok()
 }

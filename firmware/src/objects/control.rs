@@ -1,39 +1,46 @@
 //! The relay (class 70).
 
 use hardware::board::Board;
-use protocol::codec::axdr::Data;
-use protocol::codec::codec::{Encode, Writer};
-use protocol::codec::xdlms::{ActionResult, DataAccessResult};
-use protocol::cosem::FromData;
-use protocol::cosem::disconnect::{ControlMode, Trigger};
+use protocol::codec::xdlms::ActionResult;
+use protocol::cosem::class::{Access, Invoked, Nothing};
+use protocol::cosem::disconnect::{ControlMode, ControlState, DisconnectControl, Trigger};
 
-use super::{full, refusal};
 use crate::meter::Meter;
+use crate::relay::Refused;
 
-impl<B: Board> Meter<B> {
-    pub(super) fn get_disconnect(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        match index {
-            2 => Data::Boolean(self.sense_closed()).encode(out),
-            3 => self.record.relay.state.encode(out),
-            4 => self.record.relay.mode.encode(out),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
+/// The meter as its only object of the class.
+pub(super) struct RelayObject<'m, B: Board>(pub &'m mut Meter<B>);
+
+impl<B: Board> DisconnectControl for RelayObject<'_, B> {
+    fn output_state(&mut self) -> Access<bool> {
+        Ok(self.0.sense_closed())
     }
 
-    pub(super) fn invoke_disconnect(&mut self, index: i8, parameter: Data<'_>) -> Result<(), ActionResult> {
-        // Integer 0 by the class; some clients send another integer or nothing.
-        if parameter.as_i64().is_none() && parameter != Data::Null {
-            return Err(ActionResult::TypeUnmatched);
-        }
-        let trigger = if index == 1 { Trigger::RemoteDisconnect } else { Trigger::RemoteReconnect };
-        self.command_relay(trigger).map_err(refusal)
+    fn control_state(&mut self) -> Access<ControlState> {
+        Ok(self.0.record.relay.state)
     }
 
-    pub(super) fn set_control_mode(&mut self, value: Data<'_>) -> Result<(), DataAccessResult> {
-        let mode = ControlMode::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-        let mut next = self.record.clone();
-        next.relay.mode = mode;
-        self.configure(next)
+    fn control_mode(&mut self) -> Access<ControlMode> {
+        Ok(self.0.record.relay.mode)
+    }
+
+    fn set_control_mode(&mut self, mode: ControlMode) -> Access<()> {
+        self.0.reconfigure(&mut |next| next.relay.mode = mode)
+    }
+
+    fn remote_disconnect(&mut self, _: Nothing) -> Invoked {
+        self.0.command_relay(Trigger::RemoteDisconnect).map_err(refusal)
+    }
+
+    fn remote_reconnect(&mut self, _: Nothing) -> Invoked {
+        self.0.command_relay(Trigger::RemoteReconnect).map_err(refusal)
+    }
+}
+
+/// What a refused relay command is called on the wire: not allowed in this mode and state, or held by something that passes.
+fn refusal(refused: Refused) -> ActionResult {
+    match refused.held_by {
+        Some(_) => ActionResult::TemporaryFailure,
+        None => ActionResult::ObjectUnavailable,
     }
 }

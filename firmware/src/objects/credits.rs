@@ -1,119 +1,120 @@
 //! The credits of the account (class 112): what was bought, and what is lent in an emergency.
 
 use hardware::board::Board;
-use protocol::codec::axdr::{Data, DateTime};
-use protocol::codec::codec::{Encode, Writer};
+use protocol::codec::axdr::DateTime;
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
-use protocol::cosem::credit::{CreditStatus, CreditType, configuration};
+use protocol::cosem::class::{Access, Invoked, Nothing};
+use protocol::cosem::credit::{Credit, CreditStatus, CreditType, configuration};
 use protocol::cosem::events::Event;
-use protocol::cosem::values::{put_bits, put_date_time};
-use protocol::cosem::{FromData, obis};
+use protocol::cosem::obis;
+use protocol::cosem::values::ShortBits;
 
-use super::full;
 use super::payment::clamp;
 use crate::meter::Meter;
 
-impl<B: Board> Meter<B> {
-    pub(super) fn get_credit(
-        &mut self,
-        name: Obis,
-        index: i8,
-        out: &mut dyn Writer,
-    ) -> Result<(), DataAccessResult> {
-        if name == obis::EMERGENCY_CREDIT {
-            return self.get_emergency_credit(index, out);
-        }
-        let left = self.record.ledger.remaining();
-        match index {
-            2 => Data::DoubleLong(clamp(left)).encode(out),
-            3 => CreditType::Token.encode(out),
-            4 => Data::Unsigned(1).encode(out),
-            5 => Data::DoubleLong(clamp(self.record.low_credit)).encode(out),
-            6 | 9 | 10 => Data::DoubleLong(0).encode(out),
-            7 => put_bits(out, configuration::VISUAL | configuration::RECEIVES_FROM_TOKENS, 5),
-            8 => if left > 0 { CreditStatus::InUse } else { CreditStatus::Consumed }.encode(out),
-            11 => put_date_time(out, DateTime::WILDCARD),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
+/// The meter as one of its credits: what was bought, or what is lent.
+pub(super) struct CreditObject<'m, B: Board> {
+    meter: &'m mut Meter<B>,
+    emergency: bool,
+}
+
+impl<'m, B: Board> CreditObject<'m, B> {
+    pub(super) fn of(meter: &'m mut Meter<B>, name: Obis) -> Self {
+        Self { meter, emergency: name == obis::EMERGENCY_CREDIT }
     }
 
-    fn get_emergency_credit(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        let left = self.record.ledger.remaining();
-        let terms = &self.record.terms;
-        match index {
-            2 => Data::DoubleLong(clamp(terms.emergency_left(left))).encode(out),
-            3 => CreditType::Emergency.encode(out),
-            4 => Data::Unsigned(2).encode(out),
-            5 | 6 => Data::DoubleLong(0).encode(out),
-            7 => {
-                let bits = configuration::VISUAL | configuration::CONFIRMATION | configuration::PAID_BACK;
-                put_bits(out, bits | configuration::RECEIVES_FROM_TOKENS, 5)
-            }
-            8 => {
-                let status = match terms.emergency.taken {
-                    true if terms.emergency_left(left) == 0 => CreditStatus::Consumed,
-                    true if left <= 0 => CreditStatus::InUse,
-                    true => CreditStatus::Invoked,
-                    false if terms.offers_emergency(left) => CreditStatus::Selectable,
-                    false => CreditStatus::Enabled,
-                };
-                status.encode(out)
-            }
-            9 => Data::DoubleLong(clamp(i64::from(terms.emergency.preset))).encode(out),
-            10 => Data::DoubleLong(terms.emergency.offered_at).encode(out),
-            11 => put_date_time(out, DateTime::WILDCARD),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
+    /// Units left of what was bought; below 0 the emergency credit is in use.
+    const fn left(&self) -> i64 {
+        self.meter.record.ledger.remaining()
     }
 
-    pub(super) fn set_credit(
-        &mut self,
-        name: Obis,
-        index: i8,
-        value: Data<'_>,
-    ) -> Result<(), DataAccessResult> {
-        let value = i32::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-        let mut next = self.record.clone();
-        match (name, index) {
-            (obis::TOKEN_CREDIT, 5) => next.low_credit = i64::from(value),
-            (obis::EMERGENCY_CREDIT, 9) => {
-                next.terms.emergency.preset =
-                    u32::try_from(value).map_err(|_| DataAccessResult::OtherReason)?;
-            }
-            (obis::EMERGENCY_CREDIT, 10) => next.terms.emergency.offered_at = value,
-            _ => return Err(DataAccessResult::ReadWriteDenied),
-        }
-        self.configure(next)
-    }
-
-    pub(super) fn set_low_credit(&mut self, value: Data<'_>) -> Result<(), DataAccessResult> {
-        self.set_credit(obis::TOKEN_CREDIT, 5, value)
-    }
-
-    /// Management corrects the token credit (method 1 adds, method 2 sets); method 3 takes the emergency credit for the
-    /// customer.
-    pub(super) fn invoke_credit(
-        &mut self,
-        name: Obis,
-        index: i8,
-        parameter: Data<'_>,
-    ) -> Result<(), ActionResult> {
-        match (name, index) {
-            (obis::EMERGENCY_CREDIT, 3) => {
-                return self.take_emergency_credit().map_err(|_| ActionResult::TemporaryFailure);
-            }
-            (obis::TOKEN_CREDIT, 1 | 2) => {}
-            _ => return Err(ActionResult::ReadWriteDenied),
-        }
-        let value = i32::from_data(parameter).map_err(|_| ActionResult::TypeUnmatched)?;
-        let mut next = self.record.clone();
-        let change = if index == 1 { i64::from(value) } else { i64::from(value) - next.ledger.remaining() };
+    /// Management corrects the token credit.
+    fn correct(&mut self, change: i64) -> Invoked {
+        let mut next = self.meter.record.clone();
         next.ledger.credit(change).map_err(|_| ActionResult::OtherReason)?;
-        self.settle_and_commit(next).map_err(|_| ActionResult::TemporaryFailure)?;
-        self.note(Event::CreditAdjusted, clamp(change));
+        self.meter.settle_and_commit(next).map_err(|_| ActionResult::TemporaryFailure)?;
+        self.meter.note(Event::CreditAdjusted, clamp(change));
         Ok(())
+    }
+}
+
+impl<B: Board> Credit for CreditObject<'_, B> {
+    fn current_credit_amount(&mut self) -> Access<i32> {
+        let left = self.left();
+        Ok(clamp(if self.emergency { self.meter.record.terms.emergency_left(left) } else { left }))
+    }
+
+    fn credit_type(&mut self) -> Access<CreditType> {
+        Ok(if self.emergency { CreditType::Emergency } else { CreditType::Token })
+    }
+
+    fn priority(&mut self) -> Access<u8> {
+        Ok(1 + u8::from(self.emergency))
+    }
+
+    fn warning_threshold(&mut self) -> Access<i32> {
+        Ok(if self.emergency { 0 } else { clamp(self.meter.record.low_credit) })
+    }
+
+    fn set_warning_threshold(&mut self, units: i32) -> Access<()> {
+        self.meter.reconfigure(&mut |next| next.low_credit = i64::from(units))
+    }
+
+    fn limit(&mut self) -> Access<i32> {
+        Ok(0)
+    }
+
+    fn credit_configuration(&mut self) -> Access<ShortBits<5>> {
+        let lent = if self.emergency { configuration::CONFIRMATION | configuration::PAID_BACK } else { 0 };
+        Ok(ShortBits(configuration::VISUAL | configuration::RECEIVES_FROM_TOKENS | lent))
+    }
+
+    fn credit_status(&mut self) -> Access<CreditStatus> {
+        let (left, terms) = (self.left(), &self.meter.record.terms);
+        Ok(match (self.emergency, terms.emergency.taken) {
+            (false, _) if left > 0 => CreditStatus::InUse,
+            (false, _) => CreditStatus::Consumed,
+            (true, true) if terms.emergency_left(left) == 0 => CreditStatus::Consumed,
+            (true, true) if left <= 0 => CreditStatus::InUse,
+            (true, true) => CreditStatus::Invoked,
+            (true, false) if terms.offers_emergency(left) => CreditStatus::Selectable,
+            (true, false) => CreditStatus::Enabled,
+        })
+    }
+
+    fn preset_credit_amount(&mut self) -> Access<i32> {
+        let preset = self.meter.record.terms.emergency.preset;
+        Ok(if self.emergency { clamp(i64::from(preset)) } else { 0 })
+    }
+
+    fn set_preset_credit_amount(&mut self, units: i32) -> Access<()> {
+        let preset = u32::try_from(units).map_err(|_| DataAccessResult::OtherReason)?;
+        self.meter.reconfigure(&mut |next| next.terms.emergency.preset = preset)
+    }
+
+    fn credit_available_threshold(&mut self) -> Access<i32> {
+        Ok(if self.emergency { self.meter.record.terms.emergency.offered_at } else { 0 })
+    }
+
+    fn set_credit_available_threshold(&mut self, units: i32) -> Access<()> {
+        self.meter.reconfigure(&mut |next| next.terms.emergency.offered_at = units)
+    }
+
+    fn period(&mut self) -> Access<DateTime> {
+        Ok(DateTime::WILDCARD)
+    }
+
+    fn update_amount(&mut self, units: i32) -> Invoked {
+        self.correct(i64::from(units))
+    }
+
+    fn set_amount_to_value(&mut self, units: i32) -> Invoked {
+        self.correct(i64::from(units) - self.left())
+    }
+
+    /// Takes the emergency credit for the customer.
+    fn invoke_credit(&mut self, _: Nothing) -> Invoked {
+        self.meter.take_emergency_credit().map_err(|_| ActionResult::TemporaryFailure)
     }
 }

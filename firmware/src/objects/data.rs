@@ -5,18 +5,38 @@ use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Encode, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::DataAccessResult;
+use protocol::cosem::class::Access;
 use protocol::cosem::clock::civil_from_days;
+use protocol::cosem::data::Data as DataClass;
 use protocol::cosem::tariff::Tariff;
 use protocol::cosem::values::put_date_time;
 use protocol::cosem::{FromData, obis};
+use protocol::dlms::model::Piece;
 
 use super::full;
 use super::metrology::is_metrology;
 use crate::meter::Meter;
 use crate::terms::DAY_S;
 
+/// The meter as the data object of that name.
+pub(super) struct DataObject<'m, B: Board> {
+    pub meter: &'m mut Meter<B>,
+    pub name: Obis,
+}
+
+impl<B: Board> DataClass for DataObject<'_, B> {
+    fn value(&mut self, _piece: u32, out: &mut dyn Writer) -> Access<Piece> {
+        self.meter.get_data(self.name, out)?;
+        Ok(Piece::Last)
+    }
+
+    fn set_value(&mut self, value: Data<'_>) -> Access<()> {
+        self.meter.set_data(self.name, value)
+    }
+}
+
 impl<B: Board> Meter<B> {
-    pub(super) fn get_data(&mut self, name: Obis, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
+    fn get_data(&mut self, name: Obis, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
         let serial = self.serial();
         match name {
             obis::TARIFF_ACTIVE => return self.tariffs.active.encode(out).map_err(full),
@@ -80,7 +100,7 @@ impl<B: Board> Meter<B> {
     }
 
     /// Writes the tariff to come, or when it comes.
-    pub(super) fn set_data(&mut self, name: Obis, value: Data<'_>) -> Result<(), DataAccessResult> {
+    fn set_data(&mut self, name: Obis, value: Data<'_>) -> Result<(), DataAccessResult> {
         if is_metrology(name) {
             return self.set_metrology(name, value);
         }

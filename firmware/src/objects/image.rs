@@ -2,7 +2,6 @@
 
 use hardware::board::Board;
 use protocol::codec::codec::Writer;
-use protocol::codec::xdlms::DataAccessResult;
 use protocol::cosem::class::{Access, Invoked, Nothing};
 use protocol::cosem::image_transfer::{
     ImageBlock, ImageToActivateInfo, ImageTransfer, ImageTransferInitiate, ImageTransferStatus,
@@ -31,10 +30,7 @@ impl<B: Board> ImageTransfer for ImageObject<'_, B> {
         Ok(BLOCK_BYTES)
     }
 
-    fn image_transferred_blocks_status(&mut self, piece: u32, out: &mut dyn Writer) -> Access<Piece> {
-        if piece > 0 {
-            return Err(DataAccessResult::DataBlockUnavailable);
-        }
+    fn image_transferred_blocks_status(&mut self, _piece: u32, out: &mut dyn Writer) -> Access<Piece> {
         let transfer = &self.meter.update.transfer;
         // At most 1,024 bits: tag, length in bits, 128 bytes.
         let write = |out: &mut dyn Writer| {

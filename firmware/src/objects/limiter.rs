@@ -2,93 +2,106 @@
 
 use hardware::board::{Board, Clock};
 use protocol::codec::axdr::Data;
-use protocol::codec::codec::{Encode, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::DataAccessResult;
-use protocol::cosem::limiter::{EmergencyProfile, MonitoredValue};
-use protocol::cosem::values::{put_array, put_obis, put_structure};
+use protocol::cosem::class::{Access, Items};
+use protocol::cosem::limiter::{Actions, EmergencyProfile, Limiter, MonitoredValue, ScriptReference};
 use protocol::cosem::{FromData, obis};
 
-use super::full;
 use crate::meter::Meter;
 
-/// The disconnector's script table, and its scripts: open and close.
-const SCRIPTS: (Obis, u16, u16) = (Obis::new(0, 0, 10, 0, 106, 255), 1, 2);
+/// The disconnector's script table; its script 1 opens, 2 closes.
+const SCRIPTS: Obis = Obis::new(0, 0, 10, 0, 106, 255);
 
-impl<B: Board> Meter<B> {
-    pub(super) fn get_limiter(&mut self, index: i8, out: &mut dyn Writer) -> Result<(), DataAccessResult> {
-        let now = self.board.clock().utc_s();
-        let limits = &self.record.limits;
-        let watts = |w: u32, out: &mut dyn Writer| Data::DoubleLongUnsigned(w).encode(out);
-        match index {
-            2 => MonitoredValue { class_id: 3, logical_name: obis::IMPORT_POWER, attribute: 2 }.encode(out),
-            3 => watts(limits.threshold_w(now), out),
-            4 => watts(limits.normal_w, out),
-            5 => watts(limits.emergency_w, out),
-            6 => Data::DoubleLongUnsigned(limits.over_s).encode(out),
-            7 => Data::DoubleLongUnsigned(limits.under_s).encode(out),
-            8 => {
-                let from = limits.emergency_from_utc_s;
-                EmergencyProfile {
-                    id: limits.emergency_id,
-                    activation_time: self.settings.zone.moment(from),
-                    duration_s: limits.emergency_duration_s,
-                }
-                .encode(out)
-            }
-            9 => {
-                let groups = usize::from(limits.emergency_group != 0);
-                put_array(out, groups).and_then(|()| match groups {
-                    0 => Ok(()),
-                    _ => Data::LongUnsigned(limits.emergency_group).encode(out),
-                })
-            }
-            10 => Data::Boolean(now.is_some_and(|at| limits.emergency_active(at))).encode(out),
-            11 => {
-                let (name, open, close) = SCRIPTS;
-                put_structure(out, 2).and_then(|()| {
-                    [open, close].iter().try_for_each(|script| {
-                        put_structure(out, 2)?;
-                        put_obis(out, name)?;
-                        Data::LongUnsigned(*script).encode(out)
-                    })
-                })
-            }
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
+/// The meter as its only object of the class.
+pub(super) struct LimiterObject<'m, B: Board>(pub &'m mut Meter<B>);
+
+fn watts(value: Data<'_>) -> Access<u32> {
+    u32::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)
+}
+
+impl<B: Board> Limiter for LimiterObject<'_, B> {
+    fn monitored_value(&mut self) -> Access<MonitoredValue> {
+        Ok(MonitoredValue { class_id: 3, logical_name: obis::IMPORT_POWER, attribute: 2 })
     }
 
-    pub(super) fn set_limiter(&mut self, index: i8, value: Data<'_>) -> Result<(), DataAccessResult> {
-        let number = || u32::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched);
-        let mut next = self.record.clone();
-        let limits = &mut next.limits;
-        match index {
-            4 => limits.normal_w = number()?,
-            5 => limits.emergency_w = number()?,
-            6 => limits.over_s = number()?,
-            7 => limits.under_s = number()?,
-            8 => {
-                let profile =
-                    EmergencyProfile::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-                let from = self.moment(profile.activation_time)?;
-                limits.emergency_id = profile.id;
-                limits.emergency_from_utc_s = from;
-                limits.emergency_duration_s = profile.duration_s;
-            }
-            9 => {
-                let groups = value.as_array().ok_or(DataAccessResult::TypeUnmatched)?;
-                // One group is kept; a list of more is refused rather than cut.
-                limits.emergency_group = match groups.len() {
-                    0 => 0,
-                    1 => {
-                        groups.get(0).and_then(u16::from_data).map_err(|_| DataAccessResult::TypeUnmatched)?
-                    }
-                    _ => return Err(DataAccessResult::OtherReason),
-                };
-            }
-            _ => return Err(DataAccessResult::ReadWriteDenied),
+    fn threshold_active(&mut self) -> Access<Data<'_>> {
+        let now = self.0.board.clock().utc_s();
+        Ok(Data::DoubleLongUnsigned(self.0.record.limits.threshold_w(now)))
+    }
+
+    fn threshold_normal(&mut self) -> Access<Data<'_>> {
+        Ok(Data::DoubleLongUnsigned(self.0.record.limits.normal_w))
+    }
+
+    fn set_threshold_normal(&mut self, value: Data<'_>) -> Access<()> {
+        let normal_w = watts(value)?;
+        self.0.reconfigure(&mut |next| next.limits.normal_w = normal_w)
+    }
+
+    fn threshold_emergency(&mut self) -> Access<Data<'_>> {
+        Ok(Data::DoubleLongUnsigned(self.0.record.limits.emergency_w))
+    }
+
+    fn set_threshold_emergency(&mut self, value: Data<'_>) -> Access<()> {
+        let emergency_w = watts(value)?;
+        self.0.reconfigure(&mut |next| next.limits.emergency_w = emergency_w)
+    }
+
+    fn min_over_threshold_duration(&mut self) -> Access<u32> {
+        Ok(self.0.record.limits.over_s)
+    }
+
+    fn set_min_over_threshold_duration(&mut self, seconds: u32) -> Access<()> {
+        self.0.reconfigure(&mut |next| next.limits.over_s = seconds)
+    }
+
+    fn min_under_threshold_duration(&mut self) -> Access<u32> {
+        Ok(self.0.record.limits.under_s)
+    }
+
+    fn set_min_under_threshold_duration(&mut self, seconds: u32) -> Access<()> {
+        self.0.reconfigure(&mut |next| next.limits.under_s = seconds)
+    }
+
+    fn emergency_profile(&mut self) -> Access<EmergencyProfile> {
+        let limits = &self.0.record.limits;
+        Ok(EmergencyProfile {
+            id: limits.emergency_id,
+            activation_time: self.0.settings.zone.moment(limits.emergency_from_utc_s),
+            duration_s: limits.emergency_duration_s,
+        })
+    }
+
+    fn set_emergency_profile(&mut self, profile: EmergencyProfile) -> Access<()> {
+        let from = self.0.moment(profile.activation_time)?;
+        self.0.reconfigure(&mut |next| {
+            next.limits.emergency_id = profile.id;
+            next.limits.emergency_from_utc_s = from;
+            next.limits.emergency_duration_s = profile.duration_s;
+        })
+    }
+
+    fn emergency_profile_group_id_list(&mut self) -> Access<impl ExactSizeIterator<Item = u16>> {
+        Ok(Some(self.0.record.limits.emergency_group).filter(|group| *group != 0).into_iter())
+    }
+
+    /// One group is kept; a list of more is refused rather than cut.
+    fn set_emergency_profile_group_id_list(&mut self, groups: Items<'_, u16>) -> Access<()> {
+        if groups.len() > 1 {
+            return Err(DataAccessResult::OtherReason);
         }
-        self.configure(next)
+        let group = groups.iter().next().unwrap_or(Ok(0)).map_err(|_| DataAccessResult::TypeUnmatched)?;
+        self.0.reconfigure(&mut |next| next.limits.emergency_group = group)
+    }
+
+    fn emergency_profile_active(&mut self) -> Access<bool> {
+        let now = self.0.board.clock().utc_s();
+        Ok(now.is_some_and(|at| self.0.record.limits.emergency_active(at)))
+    }
+
+    fn actions(&mut self) -> Access<Actions> {
+        let script = |script_selector| ScriptReference { script_logical_name: SCRIPTS, script_selector };
+        Ok(Actions { action_over_threshold: script(1), action_under_threshold: script(2) })
     }
 }

@@ -2,54 +2,70 @@
 
 use hardware::board::Board;
 use protocol::codec::axdr::{Data, Unit};
-use protocol::codec::codec::{Encode, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::DataAccessResult;
+use protocol::cosem::class::Access;
 use protocol::cosem::obis;
-use protocol::cosem::register::ScalerUnit;
+use protocol::cosem::register::{Register, ScalerUnit};
 
-use super::full;
 use crate::meter::Meter;
 use crate::profile::decivolts;
 
-impl<B: Board> Meter<B> {
-    pub(super) fn get_register(
-        &mut self,
-        name: Obis,
-        index: i8,
-        out: &mut dyn Writer,
-    ) -> Result<(), DataAccessResult> {
-        let energy_register = name == obis::IMPORT_ENERGY || name == obis::EXPORT_ENERGY;
-        if index == 2 && !energy_register && !self.conditions.measured {
+/// The meter as the register of that name.
+pub(super) struct RegisterObject<'m, B: Board> {
+    pub meter: &'m mut Meter<B>,
+    pub name: Obis,
+}
+
+/// The registers, with the unit of one count and its power of ten.
+const REGISTERS: [(Obis, i8, Unit); 10] = [
+    (obis::IMPORT_ENERGY, 0, Unit::WATT_HOUR),
+    (obis::EXPORT_ENERGY, 0, Unit::WATT_HOUR),
+    (obis::IMPORT_POWER, 0, Unit::WATT),
+    (obis::EXPORT_POWER, 0, Unit::WATT),
+    (obis::REACTIVE_POWER, 0, Unit::VAR),
+    (obis::VOLTAGE, -1, Unit::VOLT),
+    (obis::CURRENT, -3, Unit::AMPERE),
+    (obis::NEUTRAL_CURRENT, -3, Unit::AMPERE),
+    (obis::POWER_FACTOR, -3, Unit::NO_UNIT),
+    (obis::FREQUENCY, -2, Unit::HERTZ),
+];
+
+impl<B: Board> RegisterObject<'_, B> {
+    fn place(&self) -> Access<usize> {
+        let place = REGISTERS.iter().position(|(name, ..)| *name == self.name);
+        place.ok_or(DataAccessResult::ObjectUndefined)
+    }
+}
+
+impl<B: Board> Register for RegisterObject<'_, B> {
+    fn value(&mut self) -> Access<Data<'_>> {
+        let place = self.place()?;
+        if place > 1 && !self.meter.conditions.measured {
             // No reading is not a reading of zero.
             return Err(DataAccessResult::HardwareFault);
         }
-        let sample = &self.sample;
+        let (sample, record) = (&self.meter.sample, &self.meter.record);
         // A household meter needs centuries for 2^32 watt-hours; the wire wraps there, the meter's own register does not.
         let energy = |wh: u64| Data::DoubleLongUnsigned(wh as u32);
         let watts = |mw: i32| Data::DoubleLongUnsigned(mw.max(0).unsigned_abs() / 1000);
-        let (value, scaler, unit) = match name {
-            obis::IMPORT_ENERGY => (energy(self.record.import.wh), 0, Unit::WATT_HOUR),
-            obis::EXPORT_ENERGY => (energy(self.record.export.wh), 0, Unit::WATT_HOUR),
-            obis::IMPORT_POWER => (watts(sample.active_power_mw), 0, Unit::WATT),
-            obis::EXPORT_POWER => (watts(sample.active_power_mw.saturating_neg()), 0, Unit::WATT),
-            obis::REACTIVE_POWER => (Data::DoubleLong(sample.reactive_power_mvar / 1000), 0, Unit::VAR),
-            obis::VOLTAGE => (Data::LongUnsigned(decivolts(sample.voltage_mv)), -1, Unit::VOLT),
-            obis::CURRENT => (Data::DoubleLongUnsigned(sample.current_ma), -3, Unit::AMPERE),
-            obis::NEUTRAL_CURRENT => (Data::DoubleLongUnsigned(sample.neutral_current_ma), -3, Unit::AMPERE),
-            obis::POWER_FACTOR => (Data::Long(power_factor(sample)), -3, Unit::NO_UNIT),
-            obis::FREQUENCY => (
-                Data::LongUnsigned(u16::try_from(sample.frequency_mhz / 10).unwrap_or(u16::MAX)),
-                -2,
-                Unit::HERTZ,
-            ),
-            _ => return Err(DataAccessResult::ObjectUndefined),
-        };
-        match index {
-            2 => value.encode(out),
-            _ => ScalerUnit { scaler, unit }.encode(out),
-        }
-        .map_err(full)
+        Ok(match place {
+            0 => energy(record.import.wh),
+            1 => energy(record.export.wh),
+            2 => watts(sample.active_power_mw),
+            3 => watts(sample.active_power_mw.saturating_neg()),
+            4 => Data::DoubleLong(sample.reactive_power_mvar / 1000),
+            5 => Data::LongUnsigned(decivolts(sample.voltage_mv)),
+            6 => Data::DoubleLongUnsigned(sample.current_ma),
+            7 => Data::DoubleLongUnsigned(sample.neutral_current_ma),
+            8 => Data::Long(power_factor(sample)),
+            _ => Data::LongUnsigned(u16::try_from(sample.frequency_mhz / 10).unwrap_or(u16::MAX)),
+        })
+    }
+
+    fn scaler_unit(&mut self) -> Access<ScalerUnit> {
+        let (_, scaler, unit) = REGISTERS[self.place()?];
+        Ok(ScalerUnit { scaler, unit })
     }
 }
 

@@ -23,13 +23,12 @@ use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::cosem::{
     account, association as association_class, charge, clock as clock_class, credit, data as data_class,
-    disconnect, image_transfer, limiter as limiter_class, profile, push_setup, register, security_setup,
-    token_gateway,
+    disconnect, image_transfer, limiter as limiter_class, profile, push_setup, register, sap_assignment,
+    security_setup, token_gateway,
 };
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 
 use crate::meter::Meter;
-use crate::relay::Refused;
 pub(crate) use measured::power_factor;
 pub(crate) use profiles::View;
 pub use table::client;
@@ -61,35 +60,43 @@ impl<B: Board> ObjectModel for Meter<B> {
             return Ok(Piece::Last);
         }
         // Only profile buffers have selectors.
-        if selection.is_some() && !(at.class_id == profile::CLASS && at.index == profile::BUFFER) {
+        if selection.is_some() && !(at.class_id == profile::CLASS && at.index == profile::BUFFER.index) {
             return Err(DataAccessResult::ScopeOfAccessViolated);
         }
+        let (name, index) = (at.logical_name, at.index);
         match at.class_id {
-            association_class::CLASS => return self.get_association(caller, at, piece, out),
-            profile::CLASS if at.index == profile::BUFFER => {
-                return self.get_buffer(caller, at.logical_name, selection, piece, out);
+            association_class::CLASS => {
+                association_class::get(&mut association::AssociationObject(caller), index, piece, out)
+            }
+            profile::CLASS => {
+                let mut object = profiles::ProfileObject { meter: self, name, caller, selection };
+                profile::get(&mut object, index, piece, out)
             }
             image_transfer::CLASS => {
-                return image_transfer::get(&mut image::ImageObject::of(self), at.index, piece, out);
+                image_transfer::get(&mut image::ImageObject::of(self), index, piece, out)
             }
-            push_setup::CLASS => {
-                return push_setup::get(&mut push::PushObject(self), at.index, piece, out);
+            push_setup::CLASS => push_setup::get(&mut push::PushObject(self), index, piece, out),
+            data_class::CLASS => {
+                data_class::get(&mut data::DataObject { meter: self, name }, index, piece, out)
             }
-            data_class::CLASS => self.get_data(at.logical_name, out),
-            clock_class::CLASS => self.get_clock(at.index, out),
-            register::CLASS => self.get_register(at.logical_name, at.index, out),
-            profile::CLASS => self.get_profile(at.logical_name, at.index, out),
-            table::SAP_ASSIGNMENT_CLASS => self.get_sap_assignment(out),
-            security_setup::CLASS => self.get_security_setup(at.index, out),
-            disconnect::CLASS => self.get_disconnect(at.index, out),
-            limiter_class::CLASS => self.get_limiter(at.index, out),
-            account::CLASS => self.get_account(at.index, out),
-            credit::CLASS => self.get_credit(at.logical_name, at.index, out),
-            charge::CLASS => self.get_charge(at.logical_name, at.index, out),
-            token_gateway::CLASS => self.get_token_gateway(at.index, out),
+            clock_class::CLASS => clock_class::get(&mut clock::ClockObject(self), index, piece, out),
+            register::CLASS => {
+                register::get(&mut measured::RegisterObject { meter: self, name }, index, piece, out)
+            }
+            sap_assignment::CLASS => {
+                sap_assignment::get(&mut association::SapObject(self), index, piece, out)
+            }
+            security_setup::CLASS => self.get_security_setup(index, out).map(|()| Piece::Last),
+            disconnect::CLASS => disconnect::get(&mut control::RelayObject(self), index, piece, out),
+            limiter_class::CLASS => limiter_class::get(&mut limiter::LimiterObject(self), index, piece, out),
+            account::CLASS => account::get(&mut payment::AccountObject(self), index, piece, out),
+            credit::CLASS => credit::get(&mut credits::CreditObject::of(self, name), index, piece, out),
+            charge::CLASS => charge::get(&mut charges::ChargeObject::of(self, name), index, piece, out),
+            token_gateway::CLASS => {
+                token_gateway::get(&mut payment::TokenGatewayObject(self), index, piece, out)
+            }
             _ => Err(DataAccessResult::ObjectUndefined),
-        }?;
-        Ok(Piece::Last)
+        }
     }
 
     fn set(
@@ -107,16 +114,16 @@ impl<B: Board> ObjectModel for Meter<B> {
         if selection.is_some() || !object.attribute_access(caller, at.index).can_write() {
             return Err(DataAccessResult::ReadWriteDenied);
         }
-        match (at.class_id, at.index) {
-            (data_class::CLASS, 2) => self.set_data(at.logical_name, value),
-            (clock_class::CLASS, index) => self.set_clock(index, value),
-            (push_setup::CLASS, index) => push_setup::set(&mut push::PushObject(self), index, value),
-            (disconnect::CLASS, 4) => self.set_control_mode(value),
-            (account::CLASS, 2) => self.set_payment_mode(value),
-            (account::CLASS, 16) => self.set_low_credit(value),
-            (limiter_class::CLASS, _) => self.set_limiter(at.index, value),
-            (credit::CLASS, _) => self.set_credit(at.logical_name, at.index, value),
-            (charge::CLASS, _) => self.set_charge(at.logical_name, at.index, value),
+        let (name, index) = (at.logical_name, at.index);
+        match at.class_id {
+            data_class::CLASS => data_class::set(&mut data::DataObject { meter: self, name }, index, value),
+            clock_class::CLASS => clock_class::set(&mut clock::ClockObject(self), index, value),
+            push_setup::CLASS => push_setup::set(&mut push::PushObject(self), index, value),
+            disconnect::CLASS => disconnect::set(&mut control::RelayObject(self), index, value),
+            account::CLASS => account::set(&mut payment::AccountObject(self), index, value),
+            limiter_class::CLASS => limiter_class::set(&mut limiter::LimiterObject(self), index, value),
+            credit::CLASS => credit::set(&mut credits::CreditObject::of(self, name), index, value),
+            charge::CLASS => charge::set(&mut charges::ChargeObject::of(self, name), index, value),
             _ => Err(DataAccessResult::ReadWriteDenied),
         }
     }
@@ -137,19 +144,25 @@ impl<B: Board> ObjectModel for Meter<B> {
             return Err(ActionResult::ReadWriteDenied);
         }
         let parameter = parameter.unwrap_or(Data::Null);
-        match (at.class_id, at.index) {
-            (disconnect::CLASS, 1 | 2) => self.invoke_disconnect(at.index, parameter),
-            (token_gateway::CLASS, 1) => self.invoke_enter(parameter),
-            (clock_class::CLASS, index) => self.invoke_clock(index, parameter),
-            (credit::CLASS, _) => self.invoke_credit(at.logical_name, at.index, parameter),
-            (charge::CLASS, _) => self.invoke_charge(at.logical_name, at.index, parameter),
-            (account::CLASS, 1 | 2) => self.invoke_account(at.index),
-            (push_setup::CLASS, index) => push_setup::invoke(&mut push::PushObject(self), index, parameter),
-            (image_transfer::CLASS, index) => {
+        let (name, index) = (at.logical_name, at.index);
+        match at.class_id {
+            disconnect::CLASS => disconnect::invoke(&mut control::RelayObject(self), index, parameter),
+            token_gateway::CLASS => {
+                token_gateway::invoke(&mut payment::TokenGatewayObject(self), index, parameter)
+            }
+            clock_class::CLASS => clock_class::invoke(&mut clock::ClockObject(self), index, parameter),
+            credit::CLASS => credit::invoke(&mut credits::CreditObject::of(self, name), index, parameter),
+            charge::CLASS => charge::invoke(&mut charges::ChargeObject::of(self, name), index, parameter),
+            account::CLASS => account::invoke(&mut payment::AccountObject(self), index, parameter),
+            push_setup::CLASS => push_setup::invoke(&mut push::PushObject(self), index, parameter),
+            image_transfer::CLASS => {
                 image_transfer::invoke(&mut image::ImageObject::of(self), index, parameter)
             }
-            (profile::CLASS, 1 | 2) => self.invoke_profile(at.logical_name, at.index),
-            (security_setup::CLASS, _) => self.invoke_security_setup(at.index, parameter),
+            profile::CLASS => {
+                let mut object = profiles::ProfileObject { meter: self, name, caller, selection: None };
+                profile::invoke(&mut object, index, parameter)
+            }
+            security_setup::CLASS => self.invoke_security_setup(index, parameter),
             _ => Err(ActionResult::ObjectUnavailable),
         }?;
         Ok(false)
@@ -175,13 +188,5 @@ impl<B: Board> Meter<B> {
             return Ok(0);
         }
         self.settings.zone.utc_s(time).ok_or(DataAccessResult::OtherReason)
-    }
-}
-
-/// What a refused relay command is called on the wire: not allowed in this mode and state, or held by something that passes.
-pub(crate) fn refusal(refused: Refused) -> ActionResult {
-    match refused.held_by {
-        Some(_) => ActionResult::TemporaryFailure,
-        None => ActionResult::ObjectUnavailable,
     }
 }

@@ -7,8 +7,9 @@ use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Encode, Result as Encoded, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
+use protocol::cosem::class::{Access, Enumeration, Invoked, Nothing};
 use protocol::cosem::events::EVENT_CAPTURE_OBJECTS;
-use protocol::cosem::profile::{CaptureObject, LOAD_CAPTURE_OBJECTS, LoadRow};
+use protocol::cosem::profile::{CaptureObject, LOAD_CAPTURE_OBJECTS, LoadRow, ProfileGeneric};
 use protocol::cosem::values::{fields, put_array, put_structure};
 use protocol::cosem::{FromData, obis};
 use protocol::dlms::model::{Caller, Piece};
@@ -34,50 +35,81 @@ impl View {
     pub const SLOTS: usize = 4;
 }
 
-impl<B: Board> Meter<B> {
-    pub(super) fn get_profile(
-        &mut self,
-        name: Obis,
-        index: i8,
-        out: &mut dyn Writer,
-    ) -> Result<(), DataAccessResult> {
-        let captured = capture_objects(name);
-        let rows = self.rows_in_use(name);
-        match index {
-            3 => put_array(out, captured.len())
-                .and_then(|()| captured.iter().try_for_each(|object| object.encode(out))),
-            4 => Data::DoubleLongUnsigned(match name {
-                obis::LOAD_PROFILE => self.who.profile_period_s,
-                obis::DAILY_PROFILE => DAY_S,
-                // By the calendar, and by events.
-                _ => 0,
-            })
-            .encode(out),
-            // First in, first out.
-            5 => Data::Enum(1).encode(out),
-            6 => CaptureObject::new(0, Obis([0; 6]), 0, 0).encode(out),
-            7 => Data::DoubleLongUnsigned(rows.end - rows.start).encode(out),
-            8 => {
-                let capacity = match self.ring(name) {
-                    Some((ring, _)) => ring.capacity(),
-                    None => self.events.capacity(),
-                };
-                Data::DoubleLongUnsigned(capacity).encode(out)
-            }
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
+/// The meter as the profile of that name, for one request.
+pub(super) struct ProfileObject<'m, 's, B: Board> {
+    pub meter: &'m mut Meter<B>,
+    pub name: Obis,
+    pub caller: Caller,
+    /// Which rows and columns of the buffer.
+    pub selection: Option<SelectiveAccess<'s>>,
+}
+
+impl<B: Board> ProfileGeneric for ProfileObject<'_, '_, B> {
+    /// Piece 0 is the number of rows, piece n is row n.
+    fn buffer(&mut self, piece: u32, out: &mut dyn Writer) -> Access<Piece> {
+        self.meter.get_buffer(self.caller, self.name, self.selection, piece, out)
     }
 
-    /// The buffer: piece 0 is the number of rows, piece n is row n.
-    pub(super) fn get_buffer(
+    fn capture_objects(&mut self) -> Access<impl ExactSizeIterator<Item = CaptureObject>> {
+        Ok(capture_objects(self.name).iter().copied())
+    }
+
+    fn capture_period(&mut self) -> Access<u32> {
+        Ok(match self.name {
+            obis::LOAD_PROFILE => self.meter.who.profile_period_s,
+            obis::DAILY_PROFILE => DAY_S,
+            // By the calendar, and by events.
+            _ => 0,
+        })
+    }
+
+    /// First in, first out.
+    fn sort_method(&mut self) -> Access<Enumeration> {
+        Ok(Enumeration(1))
+    }
+
+    fn sort_object(&mut self) -> Access<CaptureObject> {
+        Ok(CaptureObject::new(0, Obis([0; 6]), 0, 0))
+    }
+
+    fn entries_in_use(&mut self) -> Access<u32> {
+        let rows = self.meter.rows_in_use(self.name);
+        Ok(rows.end - rows.start)
+    }
+
+    fn profile_entries(&mut self) -> Access<u32> {
+        Ok(match self.meter.ring(self.name) {
+            Some((ring, _)) => ring.capacity(),
+            None => self.meter.events.capacity(),
+        })
+    }
+
+    fn reset(&mut self, _: Nothing) -> Invoked {
+        let mut next = self.meter.record.clone();
+        next.profile.first = next.profile.next;
+        self.meter.commit(next).map_err(|_| ActionResult::HardwareFault)
+    }
+
+    fn capture(&mut self, _: Nothing) -> Invoked {
+        let meter = &mut *self.meter;
+        let mut next = meter.record.clone();
+        let utc_s = meter.board.clock().utc_s().ok_or(ActionResult::TemporaryFailure)?;
+        let row = meter.row(utc_s);
+        let pushed = meter.profile.push(meter.board.storage(), &mut next.profile, row);
+        pushed.map_err(|_| ActionResult::HardwareFault)?;
+        meter.commit(next).map_err(|_| ActionResult::HardwareFault)
+    }
+}
+
+impl<B: Board> Meter<B> {
+    fn get_buffer(
         &mut self,
         caller: Caller,
         name: Obis,
         selection: Option<SelectiveAccess<'_>>,
         piece: u32,
         out: &mut dyn Writer,
-    ) -> Result<Piece, DataAccessResult> {
+    ) -> Access<Piece> {
         let fingerprint = fingerprint(selection);
         let slot = self.view_slot(caller.client_sap);
         let known = self.views[slot];
@@ -218,25 +250,6 @@ impl<B: Board> Meter<B> {
             }
         }
         found.unwrap_or(rows.end..rows.end)
-    }
-
-    pub(super) fn invoke_profile(&mut self, name: Obis, method: i8) -> Result<(), ActionResult> {
-        let mut next = self.record.clone();
-        match (name, method) {
-            (obis::LOAD_PROFILE, 1) => {
-                next.profile = Span { first: next.profile.next, next: next.profile.next };
-            }
-            (obis::LOAD_PROFILE, 2) => {
-                let utc_s = self.board.clock().utc_s().ok_or(ActionResult::TemporaryFailure)?;
-                let row = self.row(utc_s);
-                self.profile
-                    .push(self.board.storage(), &mut next.profile, row)
-                    .map_err(|_| ActionResult::HardwareFault)?;
-            }
-            // An event log is evidence: nobody clears it.
-            _ => return Err(ActionResult::ReadWriteDenied),
-        }
-        self.commit(next).map_err(|_| ActionResult::HardwareFault)
     }
 }
 

@@ -2,57 +2,103 @@
 
 use protocol::codec::cosem::{AttributeAccess, MethodAccess, ObjectRef};
 use protocol::codec::obis::Obis;
+use protocol::cosem::class::Shape;
 use protocol::cosem::{
     account, association, charge, clock, credit, data, disconnect, image_transfer, limiter, obis, profile,
-    push_setup, register, security_setup, token_gateway,
+    push_setup, register, sap_assignment, security_setup, token_gateway,
 };
 use protocol::dlms::model::Caller;
 
-use super::metrology::is_metrology;
-
-/// Class 17, SAP assignment.
-pub const SAP_ASSIGNMENT_CLASS: u16 = 17;
-
-/// One object: its class and name, and how many attributes and methods the class has.
+/// One object: its class and name, how many attributes and methods the class has, and what may be done with it beside
+/// reading.
 #[derive(Debug, Clone, Copy)]
 pub struct Object {
     pub at: ObjectRef,
     pub attributes: u8,
     pub methods: u8,
+    /// Methods that the meter has: bit n is method n.
+    calls: u8,
+    /// Vending invokes these methods too, and writes attribute 2 if anybody does.
+    vending: bool,
+    /// Attributes that are written: bit n is attribute n + 1.
+    sets: u16,
 }
 
-const fn object(class_id: u16, version: u8, name: Obis, attributes: u8, methods: u8) -> Object {
-    Object { at: ObjectRef::new(class_id, version, name), attributes, methods }
+const fn object(shape: &Shape, name: Obis) -> Object {
+    let at = ObjectRef::new(shape.class_id, shape.version, name);
+    let (attributes, methods) = (shape.attribute_count(), shape.method_count());
+    Object { at, attributes, methods, calls: 0, vending: false, sets: 0 }
+}
+
+impl Object {
+    /// Management writes these attributes.
+    const fn sets(mut self, mut attributes: &[u8]) -> Self {
+        while let [first, rest @ ..] = attributes {
+            self.sets |= 1 << (*first - 1);
+            attributes = rest;
+        }
+        self
+    }
+
+    /// Management invokes these methods.
+    const fn calls(mut self, mut methods: &[u8]) -> Self {
+        while let [first, rest @ ..] = methods {
+            self.calls |= 1 << *first;
+            methods = rest;
+        }
+        self
+    }
+
+    /// See [`Object::vending`].
+    const fn for_vending(mut self) -> Self {
+        self.vending = true;
+        self
+    }
 }
 
 const fn value(name: Obis) -> Object {
-    object(data::CLASS, 0, name, 2, 0)
+    object(&data::SHAPE, name)
+}
+
+/// A value that management writes.
+const fn setting(name: Obis) -> Object {
+    value(name).sets(&[2])
 }
 
 const fn measured(name: Obis) -> Object {
-    object(register::CLASS, 0, name, 3, 1)
+    object(&register::SHAPE, name)
 }
+
+const SECURITY_SETUP: Object = Object {
+    at: ObjectRef::new(security_setup::CLASS, security_setup::VERSION, obis::SECURITY_SETUP),
+    attributes: 6,
+    methods: 8,
+    calls: 0b110,
+    vending: false,
+    sets: 0,
+};
 
 /// Every object of the meter.
 pub const OBJECTS: [Object; 53] = [
     value(obis::LOGICAL_DEVICE_NAME),
-    object(clock::CLASS, 0, obis::CLOCK, 9, 6),
+    object(&clock::SHAPE, obis::CLOCK).sets(&[2, 3, 5, 6, 7, 8]).calls(&[1, 2, 3, 4, 5, 6]).for_vending(),
     value(obis::INVOCATION_COUNTER),
-    object(association::CLASS, association::VERSION, obis::ASSOCIATION, 9, 4),
-    object(SAP_ASSIGNMENT_CLASS, 0, obis::SAP_ASSIGNMENT, 2, 1),
-    object(security_setup::CLASS, security_setup::VERSION, obis::SECURITY_SETUP, 6, 8),
+    // The engine answers the HLS reply itself.
+    object(&association::SHAPE, obis::ASSOCIATION).calls(&[1]).for_vending(),
+    object(&sap_assignment::SHAPE, obis::SAP_ASSIGNMENT),
+    SECURITY_SETUP,
     value(obis::SERIAL),
     value(obis::PAN),
     value(obis::FIRMWARE_VERSION),
-    object(image_transfer::CLASS, 0, obis::IMAGE_TRANSFER, 7, 4),
+    object(&image_transfer::SHAPE, obis::IMAGE_TRANSFER).calls(&[1, 2, 3, 4]),
     value(obis::CONFIGURATION_CHANGES),
     value(obis::CONFIGURATION_DIGEST),
-    value(obis::METER_CONSTANT),
-    value(obis::CURRENT_RATIO_NUMERATOR),
-    value(obis::VOLTAGE_RATIO_NUMERATOR),
-    value(obis::CURRENT_RATIO_DENOMINATOR),
-    value(obis::VOLTAGE_RATIO_DENOMINATOR),
-    value(obis::CALIBRATION),
+    setting(obis::METER_CONSTANT),
+    setting(obis::CURRENT_RATIO_NUMERATOR),
+    setting(obis::VOLTAGE_RATIO_NUMERATOR),
+    setting(obis::CURRENT_RATIO_DENOMINATOR),
+    setting(obis::VOLTAGE_RATIO_DENOMINATOR),
+    setting(obis::CALIBRATION),
     measured(obis::IMPORT_ENERGY),
     measured(obis::EXPORT_ENERGY),
     measured(obis::IMPORT_POWER),
@@ -63,27 +109,28 @@ pub const OBJECTS: [Object; 53] = [
     measured(obis::NEUTRAL_CURRENT),
     measured(obis::POWER_FACTOR),
     measured(obis::FREQUENCY),
-    object(profile::CLASS, 1, obis::LOAD_PROFILE, 8, 2),
-    object(profile::CLASS, 1, obis::DAILY_PROFILE, 8, 2),
-    object(profile::CLASS, 1, obis::MONTHLY_PROFILE, 8, 2),
+    object(&profile::SHAPE, obis::LOAD_PROFILE).calls(&[1, 2]),
+    object(&profile::SHAPE, obis::DAILY_PROFILE),
+    object(&profile::SHAPE, obis::MONTHLY_PROFILE),
     value(obis::PROFILE_STATUS),
-    object(profile::CLASS, 1, obis::EVENT_LOG, 8, 2),
+    // An event log is evidence: nobody clears it.
+    object(&profile::SHAPE, obis::EVENT_LOG),
     value(obis::EVENT_CODE),
     value(obis::EVENT_DETAIL),
-    object(push_setup::CLASS, 0, obis::PUSH_ON_ALARM, 7, 1),
-    object(disconnect::CLASS, 0, obis::DISCONNECT, 4, 2),
+    object(&push_setup::SHAPE, obis::PUSH_ON_ALARM).sets(&[3, 6, 7]).calls(&[1]),
+    object(&disconnect::SHAPE, obis::DISCONNECT).sets(&[4]).calls(&[1, 2]).for_vending(),
     value(obis::RELAY_REASON),
-    object(limiter::CLASS, 0, obis::LIMITER, 11, 0),
-    object(account::CLASS, 0, obis::ACCOUNT, 19, 3),
-    object(credit::CLASS, 0, obis::TOKEN_CREDIT, 11, 3),
-    object(credit::CLASS, 0, obis::EMERGENCY_CREDIT, 11, 3),
-    object(charge::CLASS, 0, obis::CONSUMPTION_CHARGE, 13, 5),
-    object(charge::CLASS, 0, obis::DAILY_CHARGE, 13, 5),
-    object(charge::CLASS, 0, obis::DEBT_CHARGE, 13, 5),
-    object(token_gateway::CLASS, 0, obis::TOKEN_GATEWAY, 6, 1),
+    object(&limiter::SHAPE, obis::LIMITER).sets(&[4, 5, 6, 7, 8, 9]),
+    object(&account::SHAPE, obis::ACCOUNT).sets(&[2, 16]).calls(&[1, 2]),
+    object(&credit::SHAPE, obis::TOKEN_CREDIT).sets(&[5]).calls(&[1, 2]),
+    object(&credit::SHAPE, obis::EMERGENCY_CREDIT).sets(&[9, 10]).calls(&[3]).for_vending(),
+    object(&charge::SHAPE, obis::CONSUMPTION_CHARGE),
+    object(&charge::SHAPE, obis::DAILY_CHARGE).sets(&[7]).calls(&[1, 2]),
+    object(&charge::SHAPE, obis::DEBT_CHARGE).sets(&[7, 13]).calls(&[1, 2, 4, 5]),
+    object(&token_gateway::SHAPE, obis::TOKEN_GATEWAY).calls(&[1]).for_vending(),
     value(obis::TARIFF_ACTIVE),
-    value(obis::TARIFF_PASSIVE),
-    value(obis::TARIFF_ACTIVATION),
+    setting(obis::TARIFF_PASSIVE),
+    setting(obis::TARIFF_ACTIVATION),
     value(obis::TARIFF_RATE),
     value(obis::SUPPLY_GROUP),
     value(obis::KEY_REVISION),
@@ -138,48 +185,24 @@ impl Object {
         if self.at.class_id == association::CLASS && index == 7 {
             return AttributeAccess::empty();
         }
-        let name = self.at.logical_name;
-        let management = caller.client_sap == client::MANAGEMENT;
-        let writes = match (self.at.class_id, index) {
-            (clock::CLASS, 2) => management || caller.client_sap == client::VENDING,
-            (clock::CLASS, 3 | 5..=8) => management,
-            (disconnect::CLASS, 4) | (account::CLASS, 2 | 16) => management,
-            (data::CLASS, 2) => {
-                management
-                    && (name == obis::TARIFF_PASSIVE || name == obis::TARIFF_ACTIVATION || is_metrology(name))
-            }
-            (limiter::CLASS, 4..=9) | (push_setup::CLASS, 3 | 6 | 7) => management,
-            (credit::CLASS, 5) => management && name == obis::TOKEN_CREDIT,
-            (credit::CLASS, 9 | 10) => management && name == obis::EMERGENCY_CREDIT,
-            (charge::CLASS, 7) => management && name != obis::CONSUMPTION_CHARGE,
-            (charge::CLASS, 13) => management && name == obis::DEBT_CHARGE,
+        let writes = match caller.client_sap {
+            client::MANAGEMENT => true,
+            client::VENDING => self.vending && index == 2,
             _ => false,
         };
+        let writes = writes && u32::from(self.sets) >> (index - 1) & 1 != 0;
         if writes { AttributeAccess::READ | AttributeAccess::WRITE } else { AttributeAccess::READ }
     }
 
     /// Rights on method `index`. Methods that the meter does not have are never granted.
     pub fn method_access(&self, caller: Caller, index: i8) -> MethodAccess {
-        if !self.visible_to(caller) {
-            return MethodAccess::empty();
-        }
-        let name = self.at.logical_name;
-        let management = caller.client_sap == client::MANAGEMENT;
-        let vending = management || caller.client_sap == client::VENDING;
-        let granted = match (self.at.class_id, index) {
-            (disconnect::CLASS, 1 | 2) | (token_gateway::CLASS, 1) | (clock::CLASS, 1..=6) => vending,
-            (account::CLASS, 1 | 2) | (image_transfer::CLASS, 1..=4) | (push_setup::CLASS, 1) => management,
-            (credit::CLASS, 1 | 2) => management && name == obis::TOKEN_CREDIT,
-            (credit::CLASS, 3) => vending && name == obis::EMERGENCY_CREDIT,
-            (charge::CLASS, 1 | 2) => management && name != obis::CONSUMPTION_CHARGE,
-            (charge::CLASS, 4 | 5) => management && name == obis::DEBT_CHARGE,
-            (security_setup::CLASS, 1 | 2) => management,
-            (profile::CLASS, 1 | 2) => management && name == obis::LOAD_PROFILE,
-            // The engine answers the HLS reply itself.
-            (association::CLASS, 1) => vending,
+        let calls = match caller.client_sap {
+            client::MANAGEMENT => true,
+            client::VENDING => self.vending,
             _ => false,
         };
-        if granted { MethodAccess::ACCESS } else { MethodAccess::empty() }
+        let exists = (1..8).contains(&index) && self.calls >> index & 1 != 0;
+        if calls && exists && self.visible_to(caller) { MethodAccess::ACCESS } else { MethodAccess::empty() }
     }
 }
 

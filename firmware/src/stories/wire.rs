@@ -92,7 +92,7 @@ fn energy_credit_and_relay_are_read_with_the_types_both_ends_share() {
     pass(&mut meter, 360);
     let mut read = |at: Attribute| get(&mut meter, READER, at, None).unwrap();
     let bytes = read(register::VALUE.of(obis::IMPORT_ENERGY));
-    assert_eq!(register::VALUE.decode_bytes(&bytes).unwrap(), 100);
+    assert_eq!(register::VALUE.decode_bytes(&bytes).unwrap(), Data::DoubleLongUnsigned(100));
     let bytes = read(credit::CURRENT_CREDIT_AMOUNT.of(obis::TOKEN_CREDIT));
     assert_eq!(credit::CURRENT_CREDIT_AMOUNT.decode_bytes(&bytes).unwrap(), 900);
     let bytes = read(account::MODE_AND_STATUS.of(obis::ACCOUNT));
@@ -411,13 +411,8 @@ fn management_sets_the_daily_charge_and_a_debt_and_nobody_else_does() {
     assert_eq!(act(&mut meter, MANAGEMENT, update, amount), Ok(false));
     let activate = charge::ACTIVATE_PASSIVE_UNIT_CHARGE.of(obis::DAILY_CHARGE);
     assert_eq!(act(&mut meter, MANAGEMENT, activate, Data::Integer(0)), Ok(false));
-    let at = Attribute {
-        class_id: charge::CLASS,
-        logical_name: obis::DAILY_CHARGE,
-        index: charge::UNIT_CHARGE_ACTIVE,
-    };
-    let bytes = get(&mut meter, READER, at, None).unwrap();
-    let table = charge::ChargeTable::from_data(Data::from_bytes_in(&bytes).unwrap()).unwrap();
+    let bytes = get(&mut meter, READER, charge::UNIT_CHARGE_ACTIVE.of(obis::DAILY_CHARGE), None).unwrap();
+    let table = charge::UNIT_CHARGE_ACTIVE.decode_bytes(&bytes).unwrap();
     assert_eq!((table.rows[0].charge_per_unit, table.price_scale), (250, 0));
 
     let owe = charge::SET_TOTAL_AMOUNT_REMAINING.of(obis::DEBT_CHARGE);

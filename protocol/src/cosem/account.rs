@@ -1,54 +1,84 @@
 //! Class 111, account (version 0).
 
-use super::values::{fields, put_bits, put_structure, take_bits};
-use super::{Attr, FromData, Meth, bad_value};
+use super::class::{Nothing, ToData, Value, class, structure};
+use super::values::{ShortBits, fields, put_bits, put_structure, take_bits};
+use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, DateTime};
 use crate::codec::codec::{Encode, Result, Writer};
+use crate::codec::obis::Obis;
 
-/// Interface class.
-pub const CLASS: u16 = 111;
-/// Payment mode and account status.
-pub const MODE_AND_STATUS: Attr<ModeAndStatus> = Attr::new(CLASS, 2);
-/// Index in the credit list of the credit in use.
-pub const CURRENT_CREDIT_IN_USE: Attr<u8> = Attr::new(CLASS, 3);
-/// How the credit stands.
-pub const CURRENT_CREDIT_STATUS: Attr<CreditStatusBits> = Attr::new(CLASS, 4);
-/// Sum of what the customer may use, in the account's unit.
-pub const AVAILABLE_CREDIT: Attr<i32> = Attr::new(CLASS, 5);
-/// What has to be paid before supply returns.
-pub const AMOUNT_TO_CLEAR: Attr<i32> = Attr::new(CLASS, 6);
-/// Credit that has to be reached again.
-pub const CLEARANCE_THRESHOLD: Attr<i32> = Attr::new(CLASS, 7);
-/// Sum of the debts.
-pub const AGGREGATED_DEBT: Attr<i32> = Attr::new(CLASS, 8);
-/// Array of logical names.
-pub const CREDIT_REFERENCE_LIST: i8 = 9;
-/// Array of logical names.
-pub const CHARGE_REFERENCE_LIST: i8 = 10;
-/// Which charge takes from which credit.
-pub const CREDIT_CHARGE_CONFIGURATION: i8 = 11;
-/// How tokens are spread.
-pub const TOKEN_GATEWAY_CONFIGURATION: i8 = 12;
-/// When the account became active.
-pub const ACTIVATION_TIME: Attr<DateTime> = Attr::new(CLASS, 13);
-/// When the account was closed.
-pub const CLOSURE_TIME: Attr<DateTime> = Attr::new(CLASS, 14);
-/// The account's unit.
-pub const CURRENCY: i8 = 15;
-/// Warning threshold.
-pub const LOW_CREDIT_THRESHOLD: Attr<i32> = Attr::new(CLASS, 16);
-/// Below it the next credit may be chosen.
-pub const NEXT_CREDIT_AVAILABLE_THRESHOLD: Attr<i32> = Attr::new(CLASS, 17);
-/// Largest debt instalment.
-pub const MAX_PROVISION: Attr<u16> = Attr::new(CLASS, 18);
-/// Period of that.
-pub const MAX_PROVISION_PERIOD: Attr<i32> = Attr::new(CLASS, 19);
-/// Makes the account active.
-pub const ACTIVATE: Meth = Meth::new(CLASS, 1);
-/// Closes it.
-pub const CLOSE: Meth = Meth::new(CLASS, 2);
-/// Clears it.
-pub const RESET: Meth = Meth::new(CLASS, 3);
+structure! {
+    /// Which charge takes from which credit.
+    CreditChargeConfigurationElement {
+        /// The credit.
+        credit_reference: Obis,
+        /// The charge.
+        charge_reference: Obis,
+        /// When it is collected beside normal times: bit 0 while disconnected, 1 in load limiting, 2 in friendly hours.
+        collection_configuration: ShortBits<3>,
+    }
+}
+
+structure! {
+    /// Which credit gets how much of a token.
+    TokenGatewayConfigurationElement {
+        /// The credit.
+        credit_reference: Obis,
+        /// Its share, percent.
+        token_proportion: u8,
+    }
+}
+
+class! {
+    /// Account.
+    Account = 111, version 0;
+    attributes {
+        /// Payment mode and account status.
+        2 MODE_AND_STATUS: (ModeAndStatus), account_mode_and_status, set_account_mode_and_status;
+        /// Place in the credit list of the credit in use, from 1.
+        3 CURRENT_CREDIT_IN_USE: (u8), current_credit_in_use;
+        /// How the credit stands.
+        4 CURRENT_CREDIT_STATUS: (CreditStatusBits), current_credit_status;
+        /// Sum of what the customer may use, in the account's unit.
+        5 AVAILABLE_CREDIT: (i32), available_credit;
+        /// What has to be paid before supply returns.
+        6 AMOUNT_TO_CLEAR: (i32), amount_to_clear;
+        /// Credit that has to be reached again.
+        7 CLEARANCE_THRESHOLD: (i32), clearance_threshold;
+        /// Sum of the debts.
+        8 AGGREGATED_DEBT: (i32), aggregated_debt;
+        /// The credits, the one used first first.
+        9 CREDIT_REFERENCE_LIST: [Obis], credit_reference_list;
+        /// The charges.
+        10 CHARGE_REFERENCE_LIST: [Obis], charge_reference_list;
+        /// Which charge takes from which credit.
+        11 CREDIT_CHARGE_CONFIGURATION: [CreditChargeConfigurationElement], credit_charge_configuration;
+        /// How tokens are spread.
+        12 TOKEN_GATEWAY_CONFIGURATION: [TokenGatewayConfigurationElement], token_gateway_configuration;
+        /// When the account became active.
+        13 ACTIVATION_TIME: (DateTime), account_activation_time;
+        /// When the account was closed.
+        14 CLOSURE_TIME: (DateTime), account_closure_time;
+        /// The account's unit.
+        15 CURRENCY: (Currency<'static>), currency;
+        /// Warning threshold.
+        16 LOW_CREDIT_THRESHOLD: (i32), low_credit_threshold, set_low_credit_threshold;
+        /// Below it the next credit may be chosen.
+        17 NEXT_CREDIT_AVAILABLE_THRESHOLD: (i32), next_credit_available_threshold;
+        /// Largest debt instalment.
+        18 MAX_PROVISION: (u16), max_provision;
+        /// Period of that, seconds.
+        19 MAX_PROVISION_PERIOD: (i32), max_provision_period;
+    }
+    methods {
+        /// Makes the account active.
+        1 ACTIVATE: (Nothing), activate_account;
+        /// Closes it.
+        2 CLOSE: (Nothing), close_account;
+        /// Clears it.
+        3 RESET: (Nothing), reset_account;
+    }
+}
 
 /// How the customer pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -177,6 +207,16 @@ impl<'a> FromData<'a> for Currency<'a> {
             _ => return Err(bad_value()),
         };
         Ok(Self { name: name.as_str().ok_or_else(bad_value)?, scale: i8::from_data(scale)?, unit })
+    }
+}
+
+impl Value for Currency<'static> {
+    type Of<'a> = Currency<'a>;
+}
+
+impl ToData for Currency<'_> {
+    fn put(&self, w: &mut dyn Writer) -> Result<()> {
+        self.encode(w)
     }
 }
 

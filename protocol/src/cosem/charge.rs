@@ -1,48 +1,65 @@
 //! Class 113, charge (version 0).
 
+use super::class::{Array, Nothing, ToData, class, structure};
 use super::credit::wire_enum;
-use super::values::{fields, put_obis, put_structure};
-use super::{Attr, FromData, Meth, bad_value};
+use super::values::{ShortBits, fields, put_obis, put_structure};
+use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, DateTime};
 use crate::codec::codec::{Encode, Result, Writer};
 use crate::codec::obis::Obis;
 
-/// Interface class.
-pub const CLASS: u16 = 113;
-/// Everything collected so far, in the account's unit.
-pub const TOTAL_AMOUNT_PAID: Attr<i32> = Attr::new(CLASS, 2);
-/// What it is collected by.
-pub const CHARGE_TYPE: Attr<ChargeType> = Attr::new(CLASS, 3);
-/// Lower is collected sooner.
-pub const PRIORITY: Attr<u8> = Attr::new(CLASS, 4);
-/// Prices in force.
-pub const UNIT_CHARGE_ACTIVE: i8 = 5;
-/// Prices to come.
-pub const UNIT_CHARGE_PASSIVE: i8 = 6;
-/// When they come.
-pub const UNIT_CHARGE_ACTIVATION_TIME: Attr<DateTime> = Attr::new(CLASS, 7);
-/// Seconds between collections.
-pub const PERIOD: Attr<u32> = Attr::new(CLASS, 8);
-/// Two configuration bits.
-pub const CHARGE_CONFIGURATION: i8 = 9;
-/// When it was last collected.
-pub const LAST_COLLECTION_TIME: Attr<DateTime> = Attr::new(CLASS, 10);
-/// How much was collected then.
-pub const LAST_COLLECTION_AMOUNT: Attr<i32> = Attr::new(CLASS, 11);
-/// What is still owed (debts).
-pub const TOTAL_AMOUNT_REMAINING: Attr<i32> = Attr::new(CLASS, 12);
-/// Share of a payment that goes here, in hundredths of a percent.
-pub const PROPORTION: Attr<u16> = Attr::new(CLASS, 13);
-/// Replaces the passive prices.
-pub const UPDATE_UNIT_CHARGE: Meth = Meth::new(CLASS, 1);
-/// Makes the passive prices the active ones.
-pub const ACTIVATE_PASSIVE_UNIT_CHARGE: Meth = Meth::new(CLASS, 2);
-/// Collects now.
-pub const COLLECT: Meth = Meth::new(CLASS, 3);
-/// Adds to what is owed.
-pub const UPDATE_TOTAL_AMOUNT_REMAINING: Meth = Meth::new(CLASS, 4);
-/// Sets what is owed.
-pub const SET_TOTAL_AMOUNT_REMAINING: Meth = Meth::new(CLASS, 5);
+structure! {
+    /// A new price for a row of the passive table.
+    UnitCharge<'a> {
+        /// The row.
+        index: &'a [u8],
+        /// Long by the class; the reference meter takes any integer that its amounts hold.
+        charge_per_unit: Data<'a>,
+    }
+}
+
+class! {
+    /// Charge.
+    Charge = 113, version 0;
+    attributes {
+        /// Everything collected so far, in the account's unit.
+        2 TOTAL_AMOUNT_PAID: (i32), total_amount_paid;
+        /// What it is collected by.
+        3 CHARGE_TYPE: (ChargeType), charge_type;
+        /// Lower is collected sooner.
+        4 PRIORITY: (u8), priority;
+        /// Prices in force.
+        5 UNIT_CHARGE_ACTIVE: (ChargeTable), unit_charge_active;
+        /// Prices to come.
+        6 UNIT_CHARGE_PASSIVE: (ChargeTable), unit_charge_passive;
+        /// When they come.
+        7 UNIT_CHARGE_ACTIVATION_TIME: (DateTime), unit_charge_activation_time, set_unit_charge_activation_time;
+        /// Seconds between collections.
+        8 PERIOD: (u32), period;
+        /// Bit 0: a share of each payment; bit 1: collected as it is used.
+        9 CHARGE_CONFIGURATION: (ShortBits<2>), charge_configuration;
+        /// When it was last collected.
+        10 LAST_COLLECTION_TIME: (DateTime), last_collection_time;
+        /// How much was collected then.
+        11 LAST_COLLECTION_AMOUNT: (i32), last_collection_amount;
+        /// What is still owed (debts).
+        12 TOTAL_AMOUNT_REMAINING: (i32), total_amount_remaining;
+        /// Share of a payment that goes here, in hundredths of a percent.
+        13 PROPORTION: (u16), proportion, set_proportion;
+    }
+    methods {
+        /// Replaces passive prices.
+        1 UPDATE_UNIT_CHARGE: (Array<UnitCharge<'static>>), update_unit_charge;
+        /// Makes the passive prices the active ones.
+        2 ACTIVATE_PASSIVE_UNIT_CHARGE: (Nothing), activate_passive_unit_charge;
+        /// Collects now.
+        3 COLLECT: (Nothing), collect;
+        /// Adds to what is owed.
+        4 UPDATE_TOTAL_AMOUNT_REMAINING: (i32), update_total_amount_remaining;
+        /// Sets what is owed.
+        5 SET_TOTAL_AMOUNT_REMAINING: (i32), set_total_amount_remaining;
+    }
+}
 
 wire_enum! {
     /// Attribute 3.
@@ -92,15 +109,15 @@ impl Encode for ChargeTable {
         put_structure(w, 2)?;
         w.write_bytes(&[15, self.commodity_scale.to_be_bytes()[0], 15, self.price_scale.to_be_bytes()[0]])?;
         put_structure(w, 3)?;
-        Data::LongUnsigned(self.commodity.0).encode(w)?;
+        self.commodity.0.put(w)?;
         put_obis(w, self.commodity.1)?;
-        Data::Integer(self.commodity.2).encode(w)?;
+        self.commodity.2.put(w)?;
         let rows = self.rows.get(..self.len).unwrap_or(&self.rows);
         super::values::put_array(w, rows.len())?;
         for row in rows {
             put_structure(w, 2)?;
             Data::OctetString(&[row.index]).encode(w)?;
-            Data::Long(row.charge_per_unit).encode(w)?;
+            row.charge_per_unit.put(w)?;
         }
         Ok(())
     }
@@ -130,6 +147,8 @@ impl FromData<'_> for ChargeTable {
         })
     }
 }
+
+super::class::encoded!(ChargeTable);
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use core::marker::PhantomData;
 
 use super::values::put_array;
 use super::{FromData, bad_value};
-use crate::codec::axdr::{BitStr, Data, DateTime, Seq};
+use crate::codec::axdr::{BitStr, Data, DateTime, Seq, SeqIter};
 use crate::codec::codec::{Encode, Result, Writer};
 use crate::codec::obis::Obis;
 use crate::codec::xdlms::DataAccessResult;
@@ -132,6 +132,24 @@ impl ToData for BitStr<'_> {
     }
 }
 
+/// An enumeration whose codes stand in the attribute's description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enumeration(pub u8);
+owned!(Enumeration);
+impl FromData<'_> for Enumeration {
+    fn from_data(d: Data<'_>) -> Result<Self> {
+        match d {
+            Data::Enum(code) => Ok(Self(code)),
+            _ => Err(bad_value()),
+        }
+    }
+}
+impl ToData for Enumeration {
+    fn put(&self, w: &mut dyn Writer) -> Result<()> {
+        Data::Enum(self.0).encode(w)
+    }
+}
+
 /// The parameter of a method that has none: integer 0 (Blue Book, `data ::= integer (0)`). Peers send other integers and
 /// nothing at all; both are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -185,13 +203,31 @@ impl<'a, V: FromData<'a> + Copy> Items<'a, V> {
     }
 
     /// Each item, or the error where it is not one.
-    pub fn iter(&self) -> impl Iterator<Item = Result<V>> + use<'a, V> {
-        let (encoded, held) = match *self {
-            Self::Encoded(seq) => (Some(seq), &[][..]),
-            Self::Held(held) => (None, held),
-        };
-        let encoded = encoded.into_iter().flat_map(|seq| seq.iter());
-        encoded.map(|item| V::from_data(item?)).chain(held.iter().map(|item| Ok(*item)))
+    #[must_use]
+    pub fn iter(&self) -> ItemsIter<'a, V> {
+        match *self {
+            Self::Encoded(seq) => ItemsIter::Encoded(seq.iter()),
+            Self::Held(held) => ItemsIter::Held(held.iter()),
+        }
+    }
+}
+
+/// See [`Items::iter`].
+#[derive(Debug, Clone)]
+pub enum ItemsIter<'a, V> {
+    /// As they came.
+    Encoded(SeqIter<'a>),
+    /// As a meter holds them.
+    Held(core::slice::Iter<'a, V>),
+}
+
+impl<'a, V: FromData<'a> + Copy> Iterator for ItemsIter<'a, V> {
+    type Item = Result<V>;
+    fn next(&mut self) -> Option<Result<V>> {
+        match self {
+            Self::Encoded(items) => Some(items.next()?.and_then(V::from_data)),
+            Self::Held(items) => items.next().map(|item| Ok(*item)),
+        }
     }
 }
 
@@ -299,13 +335,12 @@ pub(crate) fn full(_: crate::codec::codec::Error) -> DataAccessResult {
     DataAccessResult::OtherReason
 }
 
-/// Writes a value that is one piece.
-pub(crate) fn put_whole(value: &impl ToData, piece: u32, out: &mut dyn Writer) -> Access<Piece> {
-    if piece > 0 {
-        return Err(DataAccessResult::DataBlockUnavailable);
+/// What writing a value in one piece ends with.
+pub(crate) fn whole(written: Result<()>) -> Access<Piece> {
+    match written {
+        Ok(()) => Ok(Piece::Last),
+        Err(error) => Err(full(error)),
     }
-    value.put(out).map_err(full)?;
-    Ok(Piece::Last)
 }
 
 /// Writes one piece of an array: the number of its items, then each item.
@@ -314,13 +349,13 @@ pub(crate) fn put_item<T: ToData>(
     piece: u32,
     out: &mut dyn Writer,
 ) -> Access<Piece> {
-    let Some(skip) = piece.checked_sub(1) else {
-        put_array(out, items.len()).map_err(full)?;
-        return Ok(if items.len() == 0 { Piece::Last } else { Piece::More });
+    let (count, piece) = (items.len(), piece as usize);
+    let written = match piece.checked_sub(1) {
+        None => put_array(out, count),
+        Some(skip) => items.nth(skip).ok_or(DataAccessResult::DataBlockUnavailable)?.put(out),
     };
-    let item = items.nth(skip as usize).ok_or(DataAccessResult::DataBlockUnavailable)?;
-    item.put(out).map_err(full)?;
-    Ok(if items.len() == 0 { Piece::Last } else { Piece::More })
+    written.map_err(full)?;
+    Ok(if piece == count { Piece::Last } else { Piece::More })
 }
 
 /// What reading and writing attributes ends with.
@@ -372,7 +407,7 @@ macro_rules! class {
         }
     };
     (@get $object:ident $getter:ident ($type:ty) $piece:ident $out:ident) => {
-        $crate::cosem::class::put_whole(&$object.$getter()?, $piece, $out)
+        $crate::cosem::class::whole($crate::cosem::class::ToData::put(&$object.$getter()?, $out))
     };
     (@get $object:ident $getter:ident [$type:ty] $piece:ident $out:ident) => {
         $crate::cosem::class::put_item($object.$getter()?, $piece, $out)
@@ -438,7 +473,8 @@ macro_rules! class {
             )*
         }
 
-        /// Writes piece `piece` of attribute `index` of `object`; the logical name is the caller's.
+        /// Writes piece `piece` of attribute `index` of `object`; the logical name is the caller's. A value that is no array is
+        /// one piece, whatever its number.
         ///
         /// # Errors
         /// What goes to the peer.
@@ -448,6 +484,7 @@ macro_rules! class {
             piece: u32,
             out: &mut dyn $crate::codec::codec::Writer,
         ) -> $crate::cosem::class::Access<$crate::dlms::model::Piece> {
+            let _ = piece;
             match index {
                 $($aindex => $crate::cosem::class::class!(@get object $getter $shape piece out),)*
                 _ => Err($crate::codec::xdlms::DataAccessResult::ObjectUnavailable),

@@ -1,30 +1,56 @@
-//! Class 8, clock, and conversion between UTC seconds and the COSEM date-time.
+//! Class 8, clock (version 0), and conversion between UTC seconds and the COSEM date-time.
 
-use super::{Attr, Meth};
+use super::class::{Enumeration, Nothing, class, structure};
 use crate::codec::axdr::{ClockStatus, DateTime};
 
-/// Interface class.
-pub const CLASS: u16 = 8;
-/// Local time with deviation and status.
-pub const TIME: Attr<DateTime> = Attr::new(CLASS, 2);
-/// Minutes from local time to UTC: negative east of Greenwich.
-pub const TIME_ZONE: Attr<i16> = Attr::new(CLASS, 3);
-/// Status byte alone.
-pub const STATUS: Attr<u8> = Attr::new(CLASS, 4);
-/// Start of daylight saving.
-pub const DAYLIGHT_SAVINGS_BEGIN: Attr<DateTime> = Attr::new(CLASS, 5);
-/// End of daylight saving.
-pub const DAYLIGHT_SAVINGS_END: Attr<DateTime> = Attr::new(CLASS, 6);
-/// Minutes.
-pub const DAYLIGHT_SAVINGS_DEVIATION: Attr<i8> = Attr::new(CLASS, 7);
-/// Whether daylight saving is in use.
-pub const DAYLIGHT_SAVINGS_ENABLED: Attr<bool> = Attr::new(CLASS, 8);
-/// Enum: 1 internal crystal.
-pub const CLOCK_BASE: i8 = 9;
-/// Adjusts to the nearest quarter.
-pub const ADJUST_TO_QUARTER: Meth = Meth::new(CLASS, 1);
-/// Shifts by seconds (long).
-pub const SHIFT_TIME: Meth = Meth::new(CLASS, 6);
+structure! {
+    /// Parameter of method 5: a time to take over at a word.
+    PresetAdjustingTime {
+        /// The time.
+        preset_time: DateTime,
+        /// From when the word counts.
+        validity_interval_start: DateTime,
+        /// Until when.
+        validity_interval_end: DateTime,
+    }
+}
+
+class! {
+    /// Clock.
+    Clock = 8, version 0;
+    attributes {
+        /// Local time with deviation and status.
+        2 TIME: (DateTime), time, set_time;
+        /// Minutes from local time to UTC: negative east of Greenwich.
+        3 TIME_ZONE: (i16), time_zone, set_time_zone;
+        /// Status byte alone.
+        4 STATUS: (u8), status;
+        /// Start of daylight saving.
+        5 DAYLIGHT_SAVINGS_BEGIN: (DateTime), daylight_savings_begin, set_daylight_savings_begin;
+        /// End of daylight saving.
+        6 DAYLIGHT_SAVINGS_END: (DateTime), daylight_savings_end, set_daylight_savings_end;
+        /// Minutes.
+        7 DAYLIGHT_SAVINGS_DEVIATION: (i8), daylight_savings_deviation, set_daylight_savings_deviation;
+        /// Whether daylight saving is in use.
+        8 DAYLIGHT_SAVINGS_ENABLED: (bool), daylight_savings_enabled, set_daylight_savings_enabled;
+        /// 1: an internal crystal.
+        9 CLOCK_BASE: (Enumeration), clock_base;
+    }
+    methods {
+        /// Adjusts to the nearest quarter.
+        1 ADJUST_TO_QUARTER: (Nothing), adjust_to_quarter;
+        /// Adjusts to the nearest measuring period.
+        2 ADJUST_TO_MEASURING_PERIOD: (Nothing), adjust_to_measuring_period;
+        /// Adjusts to the nearest minute.
+        3 ADJUST_TO_MINUTE: (Nothing), adjust_to_minute;
+        /// Takes over the time of method 5.
+        4 ADJUST_TO_PRESET_TIME: (Nothing), adjust_to_preset_time;
+        /// Gives the time for method 4.
+        5 PRESET_ADJUSTING_TIME: (PresetAdjustingTime), preset_adjusting_time;
+        /// Shifts by seconds, -900 to 900.
+        6 SHIFT_TIME: (i16), shift_time;
+    }
+}
 
 /// Status bit 0: the time is not to be trusted at all.
 pub const INVALID: u8 = 1;

@@ -1,37 +1,45 @@
 //! Class 112, credit (version 0).
 
-use super::{Attr, FromData, Meth, bad_value};
+use super::class::{Nothing, class};
+use super::values::ShortBits;
+use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, DateTime};
 use crate::codec::codec::{Encode, Result, Writer};
 
-/// Interface class.
-pub const CLASS: u16 = 112;
-/// What is left of it, in the account's unit.
-pub const CURRENT_CREDIT_AMOUNT: Attr<i32> = Attr::new(CLASS, 2);
-/// What kind of credit.
-pub const CREDIT_TYPE: Attr<CreditType> = Attr::new(CLASS, 3);
-/// Lower is used sooner.
-pub const PRIORITY: Attr<u8> = Attr::new(CLASS, 4);
-/// Warn below it.
-pub const WARNING_THRESHOLD: Attr<i32> = Attr::new(CLASS, 5);
-/// Used up at it.
-pub const LIMIT: Attr<i32> = Attr::new(CLASS, 6);
-/// Five configuration bits.
-pub const CREDIT_CONFIGURATION: i8 = 7;
-/// Where it is in its life.
-pub const CREDIT_STATUS: Attr<CreditStatus> = Attr::new(CLASS, 8);
-/// Amount it starts with when invoked.
-pub const PRESET_CREDIT_AMOUNT: Attr<i32> = Attr::new(CLASS, 9);
-/// Offered below this available credit.
-pub const CREDIT_AVAILABLE_THRESHOLD: Attr<i32> = Attr::new(CLASS, 10);
-/// Period of time-based credit.
-pub const PERIOD: Attr<DateTime> = Attr::new(CLASS, 11);
-/// Adds (double-long).
-pub const UPDATE_AMOUNT: Meth = Meth::new(CLASS, 1);
-/// Sets (double-long).
-pub const SET_AMOUNT_TO_VALUE: Meth = Meth::new(CLASS, 2);
-/// Takes an offered credit into use.
-pub const INVOKE_CREDIT: Meth = Meth::new(CLASS, 3);
+class! {
+    /// Credit.
+    Credit = 112, version 0;
+    attributes {
+        /// What is left of it, in the account's unit.
+        2 CURRENT_CREDIT_AMOUNT: (i32), current_credit_amount;
+        /// What kind of credit.
+        3 CREDIT_TYPE: (CreditType), credit_type;
+        /// Lower is used sooner.
+        4 PRIORITY: (u8), priority;
+        /// Warn below it.
+        5 WARNING_THRESHOLD: (i32), warning_threshold, set_warning_threshold;
+        /// Used up at it.
+        6 LIMIT: (i32), limit;
+        /// Bits of [`configuration`].
+        7 CREDIT_CONFIGURATION: (ShortBits<5>), credit_configuration;
+        /// Where it is in its life.
+        8 CREDIT_STATUS: (CreditStatus), credit_status;
+        /// Amount it starts with when invoked.
+        9 PRESET_CREDIT_AMOUNT: (i32), preset_credit_amount, set_preset_credit_amount;
+        /// Offered below this available credit.
+        10 CREDIT_AVAILABLE_THRESHOLD: (i32), credit_available_threshold, set_credit_available_threshold;
+        /// Period of time-based credit.
+        11 PERIOD: (DateTime), period;
+    }
+    methods {
+        /// Adds.
+        1 UPDATE_AMOUNT: (i32), update_amount;
+        /// Sets.
+        2 SET_AMOUNT_TO_VALUE: (i32), set_amount_to_value;
+        /// Takes an offered credit into use.
+        3 INVOKE_CREDIT: (Nothing), invoke_credit;
+    }
+}
 
 /// Bits of attribute 7, bit 0 first.
 pub mod configuration {

@@ -1,6 +1,13 @@
-//! Class 1, data: the value is whatever the object is for.
+//! Class 1, data (version 0): the value is whatever the object is for.
 
-/// Interface class.
-pub const CLASS: u16 = 1;
-/// Attribute index of the value.
-pub const VALUE: i8 = 2;
+use super::class::{Any, class};
+
+class! {
+    /// Data.
+    Data = 1, version 0;
+    attributes {
+        /// The value.
+        2 VALUE: {Any}, value, set_value;
+    }
+    methods {}
+}

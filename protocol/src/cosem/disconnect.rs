@@ -1,22 +1,29 @@
 //! Class 70, disconnect control: states, modes and the transition table of the Blue Book (IEC 62056-6-2, class 70,
 //! version 0), and why a relay of the reference meter is open.
 
-use super::{Attr, FromData, Meth, bad_value};
+use super::class::{Nothing, class};
+use super::{FromData, bad_value};
 use crate::codec::axdr::Data;
 use crate::codec::codec::{Encode, Result, Writer};
 
-/// Interface class.
-pub const CLASS: u16 = 70;
-/// What the contact says: closed (true).
-pub const OUTPUT_STATE: Attr<bool> = Attr::new(CLASS, 2);
-/// What the logic wants.
-pub const CONTROL_STATE: Attr<ControlState> = Attr::new(CLASS, 3);
-/// Which transitions are allowed.
-pub const CONTROL_MODE: Attr<ControlMode> = Attr::new(CLASS, 4);
-/// Opens the relay; parameter integer 0.
-pub const REMOTE_DISCONNECT: Meth = Meth::new(CLASS, 1);
-/// Closes or arms the relay, as the mode says; parameter integer 0.
-pub const REMOTE_RECONNECT: Meth = Meth::new(CLASS, 2);
+class! {
+    /// Disconnect control.
+    DisconnectControl = 70, version 0;
+    attributes {
+        /// What the contact says: closed (true).
+        2 OUTPUT_STATE: (bool), output_state;
+        /// What the logic wants.
+        3 CONTROL_STATE: (ControlState), control_state;
+        /// Which transitions are allowed.
+        4 CONTROL_MODE: (ControlMode), control_mode, set_control_mode;
+    }
+    methods {
+        /// Opens the relay.
+        1 REMOTE_DISCONNECT: (Nothing), remote_disconnect;
+        /// Closes or arms the relay, as the mode says.
+        2 REMOTE_RECONNECT: (Nothing), remote_reconnect;
+    }
+}
 
 /// Attribute 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

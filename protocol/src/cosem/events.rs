@@ -1,10 +1,11 @@
 //! Events of the reference meter and the rows of its event log (a class 7 profile). Codes below 128 are those that
 //! interoperability profiles of DLMS meters share for standard, fraud and disconnector logs; codes from 128 are ours.
 
+use super::class::ToData;
 use super::values::{fields, put_date_time, put_structure};
 use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, DateTime};
-use crate::codec::codec::{Encode, Result, Writer};
+use crate::codec::codec::{Result, Writer};
 pub use crate::codec::cosem::CaptureObject;
 
 macro_rules! events {
@@ -116,10 +117,10 @@ impl EventRow {
             )?;
         }
         if columns & 2 != 0 {
-            Data::Unsigned(self.code).encode(w)?;
+            self.code.put(w)?;
         }
         if columns & 4 != 0 {
-            Data::DoubleLong(self.detail).encode(w)?;
+            self.detail.put(w)?;
         }
         Ok(())
     }

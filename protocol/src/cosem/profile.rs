@@ -1,31 +1,38 @@
-//! Class 7, profile generic, and the rows of the reference meter's profiles.
+//! Class 7, profile generic (version 1), and the rows of the reference meter's profiles.
 
+use super::class::{Any, Array, Enumeration, Nothing, ToData, class};
 use super::values::{fields, put_date_time, put_structure};
-use super::{Attr, FromData, Meth, bad_value};
+use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, DateTime};
-use crate::codec::codec::{Encode, Result, Writer};
+use crate::codec::codec::{Result, Writer};
 pub use crate::codec::cosem::{CaptureObject, EntryDescriptor, RangeDescriptor};
 
-/// Interface class.
-pub const CLASS: u16 = 7;
-/// Array of rows.
-pub const BUFFER: i8 = 2;
-/// Array of capture objects.
-pub const CAPTURE_OBJECTS: i8 = 3;
-/// Seconds between rows.
-pub const CAPTURE_PERIOD: Attr<u32> = Attr::new(CLASS, 4);
-/// Enum: 1 first in, first out.
-pub const SORT_METHOD: i8 = 5;
-/// Capture object sorted by.
-pub const SORT_OBJECT: i8 = 6;
-/// Rows in use.
-pub const ENTRIES_IN_USE: Attr<u32> = Attr::new(CLASS, 7);
-/// Rows it can hold.
-pub const PROFILE_ENTRIES: Attr<u32> = Attr::new(CLASS, 8);
-/// Empties the buffer.
-pub const RESET: Meth = Meth::new(CLASS, 1);
-/// Captures a row now.
-pub const CAPTURE: Meth = Meth::new(CLASS, 2);
+class! {
+    /// Profile generic.
+    ProfileGeneric = 7, version 1;
+    attributes {
+        /// The rows, each a structure of the columns.
+        2 BUFFER: {Array<Any>}, buffer;
+        /// The columns.
+        3 CAPTURE_OBJECTS: [CaptureObject], capture_objects;
+        /// Seconds between rows; 0 where they are not captured by time.
+        4 CAPTURE_PERIOD: (u32), capture_period;
+        /// 1: first in, first out.
+        5 SORT_METHOD: (Enumeration), sort_method;
+        /// Capture object sorted by.
+        6 SORT_OBJECT: (CaptureObject), sort_object;
+        /// Rows in use.
+        7 ENTRIES_IN_USE: (u32), entries_in_use;
+        /// Rows it can hold.
+        8 PROFILE_ENTRIES: (u32), profile_entries;
+    }
+    methods {
+        /// Empties the buffer.
+        1 RESET: (Nothing), reset;
+        /// Captures a row now.
+        2 CAPTURE: (Nothing), capture;
+    }
+}
 
 /// Bits of a row's status. Zero is a row that was measured whole and in time.
 pub mod row_status {
@@ -91,11 +98,11 @@ impl LoadRow {
             }
             match column {
                 0 => put_date_time(w, super::clock::date_time(self.utc_s, utc_offset_minutes, clock_status))?,
-                1 => Data::Unsigned(self.status).encode(w)?,
-                2 => Data::DoubleLongUnsigned(self.import_wh).encode(w)?,
-                3 => Data::DoubleLongUnsigned(self.export_wh).encode(w)?,
-                4 => Data::DoubleLong(self.credit).encode(w)?,
-                _ => Data::LongUnsigned(self.voltage_dv).encode(w)?,
+                1 => self.status.put(w)?,
+                2 => self.import_wh.put(w)?,
+                3 => self.export_wh.put(w)?,
+                4 => self.credit.put(w)?,
+                _ => self.voltage_dv.put(w)?,
             }
         }
         Ok(())

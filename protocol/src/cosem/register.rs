@@ -1,16 +1,25 @@
-//! Class 3, register.
+//! Class 3, register (version 0): a value with its scaler and unit.
 
+use super::class::{Any, Nothing, class};
 use super::values::{fields, put_structure};
-use super::{Attr, FromData, bad_value};
+use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, Unit};
 use crate::codec::codec::{Encode, Result, Writer};
 
-/// Interface class.
-pub const CLASS: u16 = 3;
-/// The value, an integer of any width on our meters.
-pub const VALUE: Attr<i64> = Attr::new(CLASS, 2);
-/// What one count of the value means.
-pub const SCALER_UNIT: Attr<ScalerUnit> = Attr::new(CLASS, 3);
+class! {
+    /// Register.
+    Register = 3, version 0;
+    attributes {
+        /// The value: an integer of any width on the reference meter.
+        2 VALUE: (Any), value;
+        /// What one count of it means.
+        3 SCALER_UNIT: (ScalerUnit), scaler_unit;
+    }
+    methods {
+        /// Sets the value back to its default.
+        1 RESET: (Nothing), reset;
+    }
+}
 
 /// `value * 10^scaler unit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
+use super::class::ToData;
 use super::values::{fields, put_array, put_structure};
 use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, Seq};
@@ -142,18 +143,18 @@ impl Encode for Tariff {
         put_array(w, self.steps.len())?;
         for step in &self.steps {
             put_structure(w, 2)?;
-            Data::DoubleLongUnsigned(step.up_to_kwh).encode(w)?;
-            Data::DoubleLongUnsigned(step.price).encode(w)?;
+            step.up_to_kwh.put(w)?;
+            step.price.put(w)?;
         }
         put_array(w, self.rates.len())?;
-        self.rates.iter().try_for_each(|price| Data::DoubleLongUnsigned(*price).encode(w))?;
+        self.rates.iter().try_for_each(|price| price.put(w))?;
         put_array(w, self.days.len())?;
         for day in &self.days {
             put_array(w, day.len())?;
             for switch in day {
                 put_structure(w, 2)?;
-                Data::LongUnsigned(switch.from_minute).encode(w)?;
-                Data::Unsigned(switch.rate).encode(w)?;
+                switch.from_minute.put(w)?;
+                switch.rate.put(w)?;
             }
         }
         Data::OctetString(&self.week).encode(w)?;

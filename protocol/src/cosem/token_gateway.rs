@@ -1,25 +1,32 @@
 //! Class 115, token gateway (version 0), and what the reference meter says about a token in it.
 
+use super::class::{Octets, class};
 use super::credit::wire_enum;
 use super::values::{fields, put_structure};
-use super::{Attr, FromData, Meth, bad_value};
+use super::{FromData, bad_value};
 use crate::codec::axdr::{Data, DateTime};
 use crate::codec::codec::{Encode, Result, Writer};
 
-/// Interface class.
-pub const CLASS: u16 = 115;
-/// The last token, an octet string: 20 ASCII digits for STS.
-pub const TOKEN: i8 = 2;
-/// When it was entered.
-pub const TOKEN_TIME: Attr<DateTime> = Attr::new(CLASS, 3);
-/// Array of octet strings: what the token was.
-pub const TOKEN_DESCRIPTION: i8 = 4;
-/// How it came.
-pub const TOKEN_DELIVERY_METHOD: Attr<DeliveryMethod> = Attr::new(CLASS, 5);
-/// What became of it.
-pub const TOKEN_STATUS: Attr<TokenStatus> = Attr::new(CLASS, 6);
-/// Enters a token: octet string of 20 ASCII digits, or of 9 bytes (the 66-bit token, right-aligned, big-endian).
-pub const ENTER: Meth = Meth::new(CLASS, 1);
+class! {
+    /// Token gateway.
+    TokenGateway = 115, version 0;
+    attributes {
+        /// The last token: 20 ASCII digits for STS.
+        2 TOKEN: (Octets), token;
+        /// When it was entered.
+        3 TOKEN_TIME: (DateTime), token_time;
+        /// What the token was.
+        4 TOKEN_DESCRIPTION: [Octets], token_description;
+        /// How it came.
+        5 TOKEN_DELIVERY_METHOD: (DeliveryMethod), token_delivery_method;
+        /// What became of it.
+        6 TOKEN_STATUS: (TokenStatus), token_status;
+    }
+    methods {
+        /// Enters a token: 20 ASCII digits, or 9 bytes (the 66-bit token, right-aligned, big-endian).
+        1 ENTER: (Octets), enter;
+    }
+}
 
 wire_enum! {
     /// Attribute 5.

@@ -6,16 +6,23 @@ use crate::codec::codec::{Encode, Result, Writer};
 use crate::codec::obis::Obis;
 
 macro_rules! integer {
-    ($($type:ty => $variant:ident),* $(,)?) => {$(
+    ($($type:ty),*) => {$(
         impl FromData<'_> for $type {
             /// Any integer tag whose value fits: meters differ in the width they choose.
             fn from_data(d: Data<'_>) -> Result<Self> {
-                d.as_i64().and_then(|v| v.try_into().ok()).or_else(|| d.as_u64().and_then(|v| v.try_into().ok())).ok_or_else(bad_value)
+                d.as_i64().and_then(|v| v.try_into().ok()).ok_or_else(bad_value)
             }
         }
     )*};
 }
-integer! { u8 => Unsigned, u16 => LongUnsigned, u32 => DoubleLongUnsigned, u64 => Long64Unsigned, i8 => Integer, i16 => Long, i32 => DoubleLong, i64 => Long64 }
+integer! { u8, u16, u32, i8, i16, i32, i64 }
+
+impl FromData<'_> for u64 {
+    /// Any integer tag whose value fits.
+    fn from_data(d: Data<'_>) -> Result<Self> {
+        d.as_u64().ok_or_else(bad_value)
+    }
+}
 
 impl FromData<'_> for bool {
     fn from_data(d: Data<'_>) -> Result<Self> {
@@ -142,20 +149,43 @@ fn bits_u8(bits: BitStr<'_>) -> Result<u8> {
     Ok(bits.as_bytes().first().copied().unwrap_or(0).reverse_bits())
 }
 
+/// A bit string of `LEN` bits, at most eight, with the class's bit 0 in bit 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShortBits<const LEN: u8>(pub u8);
+
+impl<const LEN: u8> super::class::Value for ShortBits<LEN> {
+    type Of<'a> = Self;
+}
+
+impl<const LEN: u8> FromData<'_> for ShortBits<LEN> {
+    fn from_data(d: Data<'_>) -> Result<Self> {
+        take_bits(d).map(Self)
+    }
+}
+
+impl<const LEN: u8> super::class::ToData for ShortBits<LEN> {
+    fn put(&self, w: &mut dyn Writer) -> Result<()> {
+        put_bits(w, self.0, LEN)
+    }
+}
+
 /// The fields of a structure with exactly `N` fields.
 ///
 /// # Errors
 /// Another type or another number of fields.
 pub fn fields<'a, const N: usize>(d: Data<'a>) -> Result<[Data<'a>; N]> {
-    let seq = d.as_structure().ok_or_else(bad_value)?;
-    if seq.len() != N {
-        return Err(bad_value());
-    }
     let mut out = [Data::Null; N];
+    fill(d, &mut out)?;
+    Ok(out)
+}
+
+/// For every number of fields, so that a small meter has it once.
+fn fill<'a>(d: Data<'a>, out: &mut [Data<'a>]) -> Result<()> {
+    let seq = d.as_structure().filter(|seq| seq.len() == out.len()).ok_or_else(bad_value)?;
     for (slot, item) in out.iter_mut().zip(seq.iter()) {
         *slot = item?;
     }
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]

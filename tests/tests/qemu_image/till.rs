@@ -121,12 +121,7 @@ impl Till {
     /// Reads a whole profile; how many bytes it took.
     pub fn profile_bytes(&mut self) -> Result<usize, String> {
         let now = self.now();
-        let buffer = protocol::cosem::profile::BUFFER;
-        let at = Attribute {
-            class_id: protocol::cosem::profile::CLASS,
-            logical_name: obis::LOAD_PROFILE,
-            index: buffer,
-        };
+        let at = protocol::cosem::profile::BUFFER.of(obis::LOAD_PROFILE);
         self.client.get(now, at, None).map_err(|error| format!("{error:?}"))?;
         match self.wait() {
             End::Done(bytes) => Ok(bytes.len()),

@@ -28,11 +28,10 @@ pub(super) enum Item {
 impl Item {
     /// Where it is; `None` when the model does not have it.
     pub(super) fn attribute(self, objects: &Objects) -> Option<Attribute> {
-        let plain = |class_id, logical_name, index| Attribute { class_id, logical_name, index };
         Some(match self {
-            Self::Serial => plain(data::CLASS, objects.serial, data::VALUE),
+            Self::Serial => data::VALUE.of(objects.serial),
             Self::AccountMode => account::MODE_AND_STATUS.of(objects.account?),
-            Self::Currency => plain(account::CLASS, objects.account?, account::CURRENCY),
+            Self::Currency => account::CURRENCY.of(objects.account?),
             Self::Credit => credit::CURRENT_CREDIT_AMOUNT.of(objects.credit?),
             Self::Import => register::VALUE.of(objects.import),
             Self::ImportScaler => register::SCALER_UNIT.of(objects.import),
@@ -41,9 +40,9 @@ impl Item {
             Self::Output => disconnect::OUTPUT_STATE.of(objects.disconnect_control?),
             Self::ControlState => disconnect::CONTROL_STATE.of(objects.disconnect_control?),
             Self::ControlMode => disconnect::CONTROL_MODE.of(objects.disconnect_control?),
-            Self::RelayReason => plain(data::CLASS, objects.relay_reason?, data::VALUE),
+            Self::RelayReason => data::VALUE.of(objects.relay_reason?),
             Self::Clock => clock::TIME.of(objects.clock),
-            Self::Token => plain(token_gateway::CLASS, objects.token_gateway?, token_gateway::TOKEN),
+            Self::Token => token_gateway::TOKEN.of(objects.token_gateway?),
             Self::TokenTime => token_gateway::TOKEN_TIME.of(objects.token_gateway?),
             Self::TokenStatus => token_gateway::TOKEN_STATUS.of(objects.token_gateway?),
         })

@@ -137,12 +137,11 @@ impl Meter<'_> {
                 format!("{:?}, status {:?}", mode.payment_mode, mode.account_status)
             }
             Item::Import => {
-                facts.import_wh =
-                    scaled(register::VALUE.decode(data)?, self.memory.import_scaler.unwrap_or(0));
+                facts.import_wh = scaled(i64::from_data(data)?, self.memory.import_scaler.unwrap_or(0));
                 with_unit(facts.import_wh, "Wh")
             }
             Item::Power => {
-                facts.power_w = scaled(register::VALUE.decode(data)?, self.memory.power_scaler.unwrap_or(0));
+                facts.power_w = scaled(i64::from_data(data)?, self.memory.power_scaler.unwrap_or(0));
                 with_unit(facts.power_w, "W")
             }
             Item::Credit => {
