@@ -175,7 +175,7 @@ impl Dial<'_> {
             return Err(Trouble::NotReady("the pipe did not stay open".into()));
         };
         association.associate(open, &[]).await?;
-        let at: Attr<u32> = Attr::new(data::CLASS, data::VALUE);
+        let at: Attr<u32> = Attr::new(data::CLASS, data::VALUE.index);
         let bytes = association.get(open, at.of(object), "the invocation counter").await?;
         let seen = at
             .decode_bytes(bytes)
