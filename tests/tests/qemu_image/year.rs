@@ -8,9 +8,8 @@ use protocol::codec::axdr::Data;
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::clock::date_time;
 use protocol::cosem::disconnect::ControlMode;
-use protocol::cosem::profile::{BUFFER, CLASS, LoadRow, RangeDescriptor};
+use protocol::cosem::profile::{BUFFER, LoadRow, RangeDescriptor};
 use protocol::cosem::{FromData, obis};
-use protocol::dlms::model::Attribute;
 use protocol::sts::meter::MeterTokenState;
 use protocol::sts::{Drn, MeterPan};
 use protocol::time::Instant;
@@ -160,7 +159,7 @@ fn rows(till: &mut Till, from_utc_s: u32, to_utc_s: u32) -> Vec<LoadRow> {
     let mut scratch = [0; 128];
     let range = RangeDescriptor::by_clock(date_time(from_utc_s, 0, 0), date_time(to_utc_s, 0, 0));
     let selection = range.to_selective_access(&mut scratch).expect("it fits");
-    let at = Attribute { class_id: CLASS, logical_name: obis::LOAD_PROFILE, index: BUFFER };
+    let at = BUFFER.of(obis::LOAD_PROFILE);
     let End::Done(bytes) = till.read(at, Some(selection)) else { panic!("no profile") };
     let rows = Data::from_bytes_in(&bytes).expect("a value").as_array().expect("an array");
     rows.iter().map(|row| LoadRow::from_data(row.expect("a row")).expect("all columns")).collect()
