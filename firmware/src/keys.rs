@@ -85,14 +85,21 @@ impl KeyStore {
 }
 
 #[cfg(test)]
+impl KeyStore {
+    /// The record that takes most bytes.
+    pub(crate) const fn longest() -> Self {
+        let key = [0xFF; 16];
+        Self { unicast: key, broadcast: Some(key), authentication: key, master: key, policy: 255 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_longest_record_fits_its_place() {
-        let key = [0xFF; 16];
-        let store =
-            KeyStore { unicast: key, broadcast: Some(key), authentication: key, master: key, policy: 255 };
+        let store = KeyStore::longest();
         let mut place = [0; KEY_PLACE_BYTES];
         assert!(protocol::wire::seal(u32::MAX, &store, &mut place).is_ok());
         assert_eq!(std::format!("{store:?}"), "KeyStore(..)");

@@ -26,6 +26,11 @@ const TRANSFER_PLACES: u32 = 4;
 const KEY_PLACES: u32 = 2;
 /// Places of the settings journal.
 const SETTINGS_PLACES: u32 = 2;
+/// Places of the journal of suite 1, and bytes of each.
+#[cfg(feature = "ecdsa")]
+const SUITE_1_PLACES: (u32, usize) = (2, crate::suite1::SUITE_1_PLACE_BYTES);
+#[cfg(not(feature = "ecdsa"))]
+const SUITE_1_PLACES: (u32, usize) = (0, 0);
 /// Rows of the event log.
 const EVENT_ROWS: u32 = 100;
 
@@ -35,7 +40,7 @@ const DAILY_ROWS: u32 = 62;
 const MONTHLY_ROWS: u32 = 24;
 
 /// The memory map, from address 0: state journal, counter journal, event log, billing profiles, tariffs, boot record, image
-/// transfer, keys, settings, load profile to the end.
+/// transfer, keys, settings, keys of suite 1 where the meter has it, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Where the counter journal begins.
@@ -72,7 +77,8 @@ const BOOT_BASE: u32 = TARIFF_BASE + TARIFF_PLACES * TARIFF_PLACE_BYTES as u32;
 const TRANSFER_BASE: u32 = BOOT_BASE + BOOT_PLACES * BOOT_PLACE_BYTES as u32;
 const KEYS_BASE: u32 = TRANSFER_BASE + TRANSFER_PLACES * TRANSFER_PLACE_BYTES as u32;
 const SETTINGS_BASE: u32 = KEYS_BASE + KEY_PLACES * KEY_PLACE_BYTES as u32;
-const FIXED: u32 = SETTINGS_BASE + SETTINGS_PLACES * SETTINGS_PLACE_BYTES as u32;
+const SUITE_1_BASE: u32 = SETTINGS_BASE + SETTINGS_PLACES * SETTINGS_PLACE_BYTES as u32;
+const FIXED: u32 = SUITE_1_BASE + SUITE_1_PLACES.0 * SUITE_1_PLACES.1 as u32;
 
 impl Layout {
     /// Places of the state journal.
@@ -91,6 +97,12 @@ impl Layout {
     pub(crate) const KEY_PLACES: u32 = KEY_PLACES;
     /// Places of the settings journal.
     pub(crate) const SETTINGS_PLACES: u32 = SETTINGS_PLACES;
+    /// Where the journal of suite 1 begins.
+    #[cfg(feature = "ecdsa")]
+    pub(crate) const SUITE_1_BASE: u32 = SUITE_1_BASE;
+    /// Its places.
+    #[cfg(feature = "ecdsa")]
+    pub(crate) const SUITE_1_PLACES: u32 = SUITE_1_PLACES.0;
     /// Rows of the event log.
     pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
 

@@ -31,6 +31,8 @@ mod self_test;
 pub mod settings;
 #[cfg(test)]
 mod stories;
+#[cfg(feature = "ecdsa")]
+pub mod suite1;
 mod tamper;
 pub mod tariff;
 pub mod terms;

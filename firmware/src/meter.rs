@@ -26,6 +26,8 @@ use crate::record::Record;
 use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
 use crate::settings::{SETTINGS_PLACE_BYTES, Settings};
+#[cfg(feature = "ecdsa")]
+use crate::suite1::{SUITE_1_PLACE_BYTES, Suite1Store};
 use crate::tamper::Tamper;
 use crate::tariff::{TARIFF_PLACE_BYTES, Tariffs};
 use crate::terms::DAY_S;
@@ -126,6 +128,11 @@ pub struct Meter<B: Board> {
     pub(crate) block: CounterBlock,
     pub(crate) keys: KeyStore,
     pub(crate) key_journal: Journal<KeyStore, KEY_PLACE_BYTES>,
+    /// Key set 1; `None` in a meter without suite 1.
+    #[cfg(feature = "ecdsa")]
+    pub(crate) suite1: Option<Suite1Store>,
+    #[cfg(feature = "ecdsa")]
+    pub(crate) suite1_journal: Journal<Suite1Store, SUITE_1_PLACE_BYTES>,
     pub(crate) tariffs: Tariffs,
     tariff_journal: Journal<Tariffs, TARIFF_PLACE_BYTES>,
     pub(crate) settings: Settings,
@@ -178,6 +185,12 @@ impl<B: Board> Meter<B> {
         let (key_journal, keys) = Journal::recover(board.storage(), layout.keys_base, Layout::KEY_PLACES)
             .map_err(StartError::Journal)?;
         let keys = keys.unwrap_or_else(|| KeyStore::new(&who));
+        #[cfg(feature = "ecdsa")]
+        let (suite1_journal, suite1) =
+            Journal::recover(board.storage(), Layout::SUITE_1_BASE, Layout::SUITE_1_PLACES)
+                .map_err(StartError::Journal)?;
+        #[cfg(feature = "ecdsa")]
+        let suite1 = suite1.or_else(|| Suite1Store::new(&who));
         let price = who.options.price_per_kwh.unwrap_or(ONE_FOR_ONE);
         let tariffs = tariffs.unwrap_or_else(|| Tariffs::new(Tariff::flat(price)));
         let fresh = stored.is_none();
@@ -193,6 +206,10 @@ impl<B: Board> Meter<B> {
             block: CounterBlock::default(),
             keys,
             key_journal,
+            #[cfg(feature = "ecdsa")]
+            suite1,
+            #[cfg(feature = "ecdsa")]
+            suite1_journal,
             tariffs,
             tariff_journal,
             settings,

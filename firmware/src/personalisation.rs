@@ -79,6 +79,9 @@ pub struct Options {
     pub money: Option<Money>,
     /// Whose firmware images it takes; `None` takes none.
     pub images: Option<Trust>,
+    /// The client that signs; `None` has no such association.
+    #[cfg(feature = "ecdsa")]
+    pub suite1: Option<crate::suite1::Suite1>,
 }
 
 /// What an account unit is when it is money.

@@ -1,7 +1,7 @@
 //! A client of one meter without a network between them: the project's own DLMS client and links, frame for frame, and a time
 //! that passes by itself while it waits. The tests see faults through it, and training cases read meters with it.
 
-use crate::identity::StreetKeys;
+use crate::identity::{SIGNING_CLIENT, SIGNING_CLIENT_KEY, StreetKeys};
 use crate::meter::SimMeter;
 use crate::session::{Framing, Session};
 use protocol::codec::acse::AuthMechanism;
@@ -15,6 +15,7 @@ use protocol::cosem::profile::{self, LoadRow};
 use protocol::cosem::{obis, token_gateway};
 use protocol::dlms::client::{self, Client, Config, Event, Outcome};
 use protocol::dlms::model::{Attribute, Method};
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey};
 use protocol::dlms::security::{CounterBlock, Key, SecurityPolicy, SecuritySuite, SystemTitle};
 use protocol::link::hdlc::frame::Address;
 use protocol::link::hdlc::{self, Hdlc};
@@ -51,6 +52,8 @@ pub enum As {
     Vending,
     /// With GMAC, for everything.
     Management,
+    /// With signatures (HLS 7, suite 1) and the keys of `simulator/README.md`.
+    Signing,
 }
 
 impl As {
@@ -59,7 +62,25 @@ impl As {
             Self::Public => firmware::client::PUBLIC,
             Self::Vending => firmware::client::VENDING,
             Self::Management => firmware::client::MANAGEMENT,
+            Self::Signing => firmware::client::ECDSA,
         }
+    }
+}
+
+/// How the client that signs presents itself.
+fn signing(keys: &StreetKeys) -> Config {
+    let (encryption, authentication) = keys.exposed();
+    let private = |number: &[u8]| PrivateKey::from_bytes(Curve::P256, number);
+    Config {
+        mechanism: AuthMechanism::HighEcdsa,
+        policy: SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite1),
+        system_title: SystemTitle(SIGNING_CLIENT.client_title),
+        signing_key: private(&SIGNING_CLIENT_KEY),
+        server_public_key: private(&SIGNING_CLIENT.signing).map(|key| key.public_key()),
+        encryption_key: Some(Key::new(encryption)),
+        authentication_key: Some(Key::new(authentication)),
+        max_pdu: APDU_MAX as u16,
+        ..Config::default()
     }
 }
 
@@ -98,6 +119,7 @@ impl MeterClient {
         };
         let config = match who {
             As::Public => Config { max_pdu: APDU_MAX as u16, ..Config::default() },
+            As::Signing => signing(keys),
             As::Vending | As::Management => {
                 let (encryption, authentication) = keys.exposed();
                 Config {
@@ -127,7 +149,7 @@ impl MeterClient {
 
     /// Opens the association.
     pub fn associate(&mut self) -> End {
-        match self.client.associate(self.now, &[7; 16]) {
+        match self.client.associate(self.now, &[7; 32]) {
             Ok(()) => self.wait(),
             Err(_) => End::Failed(Outcome::NotDone),
         }

@@ -2,6 +2,7 @@
 
 use crate::random::between;
 use anyhow::Context;
+use firmware::suite1::Suite1;
 use firmware::{AccountSetup, Keys, Personalisation};
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::ControlMode;
@@ -24,6 +25,54 @@ pub const METERS_MAX: u32 = 65_535;
 pub const PROFILE_PERIOD_S: u32 = 900;
 /// Password of the reader's association unless a key file says otherwise.
 const READER_PASSWORD: &str = "Reader01";
+
+/// The client that signs, on every meter of a street: the Green Book's example key pairs (tables C.1 and C.2). The client's private
+/// keys are published there too, and `simulator/README.md` names them: nothing of value may be protected by them.
+pub const SIGNING_CLIENT: Suite1 = Suite1 {
+    client_title: *b"MMM\x00\x00\xBC\x61\x4E",
+    client_signing: pair(
+        0xBAAF_FDE0_6A8C_B1C9_DAE8_D940_23C6_01DB,
+        0xBB24_9254_BA22_EDD8_27E8_20BC_A2BC_C643,
+        0x62FB_B83D_86A8_2B87_BB8B_7161_D2AA_B552,
+        0x1911_A946_B97A_284A_90F7_785C_D904_7D25,
+    ),
+    client_agreement: pair(
+        0x07C5_6DE2_DCAF_0FD7_93EF_29F0_19C8_9B4A,
+        0x0CC1_E001_CE94_F4FF_BE10_BC05_E7E6_6F76,
+        0x71A1_3FBC_F9E6_62B9_826F_FF6A_6938_546D,
+        0x524E_D6D3_405F_0202_96BD_E16B_04F7_A7C2,
+    ),
+    signing: number(0xAE55_414F_FE07_9F9F_C956_4953_6BD1_C2B5, 0x653D_2008_1372_7E07_D501_A8B5_50C6_9207),
+    agreement: number(0xAAD3_FD07_32E9_91CF_52A7_4C66_C1F2_827D, 0xDC53_522A_2E0A_169D_7C4F_FCC0_FB5D_6A4D),
+};
+
+/// The private key that client signs with.
+pub const SIGNING_CLIENT_KEY: [u8; 32] =
+    number(0x4180_73C2_39FA_6125_011D_E4D6_CD2E_6457, 0x8028_9F76_1BB2_1BFB_0835_CB55_85E8_B373);
+
+const fn number(high: u128, low: u128) -> [u8; 32] {
+    let (high, low) = (high.to_be_bytes(), low.to_be_bytes());
+    let mut bytes = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        bytes[i] = high[i];
+        bytes[16 + i] = low[i];
+        i += 1;
+    }
+    bytes
+}
+
+const fn pair(a: u128, b: u128, c: u128, d: u128) -> [u8; 64] {
+    let (x, y) = (number(a, b), number(c, d));
+    let mut bytes = [0; 64];
+    let mut i = 0;
+    while i < 32 {
+        bytes[i] = x[i];
+        bytes[32 + i] = y[i];
+        i += 1;
+    }
+    bytes
+}
 
 /// Keys of the whole street. The defaults are published test keys; nothing of value may be protected by them.
 #[derive(Clone)]
@@ -236,7 +285,7 @@ pub fn personalisation(index: u32, keys: &StreetKeys) -> anyhow::Result<Personal
         utc_offset_minutes: 0,
         profile_period_s: PROFILE_PERIOD_S,
         sample_period_ms: 1_000,
-        options: firmware::Options::default(),
+        options: firmware::Options { suite1: Some(SIGNING_CLIENT), ..firmware::Options::default() },
     })
 }
 

@@ -462,3 +462,16 @@ fn low_voltage_and_a_broken_neutral_are_measured() {
     assert!(floating.len() > 10, "{floating:?}");
     assert_eq!(logged(&mut till, Event::NeutralMissing), 1);
 }
+
+#[test]
+fn a_client_that_signs_tops_up_and_with_another_title_or_key_nobody_is_it() {
+    for framing in BOTH {
+        let mut bench = Bench::new(500);
+        let mut client = bench.client(As::Signing, framing);
+        assert_eq!(client.associate(), End::Open, "{framing:?}");
+        assert_eq!(client.enter(&token(1)), End::Done);
+        assert_eq!(bench.credited_wh(), Some(5_000));
+        bench.begin(FaultName::WrongKey, |_| {});
+        assert!(matches!(bench.client(As::Signing, framing).associate(), End::Failed(_)));
+    }
+}

@@ -17,13 +17,16 @@ use crate::meter::Meter;
 const MANAGEMENT_LOGICAL_DEVICE: u16 = 1;
 
 /// The caller's association: its object list. The other attributes are the engine's.
-pub(super) struct AssociationObject(pub Caller);
+pub(super) struct AssociationObject<'m, B: Board> {
+    pub meter: &'m Meter<B>,
+    pub caller: Caller,
+}
 
-impl AssociationLn for AssociationObject {
+impl<B: Board> AssociationLn for AssociationObject<'_, B> {
     /// As the caller sees it, one object a piece.
     fn object_list(&mut self, piece: u32, out: &mut dyn Writer) -> Access<Piece> {
-        let caller = self.0;
-        let visible = || OBJECTS.iter().filter(move |o| o.visible_to(caller));
+        let Self { meter, caller } = *self;
+        let visible = || OBJECTS.iter().filter(|o| o.visible_to(caller) && meter.has(o.at.logical_name));
         let count = visible().count();
         let Some(index) = piece.checked_sub(1) else {
             put_array(out, count).map_err(full)?;

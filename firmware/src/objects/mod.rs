@@ -20,6 +20,7 @@ use hardware::board::Board;
 use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::Writer;
 use protocol::codec::cosem::{AttributeAccess, MethodAccess};
+use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::cosem::{
     account, association as association_class, charge, clock as clock_class, credit, data as data_class,
@@ -47,7 +48,7 @@ impl<B: Board> ObjectModel for Meter<B> {
         piece: u32,
         out: &mut dyn Writer,
     ) -> Result<Piece, DataAccessResult> {
-        let object = table::find(at.logical_name).filter(|o| o.visible_to(caller));
+        let object = self.find(at.logical_name).filter(|o| o.visible_to(caller));
         let object = object.ok_or(DataAccessResult::ObjectUndefined)?;
         if object.at.class_id != at.class_id {
             return Err(DataAccessResult::ObjectClassInconsistent);
@@ -66,7 +67,8 @@ impl<B: Board> ObjectModel for Meter<B> {
         let (name, index) = (at.logical_name, at.index);
         match at.class_id {
             association_class::CLASS => {
-                association_class::get(&mut association::AssociationObject(caller), index, piece, out)
+                let mut object = association::AssociationObject { meter: self, caller };
+                association_class::get(&mut object, index, piece, out)
             }
             profile::CLASS => {
                 let mut object = profiles::ProfileObject { meter: self, name, caller, selection };
@@ -86,7 +88,7 @@ impl<B: Board> ObjectModel for Meter<B> {
             sap_assignment::CLASS => {
                 sap_assignment::get(&mut association::SapObject(self), index, piece, out)
             }
-            security_setup::CLASS => self.get_security_setup(index, out).map(|()| Piece::Last),
+            security_setup::CLASS => self.get_security_setup(name, index, out).map(|()| Piece::Last),
             disconnect::CLASS => disconnect::get(&mut control::RelayObject(self), index, piece, out),
             limiter_class::CLASS => limiter_class::get(&mut limiter::LimiterObject(self), index, piece, out),
             account::CLASS => account::get(&mut payment::AccountObject(self), index, piece, out),
@@ -106,7 +108,7 @@ impl<B: Board> ObjectModel for Meter<B> {
         selection: Option<SelectiveAccess<'_>>,
         value: Data<'_>,
     ) -> Result<(), DataAccessResult> {
-        let object = table::find(at.logical_name).filter(|o| o.visible_to(caller));
+        let object = self.find(at.logical_name).filter(|o| o.visible_to(caller));
         let object = object.ok_or(DataAccessResult::ObjectUndefined)?;
         if object.at.class_id != at.class_id {
             return Err(DataAccessResult::ObjectClassInconsistent);
@@ -133,9 +135,9 @@ impl<B: Board> ObjectModel for Meter<B> {
         caller: Caller,
         at: Method,
         parameter: Option<Data<'_>>,
-        _out: &mut dyn Writer,
+        out: &mut dyn Writer,
     ) -> Result<bool, ActionResult> {
-        let object = table::find(at.logical_name).filter(|o| o.visible_to(caller));
+        let object = self.find(at.logical_name).filter(|o| o.visible_to(caller));
         let object = object.ok_or(ActionResult::ObjectUndefined)?;
         if object.at.class_id != at.class_id {
             return Err(ActionResult::ObjectClassInconsistent);
@@ -162,26 +164,33 @@ impl<B: Board> ObjectModel for Meter<B> {
                 let mut object = profiles::ProfileObject { meter: self, name, caller, selection: None };
                 profile::invoke(&mut object, index, parameter)
             }
-            security_setup::CLASS => self.invoke_security_setup(index, parameter),
+            security_setup::CLASS => {
+                return self.invoke_security_setup(caller, (name, index), parameter, out);
+            }
             _ => Err(ActionResult::ObjectUnavailable),
         }?;
         Ok(false)
     }
 
     fn attribute_access(&self, caller: Caller, at: Attribute) -> AttributeAccess {
-        table::find(at.logical_name)
+        self.find(at.logical_name)
             .filter(|o| o.at.class_id == at.class_id)
             .map_or(AttributeAccess::empty(), |o| o.attribute_access(caller, at.index))
     }
 
     fn method_access(&self, caller: Caller, at: Method) -> MethodAccess {
-        table::find(at.logical_name)
+        self.find(at.logical_name)
             .filter(|o| o.at.class_id == at.class_id)
             .map_or(MethodAccess::empty(), |o| o.method_access(caller, at.index))
     }
 }
 
 impl<B: Board> Meter<B> {
+    /// The object of that name, if this meter has it.
+    fn find(&self, name: Obis) -> Option<&'static table::Object> {
+        table::find(name).filter(|_| self.has(name))
+    }
+
     /// A moment that a client sets: all wildcards mean never, which is 0.
     pub(crate) fn moment(&self, time: DateTime) -> Result<u32, DataAccessResult> {
         if time == DateTime::WILDCARD {

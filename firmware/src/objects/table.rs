@@ -69,24 +69,22 @@ const fn measured(name: Obis) -> Object {
     object(&register::SHAPE, name)
 }
 
-const SECURITY_SETUP: Object = Object {
-    at: ObjectRef::new(security_setup::CLASS, security_setup::VERSION, obis::SECURITY_SETUP),
-    attributes: 6,
-    methods: 8,
-    calls: 0b110,
-    vending: false,
-    sets: 0,
-};
+const fn security_setup(name: Obis, calls: u8) -> Object {
+    let at = ObjectRef::new(security_setup::CLASS, security_setup::VERSION, name);
+    Object { at, attributes: 6, methods: 8, calls, vending: false, sets: 0 }
+}
 
 /// Every object of the meter.
-pub const OBJECTS: [Object; 53] = [
+pub const OBJECTS: &[Object] = &[
     value(obis::LOGICAL_DEVICE_NAME),
     object(&clock::SHAPE, obis::CLOCK).sets(&[2, 3, 5, 6, 7, 8]).calls(&[1, 2, 3, 4, 5, 6]).for_vending(),
     value(obis::INVOCATION_COUNTER),
     // The engine answers the HLS reply itself.
     object(&association::SHAPE, obis::ASSOCIATION).calls(&[1]).for_vending(),
     object(&sap_assignment::SHAPE, obis::SAP_ASSIGNMENT),
-    SECURITY_SETUP,
+    security_setup(obis::SECURITY_SETUP, 0b110),
+    #[cfg(feature = "ecdsa")]
+    security_setup(obis::SECURITY_SETUP_SUITE_1, 0b11_1110),
     value(obis::SERIAL),
     value(obis::PAN),
     value(obis::FIRMWARE_VERSION),
@@ -147,6 +145,8 @@ pub mod client {
     pub const VENDING: u8 = 18;
     /// High-level security: everything.
     pub const MANAGEMENT: u8 = 1;
+    /// High-level security with signatures, in a meter that has suite 1: what vending may, and the keys it uses itself.
+    pub const ECDSA: u8 = 19;
 }
 
 /// The object of that name, whatever its class.
@@ -158,7 +158,7 @@ pub fn find(name: Obis) -> Option<&'static Object> {
 fn is_genuine(caller: Caller) -> bool {
     match caller.client_sap {
         client::PUBLIC | client::READER => true,
-        client::VENDING | client::MANAGEMENT => caller.authenticated,
+        client::VENDING | client::MANAGEMENT | client::ECDSA => caller.authenticated,
         _ => false,
     }
 }
@@ -187,7 +187,7 @@ impl Object {
         }
         let writes = match caller.client_sap {
             client::MANAGEMENT => true,
-            client::VENDING => self.vending && index == 2,
+            client::VENDING | client::ECDSA => self.vending && index == 2,
             _ => false,
         };
         let writes = writes && u32::from(self.sets) >> (index - 1) & 1 != 0;
@@ -199,6 +199,7 @@ impl Object {
         let calls = match caller.client_sap {
             client::MANAGEMENT => true,
             client::VENDING => self.vending,
+            client::ECDSA => self.vending || self.at.logical_name == obis::SECURITY_SETUP_SUITE_1,
             _ => false,
         };
         let exists = (1..8).contains(&index) && self.calls >> index & 1 != 0;
@@ -218,11 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn only_authenticated_vending_and_management_switch_the_relay_and_enter_tokens() {
+    fn only_authenticated_vending_management_and_signing_clients_switch_the_relay_and_enter_tokens() {
         for sap in 0..=255 {
             for authenticated in [false, true] {
                 let caller = Caller { client_sap: sap, authenticated };
-                let may = authenticated && (sap == client::VENDING || sap == client::MANAGEMENT);
+                let may =
+                    authenticated && matches!(sap, client::VENDING | client::MANAGEMENT | client::ECDSA);
                 for (name, method) in [(obis::DISCONNECT, 1), (obis::DISCONNECT, 2), (obis::TOKEN_GATEWAY, 1)]
                 {
                     let granted = find(name).unwrap().method_access(caller, method).can_invoke();

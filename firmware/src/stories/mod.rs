@@ -15,6 +15,8 @@ mod push;
 mod relay;
 mod security;
 mod self_test;
+#[cfg(feature = "ecdsa")]
+mod suite1;
 mod tamper;
 mod tariff;
 mod terms;
@@ -113,7 +115,12 @@ fn personalisation() -> Personalisation {
         utc_offset_minutes: 60,
         profile_period_s: 900,
         sample_period_ms: 1_000,
-        options: Options { modbus_switches: true, ..Options::default() },
+        options: Options {
+            modbus_switches: true,
+            #[cfg(feature = "ecdsa")]
+            suite1: Some(suite1::FACTORY),
+            ..Options::default()
+        },
     }
 }
 

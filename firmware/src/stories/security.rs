@@ -224,3 +224,28 @@ fn the_list_of_certificates_is_empty_and_the_other_methods_are_not_granted() {
         assert_eq!(act(&mut meter, MANAGEMENT, method, Data::Enum(0)), Err(ActionResult::ReadWriteDenied));
     }
 }
+
+#[test]
+fn a_command_is_refused_while_the_counter_it_came_with_cannot_be_stored() {
+    let mut wire = Wire::new(start(board()), u16::from(client::VENDING), secured(), 1);
+    wire.associate().unwrap();
+    let off = disconnect::REMOTE_DISCONNECT.of(obis::DISCONNECT);
+    wire.meter.board().storage.cut_after_writes(0, 0);
+    assert!(wire.action(off, Data::Integer(0)).is_err());
+    let recorded = wire.sent.last().unwrap().clone();
+    assert!(wire.meter.board().closed, "nothing was done");
+    // The storage works again: the meter still knows what it had heard, and a restart finds the same.
+    wire.meter.board().storage.power_up();
+    let heard = wire.meter.counters.highest();
+    wire.action(off, Data::Integer(0)).unwrap();
+    assert!(!wire.meter.board().closed);
+    assert!(wire.meter.counters.highest() > heard);
+    let _ = wire.meter.press_button();
+    let meter = start(wire.meter.into_board());
+    let mut later = Wire::new(meter, u16::from(client::VENDING), secured(), 100);
+    later.associate().unwrap();
+    later.action(disconnect::REMOTE_RECONNECT.of(obis::DISCONNECT), Data::Integer(0)).unwrap();
+    let _ = later.meter.press_button();
+    later.replay(&recorded);
+    assert!(later.meter.board().closed, "what was refused then is not good later");
+}

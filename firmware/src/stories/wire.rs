@@ -258,7 +258,7 @@ impl Wire {
     }
 
     pub(super) fn associate(&mut self) -> Answer {
-        let mut random = [7; 16];
+        let mut random = [7; 32];
         random[0] = 9;
         self.client.associate(self.now, &random).unwrap();
         self.settle()

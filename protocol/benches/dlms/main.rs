@@ -68,8 +68,9 @@ impl Custody for Meter {
     fn last_seen(&self, _key_set: u8, _peer: &SystemTitle) -> Option<u32> {
         self.seen
     }
-    fn accept(&mut self, _key_set: u8, _peer: &SystemTitle, counter: u32) {
+    fn accept(&mut self, _key_set: u8, _peer: &SystemTitle, counter: u32) -> bool {
         self.seen = Some(counter);
+        true
     }
     fn random(&mut self, out: &mut [u8]) {
         out.fill(0x77);

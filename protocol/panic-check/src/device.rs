@@ -50,8 +50,8 @@ impl Custody for Device {
     fn last_seen(&self, _: u8, _: &SystemTitle) -> Option<u32> {
         black_box(Some(1))
     }
-    fn accept(&mut self, _: u8, _: &SystemTitle, counter: u32) {
-        black_box(counter);
+    fn accept(&mut self, _: u8, _: &SystemTitle, counter: u32) -> bool {
+        black_box(counter) > 0
     }
     fn random(&mut self, out: &mut [u8]) {
         black_box(out);

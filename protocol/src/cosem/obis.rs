@@ -21,6 +21,7 @@ names! {
     ASSOCIATION = 0 . 0 . 40 . 0 . 0 . 255, "Current association (class 15)";
     SAP_ASSIGNMENT = 0 . 0 . 41 . 0 . 0 . 255, "SAP assignment (class 17)";
     SECURITY_SETUP = 0 . 0 . 43 . 0 . 0 . 255, "Security setup (class 64)";
+    SECURITY_SETUP_SUITE_1 = 0 . 0 . 43 . 0 . 1 . 255, "Security setup of the client that signs (class 64)";
     INVOCATION_COUNTER = 0 . 0 . 43 . 1 . 0 . 255, "Highest invocation counter received (class 1)";
     SERIAL = 0 . 0 . 96 . 1 . 0 . 255, "Meter serial number: the DRN (class 1)";
     PAN = 0 . 0 . 96 . 1 . 1 . 255, "Meter primary account number of STS (class 1)";

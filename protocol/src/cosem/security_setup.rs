@@ -1,6 +1,7 @@
 //! Class 64, security setup (version 1; Blue Book 4.4.7): policy, keys and how they are changed.
 //!
-//! Certificates are out of scope: public keys are provisioned, the list of certificates is empty.
+//! Certificates are out of scope: public keys are provisioned, the list of certificates is empty. A generated key's public
+//! half is told in a certificate request, which whoever reads it may hand to a certification authority or provision.
 
 use super::class::{Array, Items, Octets, ToData, owned, structure};
 use super::credit::wire_enum;
@@ -10,6 +11,10 @@ use crate::codec::axdr::Data;
 use crate::codec::codec::{Encode, Error, ErrorKind, Result, Writer};
 use crate::codec::xdlms::ActionResult;
 use crate::dlms::security::{Key, SecurityPolicy, SecuritySuite, key_wrap};
+
+mod agreement;
+
+pub use agreement::{Parties, put_key_agreement};
 
 /// Interface class.
 pub const CLASS: u16 = 64;
@@ -29,6 +34,13 @@ pub const CERTIFICATES: i8 = 6;
 pub const SECURITY_ACTIVATE: Meth<Policy> = Meth::new(CLASS, 1);
 /// Changes keys, each wrapped under the master key: [`put_key_transfer`].
 pub const KEY_TRANSFER: Meth<Array<KeyData<'static>>> = Meth::new(CLASS, 2);
+/// Changes keys, each agreed on with fresh key pairs of both ends: [`put_key_agreement`]. Returns the meter's half as the
+/// same array: [`NewKeys::agreed_with`].
+pub const KEY_AGREEMENT: Meth<Array<KeyData<'static>>> = Meth::new(CLASS, 3);
+/// Makes a new key pair of the meter.
+pub const GENERATE_KEY_PAIR: Meth<KeyPair> = Meth::new(CLASS, 4);
+/// Returns an octet string: the public key of a key pair in a certificate request ([`crate::dlms::security::pkcs10`]).
+pub const GENERATE_CERTIFICATE_REQUEST: Meth<KeyPair> = Meth::new(CLASS, 5);
 
 /// The security policy: a bit for each kind of protection that APDUs must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,12 +129,24 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// A key pair of the meter.
+    KeyPair {
+        /// It signs with it.
+        DigitalSignature = 0,
+        /// It agrees on keys with it.
+        KeyAgreement = 1,
+        /// Transport layer security.
+        Tls = 2,
+    }
+}
+
 structure! {
     /// One key in a parameter of this class.
     KeyData<'a> {
         /// What it is for.
         key_id: KeyId,
-        /// The wrapped key.
+        /// The wrapped key; or, in a key agreement, an ephemeral public key and its signature.
         key_data: &'a [u8],
     }
 }

@@ -1,10 +1,13 @@
 //! General-ciphering and general-signing between both ends.
 
 use protocol::codec::acse::AuthMechanism;
-use protocol::codec::xdlms::DataAccessResult;
+use protocol::codec::codec::Writer;
+use protocol::codec::xdlms::{DataAccessResult, KeyInfo, SecurityControl};
 use protocol::dlms::client::{Config, ContentKey, Error, Event as Told, Failure, StartError};
-use protocol::dlms::security::general::Signed;
-use protocol::dlms::security::{Form, Key, Refusal, SecurityPolicy, SecuritySuite, ecdsa};
+use protocol::dlms::security::general::{Address, General, Signed, agreed_key, static_key};
+use protocol::dlms::security::{
+    Cipher, Form, Frame, Key, Refusal, SecurityPolicy, SecuritySuite, agreement, ecdsa,
+};
 use protocol::dlms::server::Event;
 
 use crate::meter::*;
@@ -21,6 +24,7 @@ fn suite1() -> Config {
         form: Form::General,
         mechanism: AuthMechanism::HighGmac,
         signing_key: signing_key(suite, CLIENT_SIGNS),
+        agreement_key: signing_key(suite, CLIENT_AGREES),
         server_public_key: signing_key(suite, METER_SIGNS).map(|key| key.public_key()),
         ..config(WAYS[3])
     }
@@ -34,7 +38,8 @@ fn ways() -> Vec<Config> {
     let keys = [
         ContentKey::Global,
         ContentKey::Wrapped { master: MASTER, key: Key::new([0x99; 16]) },
-        ContentKey::Agreed { ephemeral, server },
+        ContentKey::Agreed { ephemeral, server: server.clone() },
+        ContentKey::Static { server },
     ];
     let mut ways = Vec::new();
     for content_key in keys {
@@ -141,11 +146,13 @@ fn keys_of_strangers_and_weaker_frames_are_refused() {
     let suite = SecuritySuite::Suite1;
     let server = signing_key(suite, METER_AGREES).unwrap().public_key();
     let ephemeral = signing_key(suite, 0x66).unwrap();
+    let fixed = ContentKey::Static { server: server.clone() };
     let agreed = ContentKey::Agreed { ephemeral, server };
     let stranger = signing_key(suite, 0x58);
     let wrapped = ContentKey::Wrapped { master: Key::new([0x4E; 16]), key: Key::new([0x99; 16]) };
     for (wrong, refusal) in [
         (Config { content_key: wrapped, ..suite1() }, Refusal::BadTag),
+        (Config { content_key: fixed, agreement_key: stranger.clone(), ..suite1() }, Refusal::BadTag),
         (Config { content_key: agreed, signing_key: stranger.clone(), ..suite1() }, Refusal::BadSignature),
         (Config { signed: true, signing_key: stranger, ..suite1() }, Refusal::BadSignature),
     ] {
@@ -211,6 +218,7 @@ fn a_client_that_lacks_a_key_for_its_form_does_not_start() {
         ephemeral: signing_key(suite, 0x66).unwrap(),
         server: signing_key(suite, METER_AGREES).unwrap().public_key(),
     };
+    let fixed = || ContentKey::Static { server: signing_key(suite, METER_AGREES).unwrap().public_key() };
     assert!(ecdsa::Curve::of_suite(SecuritySuite::Suite0).is_none());
     let suite0 = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0);
     for wrong in [
@@ -218,6 +226,9 @@ fn a_client_that_lacks_a_key_for_its_form_does_not_start() {
         Config { signed: true, server_public_key: None, ..suite1() },
         Config { signed: true, policy: suite0, ..suite1() },
         Config { content_key: agreed(), signing_key: None, ..suite1() },
+        Config { content_key: fixed(), agreement_key: None, ..suite1() },
+        Config { content_key: fixed(), policy: suite0, ..suite1() },
+        Config { policy: SecurityPolicy::with_broadcast(suite1().policy, true), ..suite1() },
         Config { content_key: agreed(), policy: suite0, ..suite1() },
         Config {
             content_key: ContentKey::Wrapped { master: MASTER, key: Key::new_256([1; 32]) },
@@ -227,5 +238,85 @@ fn a_client_that_lacks_a_key_for_its_form_does_not_start() {
     ] {
         let mut pair: Whole = Pair::new(wrong, VENDING);
         assert_eq!(pair.client.associate(pair.now, b"0123456789abcdef"), Err(StartError::Configuration));
+    }
+}
+
+/// A meter may bring the key of its answer too: the Green Book's example does.
+#[test]
+fn an_answer_under_a_key_that_the_meter_agrees_on_is_opened() {
+    let suite = SecuritySuite::Suite1;
+    let server = || signing_key(suite, METER_AGREES).unwrap().public_key();
+    let one_pass = ContentKey::Agreed { ephemeral: signing_key(suite, 0x66).unwrap(), server: server() };
+    for content_key in [one_pass, ContentKey::Static { server: server() }] {
+        let fixed = matches!(content_key, ContentKey::Static { .. });
+        let mut pair = pair(Config { content_key, ..suite1() });
+        pair.associate();
+        pair.client.action(pair.now, COUNT, None).unwrap();
+        let request = pair.client.poll_transmit().unwrap().to_vec();
+        let transaction_id = General::parse(&request).unwrap().unwrap().header.transaction_id;
+        let answer = |signer: u8| {
+            let agrees = signing_key(suite, METER_AGREES).unwrap();
+            let client = signing_key(suite, CLIENT_AGREES).unwrap().public_key();
+            let (key, key_info) = if fixed {
+                let z = agrees.agree(&client).unwrap();
+                let key =
+                    agreement::static_content_key(suite, &z, &METER_TITLE, transaction_id, &CLIENT_TITLE);
+                (key, static_key())
+            } else {
+                let ephemeral = signing_key(suite, 0x22).unwrap();
+                let z = ephemeral.agree(&client).unwrap();
+                let key = agreement::content_key(suite, &z, &METER_TITLE, &CLIENT_TITLE);
+                let signer = signing_key(suite, signer).unwrap();
+                (key, agreed_key(&ephemeral, |parts| signer.sign(parts)).unwrap())
+            };
+            let cipher = Cipher::new(suite, &key.unwrap(), &Key::new(AK)).unwrap();
+            let mut frame = Frame::<512>::new();
+            // The second request of the association: the HLS answer was the first.
+            frame.build(|w| w.write_bytes(&[0xC7, 1, 0x42, 0, 0])).unwrap();
+            let address =
+                Address { transaction_id, originator: &METER_TITLE, recipient: Some(&CLIENT_TITLE) };
+            let control = SecurityControl::new(1, true, true);
+            frame.protect_general(&cipher, control, 9_000, address, &key_info).unwrap();
+            frame.finished().to_vec()
+        };
+        let (good, stranger) = (answer(METER_SIGNS), answer(0x58));
+        if !fixed {
+            pair.client.handle_bytes(pair.now, &stranger);
+            assert_eq!(pair.client.poll_event(), Some(Told::Alarm(Refusal::BadSignature)));
+        }
+        pair.client.handle_bytes(pair.now, &good);
+        assert_eq!(pair.client.poll_event(), Some(Told::Done));
+    }
+}
+
+#[test]
+fn an_answer_names_its_key_as_its_request_did_and_agrees_on_one_of_its_own() {
+    for config in ways().into_iter().filter(|config| config.form == Form::General && !config.signed) {
+        for forgetful in [false, true] {
+            let mut pair = pair(config.clone());
+            pair.meter.forgetful = forgetful;
+            if forgetful && matches!(config.content_key, ContentKey::Static { .. }) {
+                assert!(matches!(pair.associate(), Outcome::Failed(_)), "whose key is not known");
+                continue;
+            }
+            assert_eq!(pair.associate(), Outcome::Associated);
+            assert!(matches!(pair.get(NOTE), Outcome::Value(_)));
+            let [.., (true, request), (false, answer)] = &pair.wire[..] else { panic!() };
+            let request = General::parse(request).unwrap().unwrap();
+            let answer = General::parse(answer).unwrap().unwrap();
+            match (request.key_info, answer.key_info) {
+                (None, None) | (Some(KeyInfo::Agreed { .. }), None) => {
+                    assert!(request.key_info.is_none() || forgetful);
+                }
+                (asked @ Some(KeyInfo::Wrapped { .. }), named) => assert_eq!(asked, named),
+                (
+                    Some(KeyInfo::Agreed { parameters: asked, ciphered_key: theirs }),
+                    Some(KeyInfo::Agreed { parameters: named, ciphered_key: ours }),
+                ) => assert!(
+                    asked == named && theirs.len() == ours.len() && (ours.is_empty() || ours != theirs)
+                ),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

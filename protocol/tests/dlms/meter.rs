@@ -50,6 +50,10 @@ pub const CLIENT_SIGNS: u8 = 0x57;
 
 /// Private key that this meter agrees on keys with.
 pub const METER_AGREES: u8 = 0x35;
+/// Private key that the client agrees on keys with.
+pub const CLIENT_AGREES: u8 = 0x59;
+/// The key that many have.
+pub const BROADCAST_KEY: [u8; 16] = [0xBC; 16];
 /// Master key.
 pub const MASTER_KEY: [u8; 16] = [0x4D; 16];
 
@@ -115,6 +119,10 @@ pub struct Meter {
     pub count: u32,
     pub counter: u32,
     pub seen: BTreeMap<[u8; 8], u32>,
+    /// The client's key for agreement is not known.
+    pub forgetful: bool,
+    /// Counters that were heard cannot be stored.
+    pub storage_fails: bool,
     pub random: u8,
     pub policy: SecurityPolicy,
     /// How the vending client proves who it is.
@@ -131,6 +139,8 @@ impl Default for Meter {
             count: 0,
             counter: 0,
             seen: BTreeMap::new(),
+            storage_fails: false,
+            forgetful: false,
             random: 0,
             policy: SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0),
             vending: AuthMechanism::HighGmac,
@@ -179,6 +189,7 @@ impl Custody for Meter {
             KeyUsage::GlobalUnicastEncryption => Some(Key::new(EK)),
             KeyUsage::Authentication => Some(Key::new(AK)),
             KeyUsage::KeyEncrypting => Some(Key::new(MASTER_KEY)),
+            KeyUsage::GlobalBroadcastEncryption => Some(Key::new(BROADCAST_KEY)),
             _ => None,
         }
     }
@@ -192,8 +203,12 @@ impl Custody for Meter {
         self.seen.get(&peer.0).copied()
     }
 
-    fn accept(&mut self, _key_set: u8, peer: &SystemTitle, counter: u32) {
+    fn accept(&mut self, _key_set: u8, peer: &SystemTitle, counter: u32) -> bool {
+        if self.storage_fails {
+            return false;
+        }
         assert!(self.seen.insert(peer.0, counter).is_none_or(|before| before < counter));
+        true
     }
 
     fn sign(&mut self, suite: SecuritySuite, parts: &[&[u8]]) -> Option<ecdsa::Signature> {
@@ -203,6 +218,12 @@ impl Custody for Meter {
     fn agree(&self, suite: SecuritySuite, ephemeral: &[u8]) -> Option<ecdsa::SecretNumber> {
         let peer = ecdsa::PublicKey::from_bytes(ecdsa::Curve::of_suite(suite)?, ephemeral)?;
         signing_key(suite, METER_AGREES)?.agree(&peer)
+    }
+
+    fn agreement_key_of(&self, suite: SecuritySuite, peer: &SystemTitle) -> Option<ecdsa::PublicKey> {
+        let theirs =
+            signing_key(suite, CLIENT_AGREES).filter(|_| *peer == CLIENT_TITLE && !self.forgetful)?;
+        Some(theirs.public_key())
     }
 
     fn verify(
@@ -506,7 +527,7 @@ pub fn seal(plain: &[u8], form: Form, counter: u32, title: &[u8; 8]) -> Vec<u8> 
             if from_client { (&CLIENT_TITLE, &METER_TITLE) } else { (&METER_TITLE, &CLIENT_TITLE) };
         // A client's transaction-id is its counter; a meter's answer takes it over, which nobody here can foresee.
         let transaction_id = &u64::from(counter).to_be_bytes()[..];
-        let address = Address { transaction_id, originator, recipient };
+        let address = Address { transaction_id, originator, recipient: Some(recipient) };
         let mut frame = Frame::<4096>::new();
         frame.build(|w| w.write_bytes(plain)).unwrap();
         frame.protect_general(&cipher, control, counter, address, &[]).unwrap();

@@ -8,7 +8,7 @@ use protocol::codec::codec::{Decode, Encode};
 use protocol::codec::xdlms::{Conformance, LongInvokeId};
 use protocol::dlms::LONG_INVOKE_ID_CONFIRMED;
 use protocol::dlms::client::{self, Config, Error, Failure, StartError};
-use protocol::dlms::security::{Form, SecurityPolicy, SecuritySuite};
+use protocol::dlms::security::{Form, Key, Refusal, SecurityPolicy, SecuritySuite};
 use protocol::dlms::server::{Association, Event, PreEstablished};
 
 use crate::meter::*;
@@ -163,5 +163,107 @@ fn a_value_goes_whole_when_it_fills_the_clients_apdu_and_in_blocks_when_it_is_on
         // Not a byte is given away, but where the length field itself grows.
         assert!(whole >= 199, "{way:?}: {whole}");
         assert_eq!(shortest_cut, longest_whole + 1, "{way:?}");
+    }
+}
+
+/// Under the key that many have: a push, and requests in the three forms that can say so.
+#[test]
+fn the_broadcast_key_is_used_where_it_is_configured_and_nowhere_else() {
+    let shared = SEALED.with_broadcast(true);
+    for (form, tag) in [(Form::Glo, 0xC8), (Form::GeneralGlo, 0xDB), (Form::General, 0xDD)] {
+        let configured = Config {
+            policy: shared,
+            form,
+            mechanism: AuthMechanism::None,
+            server_title: Some(METER_TITLE),
+            encryption_key: Some(Key::new(BROADCAST_KEY)),
+            ..config(WAYS[3])
+        };
+        let mut pair: Pair<256, 256> = Pair::new(configured.clone(), METERING);
+        assert_eq!(pair.client.associate(pair.now, b"0123456789abcdef"), Err(StartError::Configuration));
+        pair.meter.pre_established = Some(pre_established(shared));
+        pair.client.pre_established(Conformance::all(), 256).unwrap();
+        let Outcome::Value(value) = pair.get(NAME) else { panic!("{form:?}") };
+        assert_eq!(octets(&value).unwrap(), b"MGW0000000000001");
+        let request = pair.wire[0].1.clone();
+        assert_eq!(request[0], tag);
+        if form == Form::General {
+            // Transaction-id, our title, nobody's title, no time, no information, identified key 1.
+            assert_eq!(request[10..25], *b"\x08MDMHES01\0\0\0\x01\0\x01");
+        }
+        // The same request where the unicast key is configured, and the unicast key where the broadcast key is.
+        for (policy, key) in [(SEALED, BROADCAST_KEY), (shared, EK)] {
+            let mut other: Pair<256, 256> =
+                Pair::new(Config { encryption_key: Some(Key::new(key)), ..configured.clone() }, METERING);
+            other.meter.pre_established = Some(pre_established(policy));
+            other.client.pre_established(Conformance::all(), 256).unwrap();
+            other.client.action(other.now, COUNT, None).unwrap();
+            assert!(matches!(other.run(), Outcome::Failed(_)));
+            assert_eq!(other.meter.count, 0);
+        }
+    }
+}
+
+#[test]
+fn a_push_under_the_broadcast_key_is_read_by_all_who_have_it() {
+    let shared = SEALED.with_broadcast(true);
+    let mut pair = metering(SEALED, Form::Glo);
+    pair.meter.policy = shared;
+    pair.server
+        .notify(&mut pair.meter, VENDING, LongInvokeId(7), None, |w| Data::Unsigned(42).encode(w))
+        .unwrap();
+    let push = pair.server.poll_transmit().unwrap().to_vec();
+    assert_eq!((push[0], push[11]), (0xDB, 0x70), "general-glo, the bit of the broadcast key set");
+    for _ in 0..2 {
+        let many = Config {
+            policy: shared,
+            encryption_key: Some(Key::new(BROADCAST_KEY)),
+            server_title: Some(METER_TITLE),
+            mechanism: AuthMechanism::None,
+            ..config(WAYS[3])
+        };
+        let mut one: Pair<256, 256> = Pair::new(many, METERING);
+        one.client.pre_established(Conformance::all(), 256).unwrap();
+        one.client.handle_bytes(one.now, &push);
+        let Some(client::Event::Notification { protected: true, .. }) = one.client.poll_event() else {
+            panic!()
+        };
+        // A recorded one is not news.
+        one.client.handle_bytes(one.now, &push);
+        assert!(matches!(one.client.poll_event(), Some(client::Event::Alarm(_))));
+    }
+    pair.client.handle_bytes(pair.now, &push);
+    assert!(matches!(pair.client.poll_event(), Some(client::Event::Alarm(_))), "who expects the unicast key");
+    // A client that proves who it is cannot do so with a key that many have.
+    let mut hls: Pair<256, 256> = Pair::new(config(WAYS[3]), VENDING);
+    hls.meter.policy = shared;
+    assert!(matches!(hls.associate(), Outcome::Failed(_)));
+}
+
+#[test]
+fn a_command_whose_counter_cannot_be_stored_is_refused_and_may_come_again() {
+    for way in [WAYS[3], WAYS[4], WAYS[7]] {
+        let mut pair: Pair<256, 256> = Pair::new(config(way), VENDING);
+        pair.meter.storage_fails = true;
+        assert!(matches!(pair.associate(), Outcome::Failed(_)), "nor is an association opened");
+        pair.meter.storage_fails = false;
+        assert_eq!(pair.associate(), Outcome::Associated);
+        while pair.server.poll_event().is_some() {}
+        pair.meter.storage_fails = true;
+        pair.client.action(pair.now, COUNT, None).unwrap();
+        let request = pair.client.poll_transmit().unwrap().to_vec();
+        pair.server.handle_bytes(pair.now, pair.peer, &request, &mut pair.meter);
+        let refusal = Refusal::CounterNotStored;
+        assert_eq!(pair.server.poll_event(), Some(Event::SecurityAlarm { client_sap: VENDING, refusal }));
+        assert_eq!((pair.meter.count, pair.server.associated()), (0, Some(VENDING)));
+        let exception = pair.server.poll_transmit().unwrap().to_vec();
+        assert_eq!(exception, [0xD8, 1, 3], "service not allowed, other reason");
+        // The storage works again: the same request counts once.
+        pair.meter.storage_fails = false;
+        for _ in 0..2 {
+            pair.server.handle_bytes(pair.now, pair.peer, &request, &mut pair.meter);
+            while pair.server.poll_transmit().is_some() {}
+        }
+        assert_eq!(pair.meter.count, 1);
     }
 }

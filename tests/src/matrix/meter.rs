@@ -190,8 +190,8 @@ impl Custody for View<'_> {
         self.firmware.last_seen(0, peer)
     }
 
-    fn accept(&mut self, _key_set: u8, peer: &SystemTitle, counter: u32) {
-        self.firmware.accept(0, peer, counter);
+    fn accept(&mut self, _key_set: u8, peer: &SystemTitle, counter: u32) -> bool {
+        self.firmware.accept(0, peer, counter)
     }
 
     fn sign(&mut self, suite: SecuritySuite, parts: &[&[u8]]) -> Option<Signature> {

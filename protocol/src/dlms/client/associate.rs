@@ -30,6 +30,9 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
         if self.state != State::Idle {
             return Err(StartError::WrongState);
         }
+        if self.config.policy.broadcast() {
+            return Err(StartError::Configuration);
+        }
         let ciphered = !self.config.policy.is_none();
         let high = self.config.mechanism.is_high_level();
         if (ciphered || self.config.mechanism == AuthMechanism::HighGmac) && self.global.is_none() {

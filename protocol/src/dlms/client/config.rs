@@ -44,10 +44,13 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Our signing key, on the curve of the policy's suite: HLS 7, signed requests, agreed keys.
     pub signing_key: Option<ecdsa::PrivateKey>,
+    /// Our static key for agreement, on the same curve: the static scheme, and answers that bring an agreed key.
+    pub agreement_key: Option<ecdsa::PrivateKey>,
     /// The public key the meter signs with: HLS 7, signed answers.
     pub server_public_key: Option<ecdsa::PublicKey>,
     /// The protection we apply and demand; [`SecurityPolicy::NONE`] asks for the context without ciphering. With the
-    /// dedicated key set, `dedicated_key` is handed over in the AARQ and used for everything after.
+    /// dedicated key set, `dedicated_key` is handed over in the AARQ and used for everything after. The broadcast key set,
+    /// whose key many have, is for [`super::Client::pre_established`] alone.
     pub policy: SecurityPolicy,
     /// Form of protected requests: [`Form::Glo`], [`Form::GeneralGlo`] or [`Form::General`].
     pub form: Form,
@@ -59,7 +62,7 @@ pub struct Config {
     pub system_title: SystemTitle,
     /// The meter's title when it is known beforehand; another one in the AARE is refused.
     pub server_title: Option<SystemTitle>,
-    /// Global unicast encryption key.
+    /// The global encryption key of the policy's key set: unicast, or broadcast where that is configured.
     pub encryption_key: Option<Key>,
     /// Authentication key.
     pub authentication_key: Option<Key>,
@@ -89,6 +92,7 @@ impl Default for Config {
             mechanism: AuthMechanism::None,
             secret: None,
             signing_key: None,
+            agreement_key: None,
             server_public_key: None,
             policy: SecurityPolicy::NONE,
             form: Form::Glo,

@@ -73,7 +73,7 @@ use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{Conformance, DataNotification, EventNotification, List, SecurityControl};
 use crate::dlms::security::frame::{HEAD, Protect};
 use crate::dlms::security::hls::Challenge;
-use crate::dlms::security::{Cipher, CounterBlock, Form, Frame, Refusal};
+use crate::dlms::security::{Cipher, CounterBlock, Form, Frame, Refusal, without_dedicated};
 use crate::time::Instant;
 
 /// Where the association stands.
@@ -391,7 +391,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
     }
 
     fn control(&self) -> SecurityControl {
-        self.config.policy.global().control()
+        without_dedicated(self.config.policy).control()
     }
 
     /// Largest plain APDU of a request.

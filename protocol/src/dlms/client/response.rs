@@ -9,7 +9,7 @@ use super::{Client, Happened, Pending, State};
 use crate::codec::xdlms::{ActionResult, ApduTag, DataAccessResult};
 use crate::dlms::bytes::copy;
 use crate::dlms::security::frame::Sealed;
-use crate::dlms::security::{Cipher, Refusal, SecurityPolicy, SystemTitle};
+use crate::dlms::security::{Cipher, Refusal, SecurityPolicy, SystemTitle, without_dedicated};
 use crate::time::Instant;
 
 impl<const N: usize, const LONG: usize> Client<N, LONG> {
@@ -242,11 +242,7 @@ impl<'a> Opening<'a> {
             peer: client.server_title,
             peer_counter,
             dedicated_counter,
-            general: GeneralOpening {
-                content,
-                own_title: &config.system_title,
-                signed_by: config.server_public_key.as_ref().filter(|_| config.signed),
-            },
+            general: GeneralOpening { content, config },
             rx,
         };
         (opening, long)
@@ -264,12 +260,12 @@ pub(super) fn open(client: &mut Opening<'_>, apdu: &[u8]) -> Result<(usize, bool
         client.rx.first().copied().and_then(ApduTag::from_u8),
         Some(ApduTag::DataNotification | ApduTag::EventNotificationRequest)
     );
-    let must_be_signed = client.general.signed_by.is_some() && opened.1 && !unasked;
+    let must_be_signed = client.general.config.signed && opened.1 && !unasked;
     if must_be_signed && !signed { Err(Refusal::Weak) } else { Ok(opened) }
 }
 
 fn unseal(client: &mut Opening<'_>, apdu: &[u8]) -> Result<(usize, bool), Refusal> {
-    let policy = client.policy.global();
+    let policy = without_dedicated(client.policy);
     let Some(sealed) = Sealed::parse(apdu)? else {
         let needed = apdu.len().saturating_sub(client.rx.len());
         let too_small = crate::codec::ErrorKind::BufferTooSmall { needed };

@@ -6,11 +6,13 @@ use zeroize::Zeroize;
 use super::ecdsa::{Curve, SecretNumber};
 use super::{Key, SecuritySuite, SystemTitle};
 
-/// What a derived key is for: the last arc of `2.16.756.5.8.3`.
+/// What a derived key does: it chooses the last arc of `2.16.756.5.8.3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Algorithm {
-    AesGcm128 = 0,
-    AesGcm256 = 1,
+pub enum Purpose {
+    /// It enciphers or authenticates APDUs: AES-GCM-128 (0), AES-GCM-256 (1).
+    Cipher,
+    /// Other keys travel under it: AES-WRAP-128 (2), AES-WRAP-256 (3).
+    Wrap,
 }
 
 /// The content key of general-ciphering from the shared secret of the one-pass Diffie-Hellman scheme C(1e, 1s).
@@ -22,20 +24,59 @@ pub fn content_key(
     originator: &SystemTitle,
     recipient: &SystemTitle,
 ) -> Option<Key> {
-    let algorithm = match suite {
-        SecuritySuite::Suite1 => Algorithm::AesGcm128,
-        SecuritySuite::Suite2 => Algorithm::AesGcm256,
-        SecuritySuite::Suite0 => return None,
-    };
+    derive(suite, Purpose::Cipher, secret, [originator.as_bytes(), &[], &[], recipient.as_bytes()])
+}
+
+/// The content key of general-ciphering from the shared secret of the static unified model C(0e, 2s). The secret is always the
+/// same, so the originator's nonce makes the key: the transaction-id with its length, of 1 to 127 bytes.
+/// `None` for another one, and as [`content_key`].
+#[must_use]
+pub fn static_content_key(
+    suite: SecuritySuite,
+    secret: &SecretNumber,
+    originator: &SystemTitle,
+    transaction_id: &[u8],
+    recipient: &SystemTitle,
+) -> Option<Key> {
+    let len = u8::try_from(transaction_id.len()).ok().filter(|len| (1..128).contains(len))?;
+    let len = [len];
+    derive(
+        suite,
+        Purpose::Cipher,
+        secret,
+        [originator.as_bytes(), &len, transaction_id, recipient.as_bytes()],
+    )
+}
+
+/// A global key from the shared secret of the ephemeral unified model C(2e, 0s): method key_agreement of class 64.
+/// `None` as [`content_key`].
+#[must_use]
+pub fn global_key(
+    suite: SecuritySuite,
+    purpose: Purpose,
+    secret: &SecretNumber,
+    client: &SystemTitle,
+    server: &SystemTitle,
+) -> Option<Key> {
+    derive(suite, purpose, secret, [client.as_bytes(), &[], &[], server.as_bytes()])
+}
+
+/// `info` are the parts of PartyUInfo and PartyVInfo.
+fn derive(suite: SecuritySuite, purpose: Purpose, secret: &SecretNumber, info: [&[u8]; 4]) -> Option<Key> {
     let curve = Curve::of_suite(suite)?;
     if secret.expose().len() != curve.field_len() {
         return None;
     }
-    let id = [0x60, 0x85, 0x74, 0x05, 0x08, 0x03, algorithm as u8];
+    let algorithm = match (purpose, suite) {
+        (Purpose::Cipher, SecuritySuite::Suite2) => 1,
+        (Purpose::Cipher, _) => 0,
+        (Purpose::Wrap, SecuritySuite::Suite2) => 3,
+        (Purpose::Wrap, _) => 2,
+    };
+    let id = [0x60, 0x85, 0x74, 0x05, 0x08, 0x03, algorithm];
+    let [a, b, c, d] = info;
     // One round: neither suite's key is longer than its digest.
-    let parts =
-        [&[0, 0, 0, 1][..], secret.expose(), &id, &originator.as_bytes()[..], &recipient.as_bytes()[..]];
-    let mut digest = curve.digest(&parts);
+    let mut digest = curve.digest(&[&[0, 0, 0, 1], secret.expose(), &id, a, b, c, d]);
     let key = digest.get(..suite.key_len()).and_then(|bytes| Key::from_slice(bytes).ok());
     digest.as_mut_slice().zeroize();
     key
@@ -98,7 +139,65 @@ mod tests {
             assert_eq!(key.expose(), unhex(expected));
         }
         let secret = SecretNumber::new(&[1; 32]);
+        assert_eq!(
+            static_content_key(SecuritySuite::Suite1, &secret, &CLIENT, &[], &SERVER),
+            None,
+            "no nonce"
+        );
         assert_eq!(content_key(SecuritySuite::Suite0, &secret, &CLIENT, &SERVER), None);
         assert_eq!(content_key(SecuritySuite::Suite2, &secret, &CLIENT, &SERVER), None, "of another curve");
+    }
+    /// Green Book, table C.1 (ephemeral unified model), as another implementation carries it: the server's ephemeral key and the
+    /// shared secret with the client's, whose public half is the one signed above.
+    #[test]
+    fn the_shared_secret_of_two_ephemeral_keys_is_the_green_books() {
+        let server = unhex("34A8C23A34DBB519D09B245754C85A6CFE05D14A063EFA5AA41545AA8241EFAE");
+        let server = PrivateKey::from_bytes(Curve::P256, &server).unwrap();
+        let public = unhex(
+            "95F41066009B185B074F5FFFF736B71C325FCADB2BC0CF1A4F4B17BBE7AB81D6\
+             2946506BC8169C7B539B39A5D8463787F449C9BD2583FA67A1075B0DBFC638BA",
+        );
+        assert_eq!(&server.public_key().to_bytes()[..], public);
+        let client = unhex(
+            "2914D60E10AB705F62ED6CC349D7CB99B9AB3F3978E59278C7AF595B3AF98794\
+             1372DAB6D5AF1FA867E134167E6F23DE664A6693E05F43414611058D1B48F894",
+        );
+        let secret = server.agree(&PublicKey::from_bytes(Curve::P256, &client).unwrap()).unwrap();
+        let expected = unhex("C1CF8FE7891AEF3617D7190795E61FE6C24EFC3CCA2E08469BAD1A225CE6EA08");
+        assert_eq!(secret.expose(), expected);
+        // The function is that of table C.2, and each purpose has a key of its own.
+        let key = |purpose| global_key(SecuritySuite::Suite1, purpose, &secret, &CLIENT, &SERVER).unwrap();
+        assert_eq!(Some(key(Purpose::Cipher)), content_key(SecuritySuite::Suite1, &secret, &CLIENT, &SERVER));
+        assert_ne!(key(Purpose::Cipher), key(Purpose::Wrap));
+    }
+
+    /// Table C.2's static key of the server and ephemeral key of the client, from the same place.
+    #[test]
+    fn the_shared_secret_of_the_one_pass_scheme_is_the_green_books() {
+        let server = unhex("AAD3FD0732E991CF52A74C66C1F2827DDC53522A2E0A169D7C4FFCC0FB5D6A4D");
+        let server = PrivateKey::from_bytes(Curve::P256, &server).unwrap();
+        let client = unhex("47DAB03842E5B6E74828EF4F449B378D7DD1A5DAE1FFCA5AE0B0BE0AD18EC57E");
+        let client = PrivateKey::from_bytes(Curve::P256, &client).unwrap();
+        let expected = unhex("0D4385BA0DD756CBCAB9887EB538396EE8F090A14C1079B4359F115B977F4615");
+        assert_eq!(server.agree(&client.public_key()).unwrap().expose(), expected);
+        assert_eq!(client.agree(&server.public_key()).unwrap().expose(), expected);
+    }
+
+    #[test]
+    fn the_transaction_makes_the_key_of_the_static_scheme() {
+        let secret = SecretNumber::new(&[7; 32]);
+        let key = |originator, transaction: &[u8], recipient| {
+            static_content_key(SecuritySuite::Suite1, &secret, originator, transaction, recipient).unwrap()
+        };
+        let first = key(&CLIENT, &[0, 1], &SERVER);
+        assert_eq!(first, key(&CLIENT, &[0, 1], &SERVER));
+        for other in [
+            key(&CLIENT, &[0, 2], &SERVER),
+            key(&CLIENT, &[1], &SERVER),
+            key(&SERVER, &[0, 1], &CLIENT),
+            content_key(SecuritySuite::Suite1, &secret, &CLIENT, &SERVER).unwrap(),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 }

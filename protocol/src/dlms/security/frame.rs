@@ -93,6 +93,8 @@ pub enum Refusal {
     WrongTransaction,
     /// The signature around it is not the peer's.
     BadSignature,
+    /// It verifies, but its counter could not be stored: it could be replayed after a power cut, so it is not carried out.
+    CounterNotStored,
 }
 
 impl From<Error> for Refusal {

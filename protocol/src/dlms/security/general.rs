@@ -15,7 +15,7 @@
 use super::cipher::TAG_LEN;
 use super::ecdsa::{PAIR_MAX, PrivateKey, Signature};
 use super::frame::{Sealed, capacity};
-use super::key_wrap::{WRAPPED_MAX, Wrapped};
+use super::key_wrap::WRAPPED_MAX;
 use super::{Cipher, Form, Frame, Refusal, SystemTitle};
 use crate::codec::codec::Decode;
 use crate::codec::security::keys::nonce;
@@ -34,6 +34,8 @@ pub const KEY_INFO_MAX: usize = {
 };
 /// Key agreement by an ephemeral key of the originator and a static one of the recipient: C(1e, 1s).
 const ONE_PASS: u8 = 1;
+/// Key agreement by a static key of each, with the transaction-id as the originator's nonce: C(0e, 2s).
+const STATIC: u8 = 2;
 
 /// A transaction-id.
 pub type TransactionId = heapless::Vec<u8, TRANSACTION_MAX>;
@@ -63,6 +65,21 @@ impl<'a> Header<'a> {
         let _other_information = r.length_prefixed()?;
         let raw = apdu.get(from..r.offset()).unwrap_or(&[]);
         Ok(Self { transaction_id, originator, recipient, raw })
+    }
+
+    /// As [`Header::check`], for an APDU that may go to many: it names nobody then.
+    ///
+    /// # Errors
+    /// See [`Header::check`].
+    pub fn check_broadcast(
+        &self,
+        originator: &SystemTitle,
+        recipient: &SystemTitle,
+    ) -> core::result::Result<(), Refusal> {
+        match self.recipient {
+            [] => Header { recipient: recipient.as_bytes(), ..*self }.check(originator, recipient),
+            _ => self.check(originator, recipient),
+        }
     }
 
     /// Whether it goes from `originator` to `recipient`.
@@ -133,22 +150,50 @@ impl<'a> General<'a> {
     }
 }
 
-/// The ephemeral public key and its signature, of an agreed key by the one-pass scheme; `None` for another scheme.
-#[must_use]
-pub fn one_pass<'a>(
-    parameters: &[u8],
-    ciphered_key: &'a [u8],
-    pair_len: usize,
-) -> Option<(&'a [u8], &'a [u8])> {
-    if parameters != [ONE_PASS] || ciphered_key.len() != 2 * pair_len {
-        return None;
+/// How an agreed key comes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme<'a> {
+    /// C(1e, 1s): an ephemeral key of the originator's, and its signature over it.
+    OnePass {
+        /// `x || y`.
+        ephemeral: &'a [u8],
+        /// `r || s`.
+        signature: &'a [u8],
+    },
+    /// C(0e, 2s): the static keys of both.
+    Static,
+}
+
+impl<'a> Scheme<'a> {
+    /// Takes the parameters of an agreed key apart; public keys and signatures have `pair_len` bytes. `None` for another scheme.
+    #[must_use]
+    pub fn parse(parameters: &[u8], ciphered_key: &'a [u8], pair_len: usize) -> Option<Self> {
+        match (parameters, ciphered_key.len()) {
+            ([ONE_PASS], len) if len == 2 * pair_len => {
+                let (ephemeral, signature) = ciphered_key.split_at_checked(pair_len)?;
+                Some(Self::OnePass { ephemeral, signature })
+            }
+            ([STATIC], 0) => Some(Self::Static),
+            _ => None,
+        }
     }
-    ciphered_key.split_at_checked(pair_len)
+}
+
+/// The key-info of a key that both have: 0 is the global unicast key, 1 the broadcast key.
+#[must_use]
+pub fn identified_key(key_id: u8) -> EncodedKeyInfo {
+    EncodedKeyInfo::from_slice(&[1, 0, key_id]).unwrap_or_default()
+}
+
+/// The key-info of the static scheme.
+#[must_use]
+pub fn static_key() -> EncodedKeyInfo {
+    EncodedKeyInfo::from_slice(&[1, 2, 1, STATIC, 0]).unwrap_or_default()
 }
 
 /// The key-info of a key wrapped under the master key.
 #[must_use]
-pub fn wrapped_key(wrapped: &Wrapped) -> EncodedKeyInfo {
+pub fn wrapped_key(wrapped: &[u8]) -> EncodedKeyInfo {
     let mut out = EncodedKeyInfo::new();
     // Present, wrapped, the master key, a length below 128. It fits by its bound.
     let _ = out.extend_from_slice(&[1, 1, 0, wrapped.len() as u8]);
@@ -156,11 +201,14 @@ pub fn wrapped_key(wrapped: &Wrapped) -> EncodedKeyInfo {
     out
 }
 
-/// The key-info of the one-pass scheme: `ephemeral`'s public key, signed with `signing`.
+/// The key-info of the one-pass scheme: `ephemeral`'s public key, signed by `sign`, which signs the parts joined.
 #[must_use]
-pub fn agreed_key(ephemeral: &PrivateKey, signing: &PrivateKey) -> Option<EncodedKeyInfo> {
+pub fn agreed_key(
+    ephemeral: &PrivateKey,
+    sign: impl FnOnce(&[&[u8]]) -> Option<Signature>,
+) -> Option<EncodedKeyInfo> {
     let public = ephemeral.public_key().to_bytes();
-    let signature = signing.sign(&[&public])?;
+    let signature = sign(&[&public])?;
     let len = public.len() + signature.len();
     let mut out = EncodedKeyInfo::from_slice(&[1, 2, 1, ONE_PASS, 0x81, u8::try_from(len).ok()?]).ok()?;
     out.extend_from_slice(&public).ok()?;
@@ -213,14 +261,15 @@ pub struct Address<'a> {
     pub transaction_id: &'a [u8],
     /// Our title.
     pub originator: &'a SystemTitle,
-    /// The peer's.
-    pub recipient: &'a SystemTitle,
+    /// The peer's; `None` where it goes to many.
+    pub recipient: Option<&'a SystemTitle>,
 }
 
 impl Address<'_> {
     fn header(&self) -> Result<heapless::Vec<u8, HEADER_MAX>> {
         let mut out = heapless::Vec::new();
-        let fields = [self.transaction_id, self.originator.as_bytes(), self.recipient.as_bytes(), &[], &[]];
+        let recipient = self.recipient.map_or(&[][..], |title| title.as_bytes());
+        let fields = [self.transaction_id, self.originator.as_bytes(), recipient, &[], &[]];
         for field in fields {
             let full = |_| crate::codec::Error::new(ErrorKind::BufferTooSmall { needed: field.len() }, 0);
             out.push(field.len() as u8).map_err(|_| full(()))?;

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod general;
 pub mod hls;
 pub mod key_wrap;
+pub mod pkcs10;
 pub mod running;
 
 pub use crate::codec::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
@@ -19,3 +20,9 @@ pub use counter::CounterBlock;
 pub use frame::{Form, Frame, Refusal};
 
 pub use crate::codec::security::keys::nonce;
+
+/// The policy of everything that is not under a dedicated key: on the key set that is configured, unicast or broadcast.
+#[must_use]
+pub const fn without_dedicated(policy: SecurityPolicy) -> SecurityPolicy {
+    if policy.dedicated() { policy.global() } else { policy }
+}

@@ -93,6 +93,9 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
     ) -> core::result::Result<(), Refused> {
         let row = meter.association(peer.client_sap).ok_or(UserDiagnostic::NoReasonGiven)?;
         let ciphered = !row.policy.is_none();
+        if row.policy.broadcast() {
+            return Err(UserDiagnostic::NoReasonGiven.into());
+        }
         if aarq.application_context != Some(context(ciphered)) {
             return Err(UserDiagnostic::ApplicationContextNameNotSupported.into());
         }
@@ -225,7 +228,10 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
                     let error = ServiceError::InvocationCounterError;
                     return self.exception_plain(StateError::ServiceNotAllowed, error, Some(expected));
                 }
-                UserDiagnostic::AuthenticationFailure
+                match refusal {
+                    Refusal::CounterNotStored => UserDiagnostic::NoReasonGiven,
+                    _ => UserDiagnostic::AuthenticationFailure,
+                }
             }
         };
         self.event(Event::Refused { client_sap: peer.client_sap, diagnostic });
@@ -447,7 +453,9 @@ fn open_initiate<'b, M: Custody>(
             let cipher = cipher.ok_or(Refused::Sealed(Refusal::Weak))?;
             let floor = meter.last_seen(row.key_set, title);
             let len = sealed.open(cipher, row.policy.global(), title, floor, rx).map_err(Refused::Sealed)?;
-            meter.accept(row.key_set, title, sealed.counter);
+            if !meter.accept(row.key_set, title, sealed.counter) {
+                return Err(Refused::Sealed(Refusal::CounterNotStored));
+            }
             (rx.get(..len).unwrap_or(&[]), sealed.form)
         }
     };

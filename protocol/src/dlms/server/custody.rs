@@ -18,6 +18,8 @@ pub struct Association {
     pub mechanism: AuthMechanism,
     /// What protection APDUs must have in both directions; one that demands nothing, as [`SecurityPolicy::NONE`], means the
     /// application context without ciphering. Its suite says the curve of HLS 7. A dedicated key is accepted when the client brings one, whatever the policy's key set says.
+    /// With the broadcast key set the key is shared by many: such a row is for pre-established associations and for what is
+    /// sent unasked, and no AARQ opens it.
     pub policy: SecurityPolicy,
     /// Services offered; what the engine does not implement is left out of the answer by itself.
     pub conformance: Conformance,
@@ -58,9 +60,10 @@ pub trait Custody {
     /// keeps one value per key set gives that for every peer.
     fn last_seen(&self, key_set: u8, peer: &SystemTitle) -> Option<u32>;
 
-    /// A frame with this counter was verified. Called before its request is carried out; durable when it returns, or a
-    /// recorded command could be replayed after a power cut.
-    fn accept(&mut self, key_set: u8, peer: &SystemTitle, counter: u32);
+    /// A frame with this counter was verified. Called before its request is carried out; true when the counter is stored
+    /// durably. When it is not, the request is refused, or a recorded command could be replayed after a power cut.
+    #[must_use]
+    fn accept(&mut self, key_set: u8, peer: &SystemTitle, counter: u32) -> bool;
 
     /// Signs `parts` joined with this device's signing key on the suite's curve ([`ecdsa::PrivateKey::sign`]). `None`, the
     /// default, where it has none: HLS 7 refuses every client then.
@@ -83,10 +86,17 @@ pub trait Custody {
         false
     }
 
-    /// The shared secret of this device's static agreement key with a peer's ephemeral public key, `x || y`
+    /// The shared secret of this device's static agreement key with a peer's public key, `x || y`
     /// ([`ecdsa::PrivateKey::agree`]). `None`, the default, where it has no such key, or the point lies on no curve.
-    fn agree(&self, suite: SecuritySuite, ephemeral: &[u8]) -> Option<ecdsa::SecretNumber> {
-        let _ = (suite, ephemeral);
+    fn agree(&self, suite: SecuritySuite, public: &[u8]) -> Option<ecdsa::SecretNumber> {
+        let _ = (suite, public);
+        None
+    }
+
+    /// The static public key for agreement of the peer with this title, which is provisioned. `None`, the default, where none is
+    /// known: then keys come about with ephemeral ones of the peer's alone.
+    fn agreement_key_of(&self, suite: SecuritySuite, peer: &SystemTitle) -> Option<ecdsa::PublicKey> {
+        let _ = (suite, peer);
         None
     }
 

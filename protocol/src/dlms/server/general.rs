@@ -6,17 +6,22 @@ use super::unseal;
 use crate::codec::xdlms::{ApduTag, KeyInfo};
 use crate::dlms::security::frame::{Sealed, plain_capacity};
 use crate::dlms::security::general::{
-    Address, General, Signed, TransactionId, general_capacity, one_pass, signed_capacity,
+    Address, EncodedKeyInfo, General, Header, Scheme, Signed, TransactionId, agreed_key, general_capacity,
+    identified_key, signed_capacity, static_key, wrapped_key,
 };
-use crate::dlms::security::{Cipher, Form, Frame, Key, KeyUsage, Refusal, agreement, ecdsa, key_wrap};
+use crate::dlms::security::{
+    Cipher, Form, Frame, Key, KeyUsage, Refusal, agreement, ecdsa, key_wrap, without_dedicated,
+};
 
 /// What an answer in these forms needs to know of its request.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     /// The request's transaction-id.
     transaction_id: TransactionId,
-    /// The key the request brought; without one, the global key.
+    /// The answer's key, where it is not the global one.
     content: Option<Cipher>,
+    /// How the answer names it.
+    key_info: EncodedKeyInfo,
     /// The request was signed, and so is its answer.
     signed: bool,
 }
@@ -77,20 +82,30 @@ fn open_enciphered<M: Custody>(
     meter: &mut M,
 ) -> Result<usize, Refusal> {
     let general = General::parse(apdu)?.ok_or(Refusal::Weak)?;
-    general.header.check(&session.peer, &meter.system_title())?;
     let row = session.row;
-    let policy = row.policy.global();
+    let policy = without_dedicated(row.policy);
+    let title = meter.system_title();
+    if policy.broadcast() {
+        general.header.check_broadcast(&session.peer, &title)?;
+    } else {
+        general.header.check(&session.peer, &title)?;
+    }
     let floor = meter.last_seen(row.key_set, &session.peer);
     general.sealed.admit(policy.suite, policy, &session.peer, floor)?;
     let content = match general.key_info {
-        None | Some(KeyInfo::Identified { key_id: 0 }) => None,
-        Some(key_info) => Some(content_cipher(session, key_info, meter)?),
+        None => None,
+        // The key set is the association's, never the frame's.
+        Some(KeyInfo::Identified { key_id }) if Some(key_id) == policy.key_usage().key_id() => None,
+        Some(key_info) => Some(content_cipher(session, &general.header, key_info, meter)?),
     };
     let cipher = content.as_ref().or(session.cipher.as_ref()).ok_or(Refusal::Weak)?;
     let len = general.sealed.open(cipher, policy, &session.peer, floor, rx)?;
-    meter.accept(row.key_set, &session.peer, general.sealed.counter);
+    if !meter.accept(row.key_set, &session.peer, general.sealed.counter) {
+        return Err(Refusal::CounterNotStored);
+    }
     let transaction_id = transaction_id(general.header.transaction_id)?;
-    session.reply = Some(Reply { transaction_id, content, signed: false });
+    let (content, key_info) = answer_key(session, &general, content, meter);
+    session.reply = Some(Reply { transaction_id, content, key_info, signed: false });
     session.form = Form::General;
     session.control = general.sealed.control;
     Ok(len)
@@ -99,6 +114,7 @@ fn open_enciphered<M: Custody>(
 /// The key that the APDU brings, ready for use.
 fn content_cipher<M: Custody>(
     session: &Session,
+    header: &Header<'_>,
     key_info: KeyInfo<'_>,
     meter: &mut M,
 ) -> Result<Cipher, Refusal> {
@@ -111,19 +127,76 @@ fn content_cipher<M: Custody>(
         }
         KeyInfo::Agreed { parameters, ciphered_key } => {
             let curve = ecdsa::Curve::of_suite(suite).ok_or(Refusal::Weak)?;
-            let (point, signature) =
-                one_pass(parameters, ciphered_key, 2 * curve.field_len()).ok_or(Refusal::Weak)?;
-            if !meter.verify(suite, row.client_sap, &session.peer, &[point], signature) {
-                return Err(Refusal::BadSignature);
+            let (peer, title) = (&session.peer, meter.system_title());
+            match Scheme::parse(parameters, ciphered_key, 2 * curve.field_len()).ok_or(Refusal::Weak)? {
+                Scheme::OnePass { ephemeral, signature } => {
+                    if !meter.verify(suite, row.client_sap, peer, &[ephemeral], signature) {
+                        return Err(Refusal::BadSignature);
+                    }
+                    let secret = meter.agree(suite, ephemeral);
+                    secret.and_then(|z| agreement::content_key(suite, &z, peer, &title))
+                }
+                Scheme::Static => {
+                    let theirs = meter.agreement_key_of(suite, peer).ok_or(Refusal::Weak)?;
+                    let (secret, nonce) = (meter.agree(suite, &theirs.to_bytes()), header.transaction_id);
+                    secret.and_then(|z| agreement::static_content_key(suite, &z, peer, nonce, &title))
+                }
             }
-            let secret = meter.agree(suite, point);
-            secret.and_then(|z| agreement::content_key(suite, &z, &session.peer, &meter.system_title()))
         }
-        // The broadcast key is no key of an association.
+        // The key of another key set.
         _ => return Err(Refusal::Weak),
     };
     let ak = meter.key(row.key_set, KeyUsage::Authentication);
     key.zip(ak).and_then(|(key, ak)| Cipher::new(suite, &key, &ak)).ok_or(Refusal::BadTag)
+}
+
+/// The answer's key, and its key-info: of the request's kind. A key that was wrapped serves both ways; one that is agreed on has
+/// a direction, so the answer agrees on its own, where the peer's static key is known. Otherwise it goes under the request's,
+/// without key-info.
+fn answer_key<M: Custody>(
+    session: &Session,
+    general: &General<'_>,
+    content: Option<Cipher>,
+    meter: &mut M,
+) -> (Option<Cipher>, EncodedKeyInfo) {
+    match general.key_info {
+        None => (content, EncodedKeyInfo::new()),
+        Some(KeyInfo::Identified { key_id }) => (content, identified_key(key_id)),
+        Some(KeyInfo::Wrapped { ciphered_key, .. }) => (content, wrapped_key(ciphered_key)),
+        Some(KeyInfo::Agreed { parameters, ciphered_key }) => {
+            match own_agreement(session, &general.header, (parameters, ciphered_key), meter) {
+                Some((cipher, key_info)) => (Some(cipher), key_info),
+                None => (content, EncodedKeyInfo::new()),
+            }
+        }
+    }
+}
+
+/// A key that this end agrees on for its answer, by the scheme of the request.
+fn own_agreement<M: Custody>(
+    session: &Session,
+    header: &Header<'_>,
+    (parameters, ciphered_key): (&[u8], &[u8]),
+    meter: &mut M,
+) -> Option<(Cipher, EncodedKeyInfo)> {
+    let row = session.row;
+    let (suite, peer, title) = (row.policy.suite, &session.peer, meter.system_title());
+    let curve = ecdsa::Curve::of_suite(suite)?;
+    let theirs = meter.agreement_key_of(suite, peer)?;
+    let (key, key_info) = match Scheme::parse(parameters, ciphered_key, 2 * curve.field_len())? {
+        Scheme::OnePass { .. } => {
+            let ephemeral = ecdsa::PrivateKey::generate(curve, |bytes| meter.random(bytes))?;
+            let key = agreement::content_key(suite, &ephemeral.agree(&theirs)?, &title, peer)?;
+            (key, agreed_key(&ephemeral, |parts| meter.sign(suite, parts))?)
+        }
+        Scheme::Static => {
+            let secret = meter.agree(suite, &theirs.to_bytes())?;
+            let nonce = header.transaction_id;
+            (agreement::static_content_key(suite, &secret, &title, nonce, peer)?, static_key())
+        }
+    };
+    let ak = meter.key(row.key_set, KeyUsage::Authentication)?;
+    Some((Cipher::new(suite, &key, &ak)?, key_info))
 }
 
 impl Session {
@@ -137,7 +210,10 @@ impl Session {
             _ => total,
         };
         match self.form {
-            Form::General => general_capacity(total, transaction, 0, self.own_control()),
+            Form::General => {
+                let key_info = self.reply.as_ref().map_or(0, |reply| reply.key_info.len());
+                general_capacity(total, transaction, key_info, self.own_control())
+            }
             form => plain_capacity(total, form, self.own_control()),
         }
     }
@@ -162,9 +238,12 @@ impl Session {
         let missing = crate::codec::Error::new(crate::codec::ErrorKind::Unsupported, 0);
         let (Some(cipher), Some(reply)) = (self.answer_cipher(), &self.reply) else { return Err(missing) };
         let title = meter.system_title();
-        let address =
-            Address { transaction_id: &reply.transaction_id, originator: &title, recipient: &self.peer };
-        frame.protect_general(cipher, self.own_control(), counter, address, &[])
+        let address = Address {
+            transaction_id: &reply.transaction_id,
+            originator: &title,
+            recipient: Some(&self.peer),
+        };
+        frame.protect_general(cipher, self.own_control(), counter, address, &reply.key_info)
     }
 
     /// Signs a protected answer where its request was signed.
@@ -175,8 +254,11 @@ impl Session {
     ) -> crate::codec::Result<()> {
         let Some(reply @ Reply { signed: true, .. }) = &self.reply else { return Ok(()) };
         let title = meter.system_title();
-        let address =
-            Address { transaction_id: &reply.transaction_id, originator: &title, recipient: &self.peer };
+        let address = Address {
+            transaction_id: &reply.transaction_id,
+            originator: &title,
+            recipient: Some(&self.peer),
+        };
         frame.sign_general(address, |parts| meter.sign(self.row.policy.suite, parts))
     }
 }

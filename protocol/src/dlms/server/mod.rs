@@ -85,7 +85,7 @@ use crate::dlms::DATA_NOTIFICATION_CONFIRM;
 use crate::dlms::apdu::put;
 use crate::dlms::model::ObjectModel;
 use crate::dlms::security::frame::{HEAD, Protect, Sealed};
-use crate::dlms::security::{Form, Frame, Key, Refusal};
+use crate::dlms::security::{Form, Frame, Key, Refusal, without_dedicated};
 use crate::time::{Duration, Instant};
 
 /// How long a client may take for its answer to the HLS challenge. The standard gives no number; a request and its
@@ -390,7 +390,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             Refusal::Malformed(Error { kind: ErrorKind::BufferTooSmall { .. }, .. }) => {
                 self.exception_plain(service_not_allowed, ServiceError::PduTooLong, None);
             }
-            Refusal::Malformed(_) => {
+            Refusal::Malformed(_) | Refusal::CounterNotStored => {
                 self.exception_plain(service_not_allowed, ServiceError::OtherReason, None);
             }
             Refusal::Weak
@@ -538,7 +538,7 @@ fn unseal<M: Custody>(
     rx: &mut [u8],
     meter: &mut M,
 ) -> Result<usize, Refusal> {
-    let policy = session.row.policy.global();
+    let policy = without_dedicated(session.row.policy);
     let key_set = session.row.key_set;
     let len = if sealed.form.is_dedicated() {
         let dedicated = session.dedicated.as_mut().ok_or(Refusal::Weak)?;
@@ -549,7 +549,9 @@ fn unseal<M: Custody>(
         let cipher = session.cipher.as_ref().ok_or(Refusal::Weak)?;
         let floor = meter.last_seen(key_set, &session.peer);
         let len = sealed.open(cipher, policy, &session.peer, floor, rx)?;
-        meter.accept(key_set, &session.peer, sealed.counter);
+        if !meter.accept(key_set, &session.peer, sealed.counter) {
+            return Err(Refusal::CounterNotStored);
+        }
         len
     };
     session.form = sealed.form;

@@ -8,7 +8,7 @@ use super::{Core, Event, IMPLEMENTED, Peer};
 use crate::codec::acse::AuthMechanism;
 use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::SecurityControl;
-use crate::dlms::security::{Cipher, Form, KeyUsage};
+use crate::dlms::security::{Cipher, Form, KeyUsage, without_dedicated};
 use crate::time::Instant;
 
 /// What both ends of a pre-established association know of each other.
@@ -37,7 +37,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         let mut cipher = None;
         if !row.policy.is_none() {
             let key = |usage| meter.key(row.key_set, usage);
-            cipher = key(KeyUsage::GlobalUnicastEncryption)
+            cipher = key(without_dedicated(row.policy).key_usage())
                 .zip(key(KeyUsage::Authentication))
                 .and_then(|(ek, ak)| Cipher::new(row.policy.suite, &ek, &ak));
             if cipher.is_none() {

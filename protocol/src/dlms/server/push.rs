@@ -7,7 +7,7 @@ use crate::codec::codec::{Encode, Error, Reader, Writer};
 use crate::codec::xdlms::{ApduTag, AttributeDescriptor, LongInvokeId, OptionalDateTime};
 use crate::dlms::model::Attribute;
 use crate::dlms::security::frame::Protect;
-use crate::dlms::security::{Cipher, Form, KeyUsage};
+use crate::dlms::security::{Cipher, Form, KeyUsage, without_dedicated};
 
 /// Why a notification was not built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum PushError {
 
 impl<const N: usize, const LONG: usize> Server<N, LONG> {
     /// Builds a DataNotification for `client_sap`; `body` writes one A-XDR value. It is protected with the global keys
-    /// as the client's association row demands, in general-glo-ciphering, for this service has no tag of its own.
+    /// (unicast or broadcast) as the client's association row demands, in general-glo-ciphering, for this service has no tag of its own.
     /// [`Server::poll_transmit`] gives it out. With [`crate::dlms::LONG_INVOKE_ID_CONFIRMED`] in `long_invoke_id` the client says when it has taken it, within an
     /// association, negotiated or pre-established: [`super::Event::NotificationConfirmed`]. When to send again is the caller's.
     ///
@@ -86,13 +86,14 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
         let row = meter.association(client_sap).ok_or(PushError::NoSuchClient)?;
         self.core.tx.build(|w| build(w)).map_err(PushError::Body)?;
         if !row.policy.is_none() {
-            let ek = meter.key(row.key_set, KeyUsage::GlobalUnicastEncryption);
+            let policy = without_dedicated(row.policy);
+            let ek = meter.key(row.key_set, policy.key_usage());
             let ak = meter.key(row.key_set, KeyUsage::Authentication);
             let cipher = ek.zip(ak).and_then(|(ek, ak)| Cipher::new(row.policy.suite, &ek, &ak));
             let cipher = cipher.ok_or(PushError::NoSuchClient)?;
             let counter = meter.next_counter(row.key_set).ok_or(PushError::CountersExhausted)?;
             let title = meter.system_title();
-            let control = row.policy.global().control();
+            let control = policy.control();
             let how = Protect { form, control, title: &title, counter };
             self.core.tx.protect(&cipher, how).map_err(PushError::Body)?;
         }

@@ -7,7 +7,7 @@ use crate::codec::security::SystemTitle;
 use crate::codec::xdlms::{Conformance, SecurityControl};
 use crate::dlms::model::Caller;
 use crate::dlms::security::hls::Challenge;
-use crate::dlms::security::{Cipher, Form, Key};
+use crate::dlms::security::{Cipher, Form, Key, without_dedicated};
 
 /// Where an association stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Session {
 
     /// The control byte of what this server sends.
     pub fn own_control(&self) -> SecurityControl {
-        self.row.policy.global().control()
+        without_dedicated(self.row.policy).control()
     }
 
     /// Whether the last request and the answer to come are protected as these access bits demand (attribute and method

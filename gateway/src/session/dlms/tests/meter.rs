@@ -259,9 +259,10 @@ impl Custody for TestMeter {
         Some(self.seen)
     }
 
-    fn accept(&mut self, _key_set: u8, _peer: &SystemTitle, counter: u32) {
+    fn accept(&mut self, _key_set: u8, _peer: &SystemTitle, counter: u32) -> bool {
         assert!(counter > self.seen, "a counter was used twice");
         self.seen = counter;
+        true
     }
 
     fn random(&mut self, out: &mut [u8]) {

@@ -11,7 +11,7 @@ fn unhex(s: &str) -> std::vec::Vec<u8> {
 const CLIENT: SystemTitle = SystemTitle(*b"MMM\x00\x00\xBC\x61\x4E");
 const SERVER: SystemTitle = SystemTitle(*b"MMM\x00\x00\x00\x00\x01");
 const ADDRESS: Address<'_> =
-    Address { transaction_id: &[1, 2, 3, 4, 5, 6, 7, 8], originator: &CLIENT, recipient: &SERVER };
+    Address { transaction_id: &[1, 2, 3, 4, 5, 6, 7, 8], originator: &CLIENT, recipient: Some(&SERVER) };
 
 /// Green Book, table C.2, the client's general-ciphering of an ACCESS request, as another implementation carries it: the
 /// text. Its tag could not be had from any header that was tried, and is not compared.
@@ -63,28 +63,35 @@ fn the_green_books_agreed_key_is_taken_apart_and_its_signature_verifies() {
     let general = General::parse(&wire).unwrap().unwrap();
     general.header.check(&CLIENT, &SERVER).unwrap();
     let Some(KeyInfo::Agreed { parameters, ciphered_key }) = general.key_info else { panic!() };
-    let (point, signature) = one_pass(parameters, ciphered_key, 64).unwrap();
+    let Some(Scheme::OnePass { ephemeral, signature }) = Scheme::parse(parameters, ciphered_key, 64) else {
+        panic!()
+    };
     let signer = unhex(
         "BAAFFDE06A8CB1C9DAE8D94023C601DBBB249254BA22EDD827E820BCA2BCC643\
          62FBB83D86A82B87BB8B7161D2AAB5521911A946B97A284A90F7785CD9047D25",
     );
     let signer = super::super::ecdsa::PublicKey::from_bytes(Curve::P256, &signer).unwrap();
-    assert!(signer.verify(&[point], signature));
+    assert!(signer.verify(&[ephemeral], signature));
     assert_eq!((general.sealed.control.0, general.sealed.counter), (0x31, 0));
 
     // Ours has the same form.
     let mut frame = Frame::<512>::new();
     frame.build(|w| crate::codec::Writer::write_bytes(w, &[0; 5])).unwrap();
     let key = PrivateKey::from_bytes(Curve::P256, &[0x17; 32]).unwrap();
-    let key_info = agreed_key(&key, &key).unwrap();
+    let key_info = agreed_key(&key, |parts| key.sign(parts)).unwrap();
     let (_, cipher) = sealed_with(SecurityControl::new(1, true, true), &[]);
     frame.protect_general(&cipher, SecurityControl::new(1, false, true), 0, ADDRESS, &key_info).unwrap();
     let ours = frame.finished();
     assert_eq!(ours.len(), wire.len());
     let content = 36 + 128;
     assert_eq!((&ours[..36], ours[content]), (&wire[..36], wire[content]));
-    assert_eq!(one_pass(&[2], ciphered_key, 64), None, "the static scheme is another");
-    assert_eq!(one_pass(parameters, &ciphered_key[1..], 64), None);
+    assert_eq!(Scheme::parse(&[2], ciphered_key, 64), None, "the static scheme brings no key");
+    assert_eq!(Scheme::parse(&[2], &[], 64), Some(Scheme::Static));
+    for wrong in [&[][..], &[0], &[3], &[1, 1], &[2, 2]] {
+        assert_eq!(Scheme::parse(wrong, ciphered_key, 64), None);
+        assert_eq!(Scheme::parse(wrong, &[], 64), None);
+    }
+    assert_eq!(Scheme::parse(parameters, &ciphered_key[1..], 64), None);
 }
 
 fn sealed_with(control: SecurityControl, key_info: &[u8]) -> (std::vec::Vec<u8>, Cipher) {
