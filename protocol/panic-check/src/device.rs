@@ -7,10 +7,16 @@ use protocol::codec::codec::Writer;
 use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::xdlms::{ActionResult, Conformance, DataAccessResult, SelectiveAccess};
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
-use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SystemTitle};
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey, SecretNumber, Signature};
+use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
 use protocol::dlms::server::{Association, Custody};
 
 pub struct Device;
+
+/// Some private key.
+pub fn private() -> Option<PrivateKey> {
+    PrivateKey::from_bytes(Curve::P256, &black_box([1; 32]))
+}
 
 /// The policies an association row may have.
 pub fn policy() -> SecurityPolicy {
@@ -52,6 +58,18 @@ impl Custody for Device {
     }
     fn accept(&mut self, _: u8, _: &SystemTitle, counter: u32) -> bool {
         black_box(counter) > 0
+    }
+    fn sign(&mut self, _: SecuritySuite, parts: &[&[u8]]) -> Option<Signature> {
+        private()?.sign(parts)
+    }
+    fn verify(&self, _: SecuritySuite, _: u8, _: &SystemTitle, parts: &[&[u8]], signature: &[u8]) -> bool {
+        private().is_some_and(|key| key.public_key().verify(parts, signature))
+    }
+    fn agree(&self, _: SecuritySuite, public: &[u8]) -> Option<SecretNumber> {
+        private()?.agree(&PublicKey::from_bytes(Curve::P256, public)?)
+    }
+    fn agreement_key_of(&self, _: SecuritySuite, _: &SystemTitle) -> Option<PublicKey> {
+        Some(private()?.public_key())
     }
     fn random(&mut self, out: &mut [u8]) {
         black_box(out);

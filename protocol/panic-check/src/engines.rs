@@ -6,12 +6,12 @@ use protocol::codec::axdr::Data;
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::LongInvokeId;
 use protocol::dlms::axdr_walk::Walk;
-use protocol::dlms::client::{AccessItem, Client, Config};
+use protocol::dlms::client::{AccessItem, Client, Config, ContentKey};
 use protocol::dlms::model::{Attribute, Method};
-use protocol::dlms::security::{CounterBlock, Secret, SystemTitle};
+use protocol::dlms::security::{CounterBlock, Form, Secret, SystemTitle};
 use protocol::dlms::server::{Peer, Server};
 
-use crate::device::{Device, key, policy};
+use crate::device::{Device, key, policy, private};
 use crate::{bytes, now};
 
 pub fn server() {
@@ -50,6 +50,18 @@ fn attribute() -> Attribute {
     Attribute { class_id: black_box(1), logical_name: Obis(black_box([0; 6])), index: black_box(2) }
 }
 
+/// One of the ways to a content key.
+fn content_key() -> ContentKey {
+    let Some(ephemeral) = private() else { return ContentKey::Global };
+    let server = ephemeral.public_key();
+    match black_box(0) {
+        0 => ContentKey::Global,
+        1 => ContentKey::Wrapped { master: key(), key: key() },
+        2 => ContentKey::Agreed { ephemeral, server },
+        _ => ContentKey::Static { server },
+    }
+}
+
 pub fn client() {
     let config = Config {
         mechanism: protocol::codec::acse::AuthMechanism::from_arc(black_box(5)),
@@ -59,6 +71,12 @@ pub fn client() {
         encryption_key: Some(key()),
         authentication_key: Some(key()),
         dedicated_key: Some(key()),
+        form: black_box(Form::General),
+        signed: black_box(true),
+        signing_key: private(),
+        agreement_key: private(),
+        server_public_key: private().map(|key| key.public_key()),
+        content_key: content_key(),
         ..Config::default()
     };
     let mut client = Client::<512, 512>::new(config, CounterBlock::new(black_box(1), black_box(1_000)));

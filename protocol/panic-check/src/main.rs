@@ -5,6 +5,7 @@
 
 mod device;
 mod engines;
+mod keys;
 mod links;
 
 use core::hint::black_box;
@@ -28,6 +29,8 @@ fn main() -> ! {
         links::mode_e();
         engines::server();
         engines::client();
+        keys::offered();
+        keys::answered();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::dlms::bytes::{copy, cut};
 use crate::dlms::security::cipher::TAG_LEN;
 use crate::dlms::security::frame::Sealed;
 use crate::dlms::security::running::Running;
-use crate::dlms::security::{Cipher, Refusal, nonce};
+use crate::dlms::security::{Cipher, Refusal, nonce, without_dedicated};
 
 /// How far a long answer has come.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             config, global, dedicated, server_title, peer_counter, dedicated_counter, rx, long, ..
         } = self;
         let collected = long.get(..len).unwrap_or(&[]);
-        let policy = config.policy.global();
+        let policy = without_dedicated(config.policy);
         let (len, opening) = match Sealed::begin(collected).map_err(Error::Malformed)? {
             None if policy.is_none() => {
                 copy(rx.get_mut(..len).ok_or(Error::TooLong)?, collected);
