@@ -8,6 +8,7 @@ pub mod board;
 #[cfg(all(any(feature = "mps2-an386", feature = "stm32f405"), target_arch = "arm", target_os = "none"))]
 mod cortex_m4;
 pub mod drivers;
+pub mod place;
 pub mod ring;
 
 #[cfg(all(feature = "mps2-an386", target_arch = "arm", target_os = "none"))]

@@ -97,6 +97,7 @@ impl Port {
 pub struct Uart {
     registers: &'static RegisterBlock,
     rings: &'static Rings,
+    bus_hz: u32,
 }
 
 impl core::fmt::Debug for Uart {
@@ -111,13 +112,20 @@ impl Uart {
         let (registers, rings, line) = port.parts();
         // SAFETY: a device's registers, valid for ever; each port is started once, by `Stm32f405::take`.
         let registers = unsafe { &*registers };
-        let divisor = u16::try_from((bus_hz + baud / 2) / baud).unwrap_or(u16::MAX);
-        // SAFETY: mantissa and fraction of the divisor, all values of which are defined.
-        registers.brr().write(|w| unsafe { w.bits(divisor) });
+        let mut uart = Self { registers, rings, bus_hz };
+        uart.set_baud(baud);
         registers.cr1().write(|w| w.ue().set_bit().te().set_bit().re().set_bit().rxneie().set_bit());
         // SAFETY: the handler shares atomics and, while interrupts are masked, CR1 with this code.
         unsafe { NVIC::unmask(line) };
-        Self { registers, rings }
+        uart
+    }
+
+    /// Changes the baud rate at once: what has not left by then is spoilt.
+    pub fn set_baud(&mut self, baud: u32) {
+        let baud = baud.max(1);
+        let divisor = u16::try_from((self.bus_hz + baud / 2) / baud).unwrap_or(u16::MAX);
+        // SAFETY: mantissa and fraction of the divisor, all values of which are defined.
+        self.registers.brr().write(|w| unsafe { w.bits(divisor) });
     }
 
     /// Lets the interrupt send what waits.

@@ -15,7 +15,12 @@ const STACK_STEP: usize = 64;
 pub fn greet(meter: &mut Meter<Mps2>) {
     let bank = meter.board().images().map(|banks| banks.running());
     let cause = meter.board().health().reset_cause();
-    hprintln!("firmware {}, bank {:?}, reset by {:?}", meter.firmware_version(), bank.unwrap_or_default(), cause);
+    hprintln!(
+        "firmware {}, bank {:?}, reset by {:?}",
+        meter.firmware_version(),
+        bank.unwrap_or_default(),
+        cause
+    );
     let check = meter.self_test();
     hprintln!(
         "self-test: storage {}, metering {}, clock {}, relay {}, credit {}",

@@ -14,8 +14,10 @@ use embedded_io::{Read, ReadReady, Write};
 use firmware::{Meter, OpticalPort, Port};
 use hardware::board::Clock;
 use hardware::mps2_an386::{Mps2, Uart};
+use hardware::place::Place;
 use protocol::link::hdlc::{Config, Hdlc};
 use protocol::link::mode_e;
+use protocol::sts::Drn;
 use protocol::time::{Duration, Instant};
 
 /// HDLC frame buffer: information fields of 239 bytes.
@@ -30,16 +32,21 @@ const LAST_ANSWER: Duration = Duration::from_millis(100);
 type Link = Hdlc<[u8; FRAME], [u8; APDU]>;
 
 /// What talks to the world.
-struct Ports<'a> {
+struct Ports {
     rs485: Port<Link>,
     rs485_uart: Uart,
-    optical: OpticalPort<'a, Link>,
+    optical: OpticalPort<'static, Link>,
     optical_uart: Uart,
 }
 
 fn link() -> Link {
     Hdlc::new(Config::server(1, None), [0; FRAME], [0; APDU], [0; APDU])
 }
+
+// In static memory, for on the stack they would lie twice.
+static METER: Place<Meter<Mps2>> = Place::new();
+static PORTS: Place<Ports> = Place::new();
+static SERIAL: Place<Drn> = Place::new();
 
 #[entry]
 fn main() -> ! {
@@ -49,28 +56,40 @@ fn main() -> ! {
         // Comes back where the chosen bank has no file: this image is the factory's.
         board.start_bank(bank);
     }
-    let Some(who) = factory::personalisation() else { stop("the factory's data are out of range") };
     let storage = if board.nvm_is_file() { "a file" } else { "RAM, forgotten at the end" };
     let now = Instant::from_millis(board.monotonic_ms());
-    let mut meter = match Meter::new(board, who, now) {
-        Ok(meter) => meter,
+    let meter = begin(board, now);
+    console::greet(meter);
+    hprintln!("meter {} ready, storage is {}", meter.serial().as_str(), storage);
+    let ports = open(meter.serial(), rs485_uart, optical_uart, now);
+    run(meter, ports)
+}
+
+/// Not inlined, for what it takes of the stack is free again afterwards.
+#[inline(never)]
+fn begin(board: Mps2, now: Instant) -> &'static mut Meter<Mps2> {
+    let Some(who) = factory::personalisation() else { stop("the factory's data are out of range") };
+    match Meter::new(board, who, now) {
+        Ok(meter) => METER.put(meter).unwrap_or_else(|| stop("a second meter")),
         Err(error) => {
             hprintln!("the meter does not start: {}", error);
             stop("no meter")
         }
-    };
-    let serial = meter.serial();
-    console::greet(&mut meter);
-    hprintln!("meter {} ready, storage is {}", serial.as_str(), storage);
+    }
+}
+
+/// As [`begin`].
+#[inline(never)]
+fn open(serial: Drn, rs485_uart: Uart, optical_uart: Uart, now: Instant) -> &'static mut Ports {
+    let serial = SERIAL.put(serial).unwrap_or_else(|| stop("a second serial number"));
     let sign_on = mode_e::Server::new(*b"MGW", "AN386", serial.as_str(), OPTICAL_BAUD, true);
     let optical = OpticalPort::new(sign_on, link(), now);
-    let mut ports = Ports { rs485: Port::new(link(), now), rs485_uart, optical, optical_uart };
-    // By reference: both lie on the stack once.
-    run(&mut meter, &mut ports)
+    let ports = Ports { rs485: Port::new(link(), now), rs485_uart, optical, optical_uart };
+    PORTS.put(ports).unwrap_or_else(|| stop("second ports"))
 }
 
 /// Sleeps, measures, answers.
-fn run(meter: &mut Meter<Mps2>, ports: &mut Ports<'_>) -> ! {
+fn run(meter: &mut Meter<Mps2>, ports: &mut Ports) -> ! {
     let mut console = Console::new(meter);
     let mut reset_at = None;
     loop {
@@ -94,7 +113,7 @@ fn run(meter: &mut Meter<Mps2>, ports: &mut Ports<'_>) -> ! {
 }
 
 /// Looks after both ports once; false when neither had anything to do.
-fn serve(now: Instant, meter: &mut Meter<Mps2>, ports: &mut Ports<'_>) -> bool {
+fn serve(now: Instant, meter: &mut Meter<Mps2>, ports: &mut Ports) -> bool {
     let mut buffer = [0; 64];
     let mut busy = false;
     // Lost bytes spoil a frame; the client repeats it.

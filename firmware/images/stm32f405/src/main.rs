@@ -16,11 +16,15 @@ use cortex_m_rt::entry;
 use firmware::provisioning::{self, RECORD_BYTES};
 use firmware::{Meter, Personalisation};
 use hardware::board::{Board, Clock, Health};
+use hardware::place::Place;
 use hardware::stm32f405::{Around, Found, ProvisioningSector, Rates, Stm32f405, restart, wait};
 use protocol::time::Instant;
 
 /// The optical head and the line speak 9,600 baud, as every meter does; bench and modem are faster.
 const RATES: Rates = Rates { optical: 9_600, line: 9_600, bench: 115_200, network: 115_200 };
+
+// In static memory, for on the stack it would lie twice.
+static METER: Place<Meter<Stm32f405>> = Place::new();
 
 #[entry]
 fn main() -> ! {
@@ -33,19 +37,38 @@ fn main() -> ! {
     bench.say(format_args!("{found:?}"));
     let who = identity(&mut bench, &mut board, &mut sector);
     if !found.memory {
-        stop(&mut bench, &mut board, format_args!("the memory does not answer: no meter without its journal"));
+        stop(
+            &mut bench,
+            &mut board,
+            format_args!("the memory does not answer: no meter without its journal"),
+        );
     }
     let now = Instant::from_millis(board.clock().monotonic_ms());
-    let meter = match Meter::new(board, who, now) {
-        Ok(meter) => meter,
+    let meter = begin(board, who, now, &mut bench);
+    bench.say(format_args!("meter {} ready", meter.serial().as_str()));
+    let ports = if opened(&found, &mut bench) {
+        Ports::open(now, meter.serial(), optical, line, network)
+    } else {
+        None
+    };
+    run(meter, ports, Front::new(now, display, keypad, button), bench)
+}
+
+/// Not inlined, for what it takes of the stack is free again afterwards.
+#[inline(never)]
+fn begin(
+    board: Stm32f405,
+    who: Personalisation,
+    now: Instant,
+    bench: &mut Bench,
+) -> &'static mut Meter<Stm32f405> {
+    match Meter::new(board, who, now) {
+        Ok(meter) => METER.put(meter).unwrap_or_else(|| restart()),
         Err(error) => {
             bench.say(format_args!("the meter does not start: {error}"));
             restart()
         }
-    };
-    bench.say(format_args!("meter {} ready", meter.serial().as_str()));
-    let ports = opened(&found, &mut bench).then(|| Ports::new(now, optical, line, network));
-    run(meter, ports, Front::new(now, display, keypad, button), bench)
+    }
 }
 
 /// Who this meter is. Comes back only with a valid record.
@@ -55,7 +78,9 @@ fn identity(bench: &mut Bench, board: &mut Stm32f405, sector: &mut ProvisioningS
     match provisioning::open(&record) {
         Ok(who) => who,
         Err(why) => {
-            bench.say(format_args!("{why}: meters nothing; send a provisioning record with the jumper fitted"));
+            bench.say(format_args!(
+                "{why}: meters nothing; send a provisioning record with the jumper fitted"
+            ));
             bench.provision(board, sector)
         }
     }
@@ -70,7 +95,7 @@ fn opened(found: &Found, bench: &mut Bench) -> bool {
 }
 
 /// Sleeps, measures, answers.
-fn run(mut meter: Meter<Stm32f405>, mut ports: Option<Ports>, mut front: Front, mut bench: Bench) -> ! {
+fn run(meter: &mut Meter<Stm32f405>, mut ports: Option<Ports>, mut front: Front, mut bench: Bench) -> ! {
     loop {
         let now = Instant::from_millis(meter.board().clock().monotonic_ms());
         // The meter feeds the watchdog itself, when it has done its work.
@@ -79,9 +104,9 @@ fn run(mut meter: Meter<Stm32f405>, mut ports: Option<Ports>, mut front: Front, 
         }
         meter.watch_supply();
         meter.board().serve_pulses();
-        let busy = ports.as_mut().is_some_and(|ports| ports.serve(now, &mut meter));
-        front.serve(now, &mut meter);
-        bench.report(&mut meter);
+        let busy = ports.as_mut().is_some_and(|ports| ports.serve(now, meter));
+        front.serve(now, meter);
+        bench.report(meter);
         if !busy {
             wait();
         }
