@@ -28,6 +28,10 @@ def sections(elf: bytes):
         yield elf[start:elf.index(b"\0", start)].decode(), kind, flags, address, size
 
 
+def bar(size: int, most: int | None) -> str:
+    return f"{size}" if most is None else f"{size} of {most}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("elf")
@@ -49,8 +53,9 @@ def main() -> int:
         else:
             external += size
         print(f"  {name:<16} {address:#010x} {size:>8}")
-    print(f"flash {flash} bytes, static RAM {ram} bytes, stack {args.stack or 'not measured'}, "
-          f"external memory {external} bytes")
+    stack = f"{args.stack} deepest stack" if args.stack else "stack not measured"
+    print(f"flash {bar(flash, args.flash_max)} bytes; RAM {bar(ram + args.stack, args.ram_max)} bytes: {ram} static, {stack}"
+          + (f"; external memory {external}" if external else ""))
     ok = True
     if args.flash_max is not None and flash > args.flash_max:
         print(f"flash is {flash - args.flash_max} bytes above {args.flash_max}")

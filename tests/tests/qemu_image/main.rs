@@ -12,6 +12,7 @@ use protocol::sts::{
 };
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tests::process::target_directory;
 use tests::qemu::{Qemu, image};
 use tests::{Folder, free_port, project_root};
 use till::{End, Till};
@@ -89,14 +90,17 @@ fn qemu_image_fits_its_memory_with_the_deepest_stack_of_a_whole_story() {
     let mut again = start(&image("mps2-an386"), &folder, ",arg=meter,arg=meter.nvm,arg=stack");
     let mut till = Till::open(again.port, 1).expect("an association");
     assert!(near(till.credit_wh().expect("credit"), INITIAL_WH + TOKEN_WH));
-    // The report follows the answer.
-    std::thread::sleep(Duration::from_millis(200));
+    // The report follows the answer, and comes at least once in each life.
+    again.process.expect("the stack", READY, |line| line.contains("stack ").then_some(()));
     again.process.kill();
 
     let said = qemu.process.said() + &again.process.said();
     let depths =
         said.lines().filter_map(|line| line.strip_prefix("stack ")?.split(' ').next()?.parse::<u32>().ok());
     let deepest = depths.max().expect("the image reports its stack");
+    // Where tests/run finds it, for its line about the sizes.
+    let kept = target_directory().join("deepest-stack");
+    std::fs::write(kept, deepest.to_string()).expect("the target directory can be written");
     let size = Command::new(project_root().join("firmware/build-image"))
         .args(["--size", "mps2-an386"])
         .env("STACK", deepest.to_string())
