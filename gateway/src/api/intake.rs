@@ -8,6 +8,7 @@ use crate::session::work::Serial;
 use crate::store::meter::{BalanceHolder, Meter, Role};
 use crate::vault::{DlmsKeys, StsIdentity, unhex};
 use jiff::Timestamp;
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey};
 use protocol::dlms::security::{Key, Secret};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -62,6 +63,11 @@ pub struct NewMeter {
     /// DLMS password, or shared secret of a hash mechanism: text, or hexadecimal digits after `0x`. Needed where the model's
     /// security has one.
     password: Option<String>,
+    /// Our signing key for this meter, 64 hexadecimal digits with security suite 1, 96 with suite 2. Needed where the model's
+    /// authentication is `hls-ecdsa`.
+    signing_key: Option<String>,
+    /// The meter's public signing key, `x` and `y` together: twice as many digits. Needed with it.
+    meter_public_key: Option<String>,
 }
 
 impl std::fmt::Debug for NewMeter {
@@ -201,7 +207,42 @@ impl NewMeter {
             authentication: key("ak", &self.ak, security.needs_keys())?,
             master: key("mk", &self.mk, false)?,
             secret,
+            signing: self.signing_key(security.signs_on())?,
+            meter_public: self.meter_public_key(security.signs_on())?,
         })
+    }
+
+    fn signing_key(&self, curve: Option<Curve>) -> Result<Option<PrivateKey>, String> {
+        let Some((curve, digits)) = signed(curve, "signing_key", &self.signing_key)? else { return Ok(None) };
+        let key = unhex(digits).and_then(|bytes| PrivateKey::from_bytes(curve, &bytes));
+        key.map(Some).ok_or_else(|| {
+            let count = curve.field_len() * 2;
+            format!("signing_key is not {count} hexadecimal digits of a number within the curve's order")
+        })
+    }
+
+    fn meter_public_key(&self, curve: Option<Curve>) -> Result<Option<PublicKey>, String> {
+        let given = signed(curve, "meter_public_key", &self.meter_public_key)?;
+        let Some((curve, digits)) = given else { return Ok(None) };
+        let key = unhex(digits).and_then(|bytes| PublicKey::from_bytes(curve, &bytes));
+        key.map(Some).ok_or_else(|| {
+            let count = curve.field_len() * 4;
+            format!("meter_public_key is not {count} hexadecimal digits of a point on the suite's curve")
+        })
+    }
+}
+
+/// A key for signatures: there where the model signs, and nowhere else.
+fn signed<'a>(
+    curve: Option<Curve>,
+    name: &str,
+    text: &'a Option<String>,
+) -> Result<Option<(Curve, &'a str)>, String> {
+    match (curve, given(text)) {
+        (Some(curve), Some(digits)) => Ok(Some((curve, digits))),
+        (Some(_), None) => Err(format!("meters of this model need {name}")),
+        (None, Some(_)) => Err(format!("meters of this model have no use for {name}")),
+        (None, None) => Ok(None),
     }
 }
 
@@ -286,5 +327,42 @@ fn number(name: &str, field: &Option<String>, default: u16, min: u16, max: u16) 
     match text.parse() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(format!("{name} {text:?} is not a number from {min} to {max}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(signing_key: &str, meter_public_key: &str) -> NewMeter {
+        NewMeter {
+            signing_key: Some(signing_key.into()),
+            meter_public_key: Some(meter_public_key.into()),
+            ..NewMeter::default()
+        }
+    }
+
+    #[test]
+    fn keys_for_signatures_are_numbers_and_points_of_the_suites_curve_and_wanted_only_where_the_model_signs()
+    {
+        let number = "11".repeat(32);
+        let key = PrivateKey::from_bytes(Curve::P256, &[0x11; 32]).expect("a number within the order");
+        let point: String = key.public_key().to_bytes().iter().map(|byte| format!("{byte:02X}")).collect();
+        let good = meter(&number, &point);
+        assert!(good.signing_key(Some(Curve::P256)).is_ok_and(|key| key.is_some()));
+        assert!(good.meter_public_key(Some(Curve::P256)).is_ok_and(|key| key.is_some()));
+        let refusal = |meter: &NewMeter, curve| {
+            let private = meter.signing_key(curve).err();
+            private.or(meter.meter_public_key(curve).err()).unwrap_or_default()
+        };
+        assert_eq!(refusal(&good, None), "meters of this model have no use for signing_key");
+        assert_eq!(refusal(&NewMeter::default(), Some(Curve::P256)), "meters of this model need signing_key");
+        assert!(refusal(&good, Some(Curve::P384)).starts_with("signing_key is not 96 hexadecimal digits"));
+        assert!(
+            refusal(&meter(&"FF".repeat(32), &point), Some(Curve::P256)).contains("within the curve's order")
+        );
+        assert!(
+            refusal(&meter(&number, &"11".repeat(64)), Some(Curve::P256)).contains("a point on the suite's")
+        );
     }
 }

@@ -96,6 +96,12 @@ struct Add {
     /// DLMS password or shared secret: text, or hexadecimal digits after 0x.
     #[arg(long, env = "METER_PASSWORD", hide_env_values = true)]
     password: Option<String>,
+    /// Our signing key for this meter (HLS-ECDSA), hexadecimal.
+    #[arg(long, env = "METER_SIGNING_KEY", hide_env_values = true)]
+    signing_key: Option<String>,
+    /// The meter's public signing key, x and y, hexadecimal.
+    #[arg(long)]
+    meter_public_key: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +169,8 @@ impl Add {
             ("ak", self.ak.as_ref()),
             ("mk", self.mk.as_ref()),
             ("password", self.password.as_ref()),
+            ("signing_key", self.signing_key.as_ref()),
+            ("meter_public_key", self.meter_public_key.as_ref()),
         ];
         let given = fields
             .into_iter()

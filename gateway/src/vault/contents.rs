@@ -3,6 +3,7 @@
 use super::DlmsKeys;
 use jiff::Timestamp;
 use protocol::dlms::security::Key;
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey};
 use protocol::sts::{Derivation, KeyType};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, VecDeque};
@@ -175,6 +176,11 @@ pub(super) struct DlmsEntry {
     master: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret: Option<Secret>,
+    /// Our signing key and the meter's public key, as big-endian numbers on the curve of their length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signing: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    meter_public: Option<Secret>,
     /// Encryption and authentication key that the meter may have taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pending: Option<(Secret, Secret)>,
@@ -188,6 +194,8 @@ impl DlmsEntry {
             authentication: keys.authentication.as_ref().map(|key| sealed(key.expose())),
             master: keys.master.as_ref().map(|key| sealed(key.expose())),
             secret: keys.secret.as_ref().map(|secret| sealed(secret.expose())),
+            signing: keys.signing.as_ref().map(|key| sealed(key.number().expose())),
+            meter_public: keys.meter_public.as_ref().map(|key| sealed(&key.to_bytes())),
             pending: None,
         }
     }
@@ -235,8 +243,21 @@ impl DlmsEntry {
             authentication: key(&self.authentication)?,
             master: key(&self.master)?,
             secret: secret.transpose().ok()?,
+            signing: match &self.signing {
+                None => None,
+                Some(number) => Some(PrivateKey::from_bytes(curve_of(number.0.len())?, &number.0)?),
+            },
+            meter_public: match &self.meter_public {
+                None => None,
+                Some(point) => Some(PublicKey::from_bytes(curve_of(point.0.len() / 2)?, &point.0)?),
+            },
         })
     }
+}
+
+/// The curve whose numbers have so many bytes.
+fn curve_of(field_len: usize) -> Option<Curve> {
+    [Curve::P256, Curve::P384].into_iter().find(|curve| curve.field_len() == field_len)
 }
 
 /// EA07 tables of an operator.

@@ -33,6 +33,7 @@ pub use tokens::{KeyChangeRequest, TokenAction, TokenRequest};
 pub type SoftVault = KeyVault;
 
 use crate::session::work::{Serial, TokenDigits};
+use protocol::dlms::security::ecdsa::{PrivateKey, PublicKey};
 use protocol::dlms::security::{Key, Secret};
 use sha2::{Digest, Sha256};
 
@@ -60,6 +61,10 @@ pub struct DlmsKeys {
     pub master: Option<Key>,
     /// Password (LLS), or shared secret of a hash mechanism.
     pub secret: Option<Secret>,
+    /// Our signing key for this meter (HLS 7).
+    pub signing: Option<PrivateKey>,
+    /// The public key that the meter signs with.
+    pub meter_public: Option<PublicKey>,
 }
 
 impl DlmsKeys {
@@ -71,6 +76,8 @@ impl DlmsKeys {
             authentication: Some(Key::new(authentication)),
             master: None,
             secret: None,
+            signing: None,
+            meter_public: None,
         }
     }
 

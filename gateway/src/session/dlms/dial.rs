@@ -15,11 +15,11 @@ use protocol::codec::acse::Referencing;
 use protocol::codec::obis::Obis;
 use protocol::cosem::{Attr, data};
 use protocol::dlms::client::{Client, Config, SHORT_NAMES};
-use protocol::dlms::security::{CounterBlock, Key, SystemTitle};
+use protocol::dlms::security::{CounterBlock, Key, SystemTitle, hls};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of our challenge. Green Book: 8 to 64.
+/// Bytes of our challenge, where the mechanism does not want more. Green Book: 8 to 64.
 const CHALLENGE_LEN: usize = 16;
 /// The client gives up a little after the channel, which knows the wire's own time.
 const CLIENT_GRACE: Duration = Duration::from_secs(1);
@@ -124,9 +124,10 @@ impl Dial<'_> {
             false => CounterBlock::default(),
         };
         let mut association = self.link(pipe, config, block, self.addresses).await?;
-        let challenge: [u8; CHALLENGE_LEN] = random()?;
+        let challenge: [u8; hls::CHALLENGE_MAX] = random()?;
+        let challenge = &challenge[..hls::challenge_min(self.model.security.mechanism).max(CHALLENGE_LEN)];
         let opened = match pipe {
-            Some(pipe) => association.associate(pipe, &challenge).await,
+            Some(pipe) => association.associate(pipe, challenge).await,
             None => Err(Trouble::NotReady("the pipe did not stay open".into())),
         };
         match opened {
@@ -155,6 +156,8 @@ impl Dial<'_> {
         Ok(Config {
             mechanism: security.mechanism,
             secret: keys.secret.clone(),
+            signing_key: keys.signing.clone(),
+            server_public_key: keys.meter_public.clone(),
             policy: security.policy.with_dedicated(security.dedicated_key),
             form: security.form,
             system_title: SystemTitle(self.context.system_title),

@@ -9,6 +9,7 @@ use protocol::codec::axdr::DateTime;
 use protocol::codec::xdlms::Conformance;
 use protocol::cosem::clock;
 use protocol::dlms::client::IMPLEMENTED;
+use protocol::dlms::security::ecdsa::Curve;
 use protocol::dlms::security::{Form, SecurityPolicy, SecuritySuite};
 use serde::Deserialize;
 use std::time::Duration;
@@ -82,6 +83,7 @@ enum Authentication {
     HlsSha1,
     HlsGmac,
     HlsSha256,
+    HlsEcdsa,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -176,7 +178,7 @@ pub(super) struct RawLink {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawSecurity {
-    authentication: Option<Authentication>,
+    authentication: Option<Spanned<Authentication>>,
     suite: Option<Spanned<u8>>,
     policy: Option<Policy>,
     ciphering: Option<Spanned<Ciphering>>,
@@ -290,12 +292,19 @@ impl RawSecurity {
         {
             return Err((dedicated.span(), "a dedicated key protects nothing with policy = \"none\"".into()));
         }
+        let authentication =
+            self.authentication.as_ref().map_or(Authentication::HlsGmac, |given| *given.get_ref());
+        if let (Authentication::HlsEcdsa, SecuritySuite::Suite0, Some(given)) =
+            (authentication, suite, &self.authentication)
+        {
+            return Err((given.span(), "hls-ecdsa needs suite = 1 (P-256) or 2 (P-384)".into()));
+        }
         let form = match self.ciphering.as_ref().map(Spanned::get_ref) {
             Some(Ciphering::General) => Form::GeneralGlo,
             _ => Form::Glo,
         };
         Ok(SecurityManner {
-            mechanism: match self.authentication.unwrap_or(Authentication::HlsGmac) {
+            mechanism: match authentication {
                 Authentication::None => AuthMechanism::None,
                 Authentication::Lls => AuthMechanism::Low,
                 Authentication::Hls2 => AuthMechanism::HighManufacturer,
@@ -303,6 +312,7 @@ impl RawSecurity {
                 Authentication::HlsSha1 => AuthMechanism::HighSha1,
                 Authentication::HlsGmac => AuthMechanism::HighGmac,
                 Authentication::HlsSha256 => AuthMechanism::HighSha256,
+                Authentication::HlsEcdsa => AuthMechanism::HighEcdsa,
             },
             policy,
             form,
@@ -372,7 +382,13 @@ impl SecurityManner {
     /// A password or shared secret is needed.
     #[must_use]
     pub fn needs_secret(&self) -> bool {
-        !matches!(self.mechanism, AuthMechanism::None | AuthMechanism::HighGmac)
+        !matches!(self.mechanism, AuthMechanism::None | AuthMechanism::HighGmac | AuthMechanism::HighEcdsa)
+    }
+
+    /// The curve of a signing key and of the meter's public key, where they are needed.
+    #[must_use]
+    pub fn signs_on(&self) -> Option<Curve> {
+        (self.mechanism == AuthMechanism::HighEcdsa).then(|| Curve::of_suite(self.policy.suite)).flatten()
     }
 
     /// In words, for evidence.
@@ -382,6 +398,7 @@ impl SecurityManner {
             AuthMechanism::None => "no authentication".to_owned(),
             AuthMechanism::Low => "password".to_owned(),
             AuthMechanism::HighGmac => "HLS-GMAC".to_owned(),
+            AuthMechanism::HighEcdsa => "HLS-ECDSA".to_owned(),
             mechanism => format!("HLS mechanism {}", mechanism.arc()),
         };
         let how = match (self.policy.authenticated, self.policy.encrypted) {

@@ -50,6 +50,7 @@ impl ExampleKeys {
             authentication: Some(key(0x22)),
             master: Some(key(0x33)),
             secret,
+            ..DlmsKeys::default()
         })
     }
 

@@ -5,6 +5,7 @@ use protocol::codec::acse::{Aare, Aarq, AuthMechanism};
 use protocol::codec::axdr::DateTime;
 use protocol::codec::codec::{Decode, Encode, Reader, SliceWriter};
 use protocol::codec::xdlms::{ApduTag, Conformance, InitiateRequest};
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey};
 use protocol::dlms::security::{Key, SecurityPolicy, SecuritySuite};
 use protocol::link::hdlc::frame::{Address, Control, Frame};
 use std::time::Duration;
@@ -41,6 +42,12 @@ pub(super) struct Habits {
     pub(super) counter_restarts: bool,
 }
 
+/// What both ends sign with.
+pub(super) struct KeysThatSign {
+    pub(super) meter: PrivateKey,
+    pub(super) gateway: PrivateKey,
+}
+
 impl Default for Habits {
     fn default() -> Self {
         Self {
@@ -73,6 +80,13 @@ impl Habits {
             SecuritySuite::Suite2 => (Key::new_256([0x5A; 32]), Key::new_256([0xA5; 32])),
             _ => (Key::new(super::meter::EK), Key::new(AK)),
         }
+    }
+
+    /// What both ends sign with, in suites that have a curve.
+    pub(super) fn keys_that_sign(&self) -> Option<KeysThatSign> {
+        let curve = Curve::of_suite(self.policy.suite)?;
+        let key = |byte| PrivateKey::from_bytes(curve, &vec![byte; curve.field_len()]);
+        Some(KeysThatSign { meter: key(0x11)?, gateway: key(0x22)? })
     }
 
     /// Whether the clock takes this.

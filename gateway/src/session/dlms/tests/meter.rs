@@ -12,7 +12,7 @@ use protocol::cosem::disconnect::{ControlMode, ControlState, RelayReason, Trigge
 use protocol::cosem::token_gateway::{TokenStatus, status_of_sts_result};
 use protocol::cosem::{clock, obis};
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
-use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SystemTitle};
+use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle, ecdsa};
 use protocol::dlms::server::{Association, Custody};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -253,6 +253,22 @@ impl Custody for TestMeter {
     fn next_counter(&mut self, _key_set: u8) -> Option<u32> {
         self.counter += 1;
         Some(self.counter)
+    }
+
+    fn sign(&mut self, _suite: SecuritySuite, parts: &[&[u8]]) -> Option<ecdsa::Signature> {
+        self.habits.keys_that_sign()?.meter.sign(parts)
+    }
+
+    fn verify(
+        &self,
+        _suite: SecuritySuite,
+        _client_sap: u8,
+        _peer: &SystemTitle,
+        parts: &[&[u8]],
+        signature: &[u8],
+    ) -> bool {
+        let keys = self.habits.keys_that_sign();
+        keys.is_some_and(|keys| keys.gateway.public_key().verify(parts, signature))
     }
 
     fn last_seen(&self, _key_set: u8, _peer: &SystemTitle) -> Option<u32> {

@@ -52,6 +52,8 @@ impl Scene {
             authentication: Some(authentication),
             secret: Secret::new(SECRET).ok(),
             master: None,
+            signing: meter.habits.keys_that_sign().map(|keys| keys.gateway),
+            meter_public: meter.habits.keys_that_sign().map(|keys| keys.meter.public_key()),
         });
         let served = shared(meter);
         tokio::spawn(async move {
@@ -174,6 +176,40 @@ async fn every_mechanism_of_authentication_is_spoken() {
         let quirk = format!("security = {{ authentication = \"{name}\", policy = \"none\" }}");
         needs(habits, Attached::Wrapper, Work::Read, "", &quirk).await;
     }
+}
+
+#[tokio::test]
+async fn signatures_on_both_curves_open_an_association() {
+    for (suite, number) in [(SecuritySuite::Suite1, 1), (SecuritySuite::Suite2, 2)] {
+        let policy = SecurityPolicy::authenticated_encrypted(suite);
+        let habits = Habits { mechanism: AuthMechanism::HighEcdsa, policy, ..Habits::default() };
+        let base = format!("security = {{ suite = {number} }}");
+        let quirk = "security = { authentication = \"hls-ecdsa\" }";
+        needs(habits, Attached::Wrapper, Work::Read, &base, quirk).await;
+    }
+}
+
+#[tokio::test]
+async fn a_meter_that_signs_with_another_key_is_not_believed() {
+    let policy = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite1);
+    let habits = Habits { mechanism: AuthMechanism::HighEcdsa, policy, ..Habits::default() };
+    let keys = habits.keys_that_sign().expect("suite 1 signs");
+    let (encryption, authentication) = habits.keys();
+    let mut scene = Scene::new(TestMeter { habits, ..TestMeter::new(SERIAL) }, Attached::Wrapper).await;
+    scene.context.keys = Arc::new(TestKeys(DlmsKeys {
+        encryption: Some(encryption),
+        authentication: Some(authentication),
+        // The gateway's own public key: a point of the curve, and not the meter's.
+        meter_public: Some(keys.gateway.public_key()),
+        signing: Some(keys.gateway),
+        ..DlmsKeys::default()
+    }));
+    let model = model(&["security = { suite = 1, authentication = \"hls-ecdsa\" }"]);
+    let report = scene.once(&model, Work::Read).await;
+    assert!(
+        matches!(&report.ending, Ending::NotSent { reason } if reason.starts_with("no association")),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]
