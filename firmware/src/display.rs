@@ -97,8 +97,11 @@ impl<B: Board> Meter<B> {
                 Scaled(i64::from(status.sample.voltage_mv) / 100, -1),
                 Scaled(i64::from(status.sample.current_ma) / 10, -2)
             )),
-            Page::Relay if status.output_closed => line(format_args!("SUPPLY ON")),
-            Page::Relay => line(format_args!("SUPPLY OFF: {}", status.reason)),
+            Page::Relay => match status.output_closed {
+                Some(true) => line(format_args!("SUPPLY ON")),
+                Some(false) => line(format_args!("SUPPLY OFF: {}", status.reason)),
+                None => line(format_args!("SUPPLY UNKNOWN")),
+            },
             Page::LastToken => match &self.record.last_token {
                 None => line(format_args!("NO TOKEN YET")),
                 Some(token) => line(format_args!("{}", sts_text(token.result.code()))),

@@ -74,9 +74,9 @@ pub struct Status {
     pub control_state: ControlState,
     /// Why it is open.
     pub reason: RelayReason,
-    /// What the contact said when it was last asked.
-    pub output_closed: bool,
-    /// The contact does not follow, or current flows through an open one.
+    /// What the contact said when it was last asked; `None` when it could not be.
+    pub output_closed: Option<bool>,
+    /// The contact does not follow or can't be asked, or current flows through an open one.
     pub relay_faulty: bool,
     /// The last measurement.
     pub sample: Sample,
@@ -728,7 +728,7 @@ impl<B: Board> Meter<B> {
     }
 
     /// Asks the contact.
-    pub(crate) fn sense_closed(&mut self) -> bool {
+    pub(crate) fn sense_closed(&mut self) -> Option<bool> {
         self.contact.sense(self.board.relay())
     }
 

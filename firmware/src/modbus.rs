@@ -42,7 +42,7 @@ impl<B: Board> Meter<B> {
             if !self.conditions.measured && is_measured(entry.quantity) {
                 return Err(Exception::ServerDeviceFailure);
             }
-            *word = self.register(entry, at - entry.address);
+            *word = self.register(entry, at - entry.address)?;
         }
         Ok(())
     }
@@ -64,12 +64,12 @@ impl<B: Board> Meter<B> {
         self.command_relay(trigger).map_err(|_| Exception::ServerDeviceFailure)
     }
 
-    fn register(&mut self, entry: &Entry, index: u16) -> u16 {
+    fn register(&mut self, entry: &Entry, index: u16) -> Result<u16, Exception> {
         if let Type::Text { .. } = entry.kind {
             let serial = self.serial();
             let at = usize::from(index) * 2;
             let byte = |i: usize| serial.as_str().as_bytes().get(i).copied().unwrap_or(0);
-            return u16::from_be_bytes([byte(at), byte(at + 1)]);
+            return Ok(u16::from_be_bytes([byte(at), byte(at + 1)]));
         }
         let sample = self.sample;
         let raw = match entry.quantity {
@@ -84,12 +84,12 @@ impl<B: Board> Meter<B> {
             Quantity::PowerFactor => i64::from(crate::objects::power_factor(&sample)),
             Quantity::Credit => i64::from(self.available_credit()),
             Quantity::RelayCommand => i64::from(self.record.relay.wants_closed()),
-            Quantity::RelaySensed => i64::from(self.sense_closed()),
+            Quantity::RelaySensed => i64::from(self.sense_closed().ok_or(Exception::ServerDeviceFailure)?),
             Quantity::RelayReason => self.record.relay.reason as i64,
             Quantity::ClockUtc => i64::from(self.utc_s()),
             Quantity::Serial => 0,
         };
-        entry.register(raw, index)
+        Ok(entry.register(raw, index))
     }
 
     /// Answers one request PDU (function code and data, without address and check) into `out`; returns the answer's length.

@@ -78,7 +78,7 @@ impl<B: Board> Meter<B> {
 
     /// A row of the registers as they are.
     pub(crate) fn row(&self, utc_s: u32) -> LoadRow {
-        let open = if self.contact.closed() { 0 } else { row_status::RELAY_OPEN };
+        let open = if self.contact.closed() == Some(false) { row_status::RELAY_OPEN } else { 0 };
         LoadRow {
             utc_s,
             status: self.conditions.row_status | open,

@@ -122,33 +122,33 @@ pub struct Contact {
     failed: bool,
     leaking: u8,
     welded: bool,
-    closed: bool,
+    closed: Option<bool>,
 }
 
 impl Contact {
-    /// What the contact said when it was last asked.
+    /// What the contact said when it was last asked; `None` when it could not be.
     #[must_use]
-    pub const fn closed(&self) -> bool {
+    pub const fn closed(&self) -> Option<bool> {
         self.closed
     }
 
     /// Asks the contact without moving it.
-    pub fn sense<R: Relay>(&mut self, relay: &mut R) -> bool {
+    pub fn sense<R: Relay>(&mut self, relay: &mut R) -> Option<bool> {
         self.closed = relay.sense_closed();
         self.closed
     }
 
-    /// The contact does not follow, or current flows through an open one.
+    /// The contact does not follow or can't be asked, or current flows through an open one.
     #[must_use]
     pub const fn faulty(&self) -> bool {
         self.failed || self.welded
     }
 
-    /// Asks the contact, and gives the coil a pulse when it does not stand as the logic wants. Returns an event when it is
-    /// given up.
+    /// Asks the contact, and gives the coil a pulse when it does not stand as the logic wants, or does not say how it stands.
+    /// Returns an event when it is given up.
     pub fn follow<R: Relay>(&mut self, relay: &mut R, want_closed: bool) -> Option<(Event, i32)> {
         self.closed = relay.sense_closed();
-        if self.closed == want_closed {
+        if self.closed == Some(want_closed) {
             self.pulses = 0;
             self.failed = false;
             return None;

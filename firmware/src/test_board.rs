@@ -163,6 +163,8 @@ pub struct TestBoard {
     pub closed: bool,
     /// The coil does nothing.
     pub stuck: bool,
+    /// The contact's sense input can't be read.
+    pub senseless: bool,
     pub pending_mws: u64,
     pub utc_s: Option<u32>,
     pub now_ms: u64,
@@ -195,6 +197,7 @@ impl TestBoard {
             voltage_mv: 230_000,
             closed: true,
             stuck: false,
+            senseless: false,
             pending_mws: 0,
             utc_s: Some(1_767_225_600), // 2026-01-01T00:00:00Z
             now_ms: 0,
@@ -262,8 +265,8 @@ impl Relay for TestBoard {
             self.closed = close;
         }
     }
-    fn sense_closed(&mut self) -> bool {
-        self.closed
+    fn sense_closed(&mut self) -> Option<bool> {
+        (!self.senseless).then_some(self.closed)
     }
 }
 

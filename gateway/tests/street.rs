@@ -74,7 +74,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Two meters with the wrapper, two with HDLC over TCP, two on a bus, two on a Modbus bus, at a speed of `speed`.
+    /// Two meters with the wrapper, two with HDLC over TCP, two on a bus, two on a Modbus bus, one on Modbus TCP, at a speed of `speed`.
     async fn start(speed: u32) -> Self {
         let config = StreetConfig {
             meters: 4,
@@ -82,6 +82,7 @@ impl Bench {
             port: 0,
             line_meters: 2,
             modbus_meters: 2,
+            modbus_tcp_meters: 1,
             modbus_tcp: Some(([127, 0, 0, 1], 0).into()),
             clock: SimClock::starting_now(speed),
             credit_wh: Some(5_000),
@@ -152,6 +153,7 @@ fn endpoint(entry: &Entry) -> Endpoint {
         }
         Place::Line(physical) => ("bus", physical.to_string(), Framing::Hdlc, "reference-dlms"),
         Place::ModbusLine(unit) => ("modbus", unit.to_string(), Framing::Wrapper, "reference-modbus"),
+        Place::ModbusTcp(unit) => ("feeder", unit.to_string(), Framing::Wrapper, "reference-modbus"),
     };
     let (serial, line, model) = (Serial(entry.serial.clone()), line.into(), model.into());
     Endpoint { serial, line, address, framing, model }
@@ -217,7 +219,7 @@ async fn a_lost_answer_to_a_relay_command_is_unknown_on_every_kind_of_line() {
 async fn a_late_answer_is_never_taken_for_the_next_ones() {
     let bench = Bench::start(1).await;
     // One meter on each kind of line. The answer comes when it has been given up and the next question is under way.
-    for (index, delay_ms) in [(1, 4_000), (3, 4_000), (5, 10_000), (7, 2_000)] {
+    for (index, delay_ms) in [(1, 4_000), (3, 4_000), (5, 10_000), (7, 2_000), (9, 4_000)] {
         let entry = bench.entries()[index - 1].clone();
         let late = Fault::Answer { damage: Damage::Late { delay_ms }, on: On::RelayMoved, count: 1 };
         assert!(bench.street.inject(entry.index, late));

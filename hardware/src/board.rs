@@ -97,8 +97,8 @@ pub trait Metering {
 pub trait Relay {
     /// Gives the coil its pulse. Whether the contact moved is for [`Relay::sense_closed`] to say.
     fn drive(&mut self, close: bool);
-    /// What the contact says: closed (true) or open.
-    fn sense_closed(&mut self) -> bool;
+    /// What the contact says: closed (true) or open. `None` when it can't be asked.
+    fn sense_closed(&mut self) -> Option<bool>;
 }
 
 /// Byte-addressed non-volatile memory that keeps what was written when power fails after `write` returned. A write that

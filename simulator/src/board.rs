@@ -1,11 +1,13 @@
 //! The virtual board: the board traits over a household, simulated time and memory that can lose its power in mid-write.
 
+use crate::banks::{BANK_BYTES, Banks};
 use crate::clock::SimClock;
 use crate::load::Household;
-use crate::nvm::Nvm;
+use crate::nvm::{Nvm, NvmError};
 use crate::random::Sequence;
 use crate::wiring::{Divided, FrontEnd, Mechanics, Wiring};
-use hardware::board::{Board, Clock, Health, Metering, NoImages, Relay, ResetCause, Sample};
+use firmware::image::boot;
+use hardware::board::{Bank, Board, Clock, Health, ImageBanks, Metering, Relay, ResetCause, Sample};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -105,6 +107,7 @@ pub struct VirtualBoard {
     sampled_ms: u64,
     drawn_mw: u64,
     nvm: Nvm,
+    banks: Banks,
     seed: u64,
     random: Sequence,
     reset_cause: ResetCause,
@@ -124,11 +127,19 @@ impl VirtualBoard {
             sampled_ms: 0,
             drawn_mw: 0,
             nvm,
+            banks: Banks::default(),
             seed,
             random: Sequence::new(seed),
             reset_cause: ResetCause::PowerOn,
             street,
         }
+    }
+
+    /// The same board with these banks for firmware images.
+    #[must_use]
+    pub fn with_banks(mut self, banks: Banks) -> Self {
+        self.banks = banks;
+        self
     }
 
     /// Carries a board in its past on to so many milliseconds after the origin; `None` brings it into the present for good.
@@ -145,11 +156,12 @@ impl VirtualBoard {
     }
 
     /// The same hardware when its processor starts anew: what lasts stays. While power was away nothing was measured; while
-    /// the processor hung the front end counted on. Random numbers go on where no earlier life has been (`lives` says which
+    /// the processor hung the front end counted on. The start code chooses the firmware image. Random numbers go on where no earlier life has been (`lives` says which
     /// one begins).
     #[must_use]
     pub fn restart(mut self, lives: u32, cause: ResetCause) -> Self {
         self.nvm.restore_power();
+        self.banks.start(boot::choose(&mut self.nvm));
         self.reset_cause = cause;
         if cause != ResetCause::Watchdog {
             self.sampled_ms = self.elapsed_ms();
@@ -213,6 +225,19 @@ impl VirtualBoard {
         &mut self.nvm
     }
 
+    /// The banks for firmware images, to look at.
+    #[must_use]
+    pub fn banks(&self) -> &Banks {
+        &self.banks
+    }
+
+    /// Another meter's board hangs at the place: memory, banks and contact as from the factory. A memory that could not be
+    /// blanked holds the old meter, which starts instead of the new one.
+    pub fn renew(&mut self) {
+        self.body.contact_closed = true;
+        let _ = self.nvm.erase().and_then(|()| self.banks.renew());
+    }
+
     /// The memory, to look at.
     #[must_use]
     pub fn nvm(&self) -> &Nvm {
@@ -251,8 +276,8 @@ impl Relay for VirtualBoard {
         body.contact_closed = body.mechanics.after_pulse(body.contact_closed, close);
     }
 
-    fn sense_closed(&mut self) -> bool {
-        self.body.contact_closed
+    fn sense_closed(&mut self) -> Option<bool> {
+        Some(self.body.contact_closed)
     }
 }
 
@@ -295,13 +320,43 @@ impl Health for VirtualBoard {
     }
 }
 
+/// The banks are on the memory's supply: a cut in the middle of one of their writes cuts everything.
+impl ImageBanks for VirtualBoard {
+    type Error = NvmError;
+
+    fn bank_bytes(&self) -> u32 {
+        BANK_BYTES
+    }
+
+    fn running(&self) -> Bank {
+        self.banks.running()
+    }
+
+    fn read(&mut self, bank: Bank, at: u32, out: &mut [u8]) -> Result<(), NvmError> {
+        self.nvm.powered()?;
+        self.banks.read(bank, at, out)
+    }
+
+    fn erase_idle(&mut self) -> Result<(), NvmError> {
+        let arrived = self.nvm.spend(BANK_BYTES as usize)?;
+        self.banks.erase_idle(arrived)?;
+        self.nvm.powered()
+    }
+
+    fn write_idle(&mut self, at: u32, bytes: &[u8]) -> Result<(), NvmError> {
+        let arrived = self.nvm.spend(bytes.len())?;
+        self.banks.write_idle(at, &bytes[..arrived])?;
+        self.nvm.powered()
+    }
+}
+
 impl Board for VirtualBoard {
     type Metering = Self;
     type Relay = Self;
     type Storage = Nvm;
     type Clock = Self;
     type Health = Self;
-    type Images = NoImages;
+    type Images = Self;
 
     fn metering(&mut self) -> &mut Self {
         self
@@ -323,8 +378,8 @@ impl Board for VirtualBoard {
         self
     }
 
-    fn images(&mut self) -> Option<&mut NoImages> {
-        None
+    fn images(&mut self) -> Option<&mut Self> {
+        Some(self)
     }
 }
 
@@ -346,7 +401,7 @@ mod tests {
     fn nothing_flows_through_an_open_contact() {
         let (_, mut board) = board();
         board.drive(false);
-        assert!(!board.sense_closed());
+        assert_eq!(board.sense_closed(), Some(false));
         assert_eq!(board.sample().unwrap().current_ma, 0);
         board.drive(true);
         assert!(board.sample().unwrap().current_ma > 0);

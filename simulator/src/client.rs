@@ -10,7 +10,9 @@ use protocol::codec::codec::{Encode, SliceWriter};
 use protocol::codec::xdlms::SelectiveAccess;
 use protocol::cosem::FromData;
 use protocol::cosem::account::{self, AccountStatus, ModeAndStatus, PaymentMode};
+use protocol::cosem::class::ToData;
 use protocol::cosem::events::EventRow;
+use protocol::cosem::image_transfer::{self, ImageBlock, ImageTransferInitiate, ImageTransferStatus};
 use protocol::cosem::profile::{self, LoadRow};
 use protocol::cosem::{obis, token_gateway};
 use protocol::dlms::client::{self, Client, Config, Event, Outcome};
@@ -193,6 +195,60 @@ impl MeterClient {
             wanted.encode(&mut writer).ok().and_then(|()| Data::from_bytes_in(writer.as_slice()).ok());
         match value {
             Some(value) => self.set(account::MODE_AND_STATUS.of(obis::ACCOUNT), value),
+            None => End::Failed(Outcome::NotDone),
+        }
+    }
+
+    /// Carries a firmware image on from wherever its transfer is (class 18): begins, sends the blocks that are missing, has the
+    /// image checked and activates it. Gives how the last request ended.
+    pub fn carry_image_on(&mut self, name: &[u8], image: &[u8]) -> End {
+        let status =
+            |client: &mut Self| client.read(image_transfer::IMAGE_TRANSFER_STATUS.of(obis::IMAGE_TRANSFER));
+        if matches!(
+            status(self),
+            Some(ImageTransferStatus::NotInitiated | ImageTransferStatus::ActivationFailed)
+        ) {
+            let image_size = u32::try_from(image.len()).unwrap_or(u32::MAX);
+            let begin = ImageTransferInitiate { image_identifier: name, image_size };
+            let end = self.invoke(image_transfer::IMAGE_TRANSFER_INITIATE.of(obis::IMAGE_TRANSFER), &begin);
+            if end != End::Done {
+                return end;
+            }
+        }
+        let first_missing = image_transfer::IMAGE_FIRST_NOT_TRANSFERRED_BLOCK_NUMBER.of(obis::IMAGE_TRANSFER);
+        let block_size = image_transfer::IMAGE_BLOCK_SIZE.of(obis::IMAGE_TRANSFER);
+        let (Some(first), Some(size)) = (self.read::<u32>(first_missing), self.read::<u32>(block_size))
+        else {
+            return End::Failed(Outcome::NotDone);
+        };
+        for (number, bytes) in (0..).zip(image.chunks(size.max(1) as usize)).skip(first as usize) {
+            let block = ImageBlock { image_block_number: number, image_block_value: bytes };
+            let end = self.invoke(image_transfer::IMAGE_BLOCK_TRANSFER.of(obis::IMAGE_TRANSFER), &block);
+            if end != End::Done {
+                return end;
+            }
+        }
+        for (from, method) in [
+            (ImageTransferStatus::Initiated, image_transfer::IMAGE_VERIFY),
+            (ImageTransferStatus::VerificationSuccessful, image_transfer::IMAGE_ACTIVATE),
+        ] {
+            if status(self) == Some(from) {
+                let end = self.action(method.of(obis::IMAGE_TRANSFER), Data::Integer(0));
+                if end != End::Done {
+                    return end;
+                }
+            }
+        }
+        End::Done
+    }
+
+    /// Invokes a method with a parameter of its own type.
+    fn invoke(&mut self, at: Method, parameter: &impl ToData) -> End {
+        let mut bytes = [0; APDU_MAX];
+        let mut writer = SliceWriter::new(&mut bytes);
+        let put = parameter.put(&mut writer).ok();
+        match put.and_then(|()| Data::from_bytes_in(writer.as_slice()).ok()) {
+            Some(value) => self.action(at, value),
             None => End::Failed(Outcome::NotDone),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::random::between;
 use anyhow::Context;
+use firmware::image::Trust;
 use firmware::suite1::Suite1;
 use firmware::{AccountSetup, Keys, Personalisation};
 use protocol::cosem::account::PaymentMode;
@@ -23,6 +24,13 @@ pub const KEY_REVISION: u8 = 1;
 pub const METERS_MAX: u32 = 65_535;
 /// Seconds between rows of the load profile.
 pub const PROFILE_PERIOD_S: u32 = 900;
+/// The model of meter that firmware images are for.
+pub const IMAGE_MODEL: firmware::image::format::Model = *b"MGW-SIM\0";
+/// Whose images the meters take, `x || y`: the P-256 key of RFC 6979, A.2.5. Its private part is published there and in
+/// [`crate::vendor`].
+const IMAGE_PUBLIC_KEY: [u8; 64] = *b"\x60\xfe\xd4\xba\x25\x5a\x9d\x31\xc9\x61\xeb\x74\xc6\x35\x6d\x68\
+    \xc0\x49\xb8\x92\x3b\x61\xfa\x6c\xe6\x69\x62\x2e\x60\xf2\x9f\xb6\x79\x03\xfe\x10\x08\xb8\xbc\x99\xa4\x1a\xe9\xe9\
+    \x56\x28\xbc\x64\xf2\xf1\xb2\x0c\x2d\x7e\x9f\x51\x77\xa3\xc2\x94\xd4\x46\x22\x99";
 /// Password of the reader's association unless a key file says otherwise.
 const READER_PASSWORD: &str = "Reader01";
 
@@ -285,7 +293,11 @@ pub fn personalisation(index: u32, keys: &StreetKeys) -> anyhow::Result<Personal
         utc_offset_minutes: 0,
         profile_period_s: PROFILE_PERIOD_S,
         sample_period_ms: 1_000,
-        options: firmware::Options { suite1: Some(SIGNING_CLIENT), ..firmware::Options::default() },
+        options: firmware::Options {
+            images: Some(Trust { signing_key: IMAGE_PUBLIC_KEY, model: IMAGE_MODEL }),
+            suite1: Some(SIGNING_CLIENT),
+            ..firmware::Options::default()
+        },
     })
 }
 

@@ -1,6 +1,7 @@
 //! The firmware library on virtual boards, by the thousand.
 #![forbid(unsafe_code)]
 
+pub mod banks;
 pub mod board;
 pub mod client;
 pub mod clock;

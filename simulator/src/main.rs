@@ -3,6 +3,8 @@
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use firmware::image::format::{HEADER_BYTES, Version};
+use simulator::banks::BANK_BYTES;
 use simulator::clock::SimClock;
 use simulator::control;
 use simulator::identity::StreetKeys;
@@ -10,6 +12,7 @@ use simulator::roll::as_text;
 use simulator::scenario;
 use simulator::street::{LOSS_PERMILLE, PAST_ROWS, PORT, PROFILE_ROWS, Street, StreetConfig};
 use simulator::train::{CASES, Case, play, text_of};
+use simulator::vendor::firmware_image;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +34,8 @@ enum Command {
     Serve(Serve),
     /// Play a training case and hold what the meters say against what is expected; without an id, list the cases.
     Train(Train),
+    /// Make a firmware image that the meters take over the wire (class 18), signed with a published key.
+    Image(Image),
     /// Print the meters that `serve` with the same options would serve.
     List(List),
 }
@@ -52,6 +57,12 @@ struct Which {
     /// Modbus RTU meters on another line (unit addresses from 1).
     #[arg(long, default_value_t = 0)]
     modbus_meters: u32,
+    /// Modbus meters at the feeder's Modbus TCP address (--modbus-tcp; units from 2).
+    #[arg(long, default_value_t = 0)]
+    modbus_tcp_meters: u32,
+    /// Serve the feeder's check meter over Modbus TCP at this loopback address, unit 1.
+    #[arg(long)]
+    modbus_tcp: Option<SocketAddr>,
     /// Households, balances and challenges follow from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -62,7 +73,7 @@ struct Which {
     #[arg(long)]
     keys: Option<PathBuf>,
     /// Take the street, its time and what goes wrong there from this TOML file.
-    #[arg(long, conflicts_with_all = ["meters", "framing", "port", "line_meters", "modbus_meters", "seed", "balance_wh"])]
+    #[arg(long, conflicts_with_all = ["meters", "framing", "port", "line_meters", "modbus_meters", "modbus_tcp_meters", "modbus_tcp", "seed", "balance_wh"])]
     scenario: Option<PathBuf>,
 }
 
@@ -79,9 +90,6 @@ struct Serve {
     /// Rate of the serial lines.
     #[arg(long, default_value_t = simulator::line::BAUD, conflicts_with = "scenario")]
     baud: u32,
-    /// Serve the feeder's check meter over Modbus TCP at this loopback address, unit 1.
-    #[arg(long, conflicts_with = "scenario")]
-    modbus_tcp: Option<SocketAddr>,
     /// Simulated seconds in every second.
     #[arg(long, default_value_t = 1, conflicts_with = "scenario")]
     speed: u32,
@@ -119,6 +127,17 @@ struct Train {
     /// Port of the street's meters then.
     #[arg(long, default_value_t = PORT)]
     port: u16,
+}
+
+#[derive(Debug, Args)]
+struct Image {
+    /// Its version, `1.2.3`: not older than what runs.
+    version: String,
+    /// File to write.
+    out: PathBuf,
+    /// Bytes of program; the virtual board does not execute them.
+    #[arg(long, default_value_t = 20_000)]
+    bytes: usize,
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +189,8 @@ impl Which {
             port: self.port,
             line_meters: self.line_meters,
             modbus_meters: self.modbus_meters,
+            modbus_tcp_meters: self.modbus_tcp_meters,
+            modbus_tcp: self.modbus_tcp,
             seed: self.seed,
             credit_wh: self.balance_wh,
             keys,
@@ -190,7 +211,6 @@ impl Serve {
         }
         config.serial_device.clone_from(&self.serial);
         config.baud = self.baud;
-        config.modbus_tcp = self.modbus_tcp;
         config.clock = match self.start_utc_s {
             Some(utc_s) => SimClock::starting_at(utc_s, self.speed),
             None => SimClock::starting_now(self.speed),
@@ -205,6 +225,7 @@ impl Serve {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::List(list) => print_list(&list),
+        Command::Image(image) => write_image(&image),
         Command::Serve(arguments) => serve(&arguments),
         Command::Train(arguments) => train(&arguments),
     };
@@ -226,6 +247,18 @@ fn print_list(list: &List) -> anyhow::Result<()> {
         Format::Csv => print!("{}", simulator::roll::as_csv(&roll)),
     }
     Ok(())
+}
+
+fn write_image(image: &Image) -> anyhow::Result<()> {
+    let parts: Vec<u16> =
+        image.version.split('.').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    let [major, minor, patch] = parts[..] else {
+        anyhow::bail!("`{}` is no version: three numbers, 1.2.3", image.version)
+    };
+    let most = BANK_BYTES as usize - HEADER_BYTES;
+    anyhow::ensure!((1..=most).contains(&image.bytes), "a program has 1 to {most} bytes");
+    let signed = firmware_image(Version(major, minor, patch), &vec![0; image.bytes])?;
+    std::fs::write(&image.out, signed).with_context(|| format!("image {}", image.out.display()))
 }
 
 #[tokio::main]

@@ -5,6 +5,7 @@ use crate::clock::SimClock;
 use crate::faults::{Damage, Effect, Waiting};
 use crate::load::Household;
 use crate::random::hash;
+use firmware::image::format::Version;
 use firmware::ledger::MWS_PER_WH;
 use firmware::{Meter, Personalisation, Status};
 use hardware::board::ResetCause;
@@ -67,7 +68,7 @@ pub struct Condition {
 }
 
 /// What is seen of a meter from outside the wire: the truth that tests compare with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Truth {
     /// The meter has power.
     pub powered: bool,
@@ -79,6 +80,8 @@ pub struct Truth {
     pub credited_wh: Option<i64>,
     /// How often the meter has started.
     pub lives: u32,
+    /// The firmware image that runs, while it has power.
+    pub firmware: Option<Version>,
 }
 
 /// What became of a request that reached the meter.
@@ -175,11 +178,17 @@ impl SimMeter {
             return 0;
         }
         let mut power_w = 0;
+        let mut wanted = false;
         if let Some(Life::On(meter)) = &mut inner.life {
             meter.tick(now);
             power_w = i64::try_from(meter.board().drawn_mw() / 1000).unwrap_or(0);
+            wanted = meter.restart_wanted();
         }
-        inner.restart_after_cut(now);
+        if !inner.restart_after_cut(now) && wanted {
+            // What answered the request that asked for it has been sent meanwhile.
+            inner.power_off();
+            inner.power_on(now, ResetCause::Requested);
+        }
         power_w
     }
 
@@ -288,13 +297,14 @@ impl SimMeter {
                     status: Some(meter.status()),
                     credited_wh: Some(meter.ledger().credited()),
                     lives,
+                    firmware: Some(meter.firmware_version()),
                 }
             }
             Some(Life::Off(board, _)) => {
                 let contact_closed = board.contact_closed();
-                Truth { powered: false, contact_closed, status: None, credited_wh: None, lives }
+                Truth { contact_closed, lives, ..Truth::default() }
             }
-            None => Truth { powered: false, contact_closed: false, status: None, credited_wh: None, lives },
+            None => Truth { lives, ..Truth::default() },
         }
     }
 
@@ -330,7 +340,10 @@ impl SimMeter {
             }
         };
         take(format!("{body:?}{condition:?}").as_bytes());
-        self.look_at_board(|board| take(board.nvm().written()));
+        self.look_at_board(|board| {
+            take(board.nvm().written());
+            board.banks().written().into_iter().for_each(&mut take);
+        });
         digest
     }
 
@@ -342,9 +355,9 @@ impl SimMeter {
     /// Host memory the meter takes, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let mut nvm = 0;
-        self.lock().with_board(|board| nvm = board.nvm_mut().held_bytes());
-        size_of::<Self>() + nvm
+        let mut memory = 0;
+        self.lock().with_board(|board| memory = board.nvm().held_bytes() + board.banks().held_bytes());
+        size_of::<Self>() + memory
     }
 }
 
@@ -390,10 +403,17 @@ impl Inner {
     fn power_on(&mut self, now: Instant, cause: ResetCause) {
         let Some(life) = self.life.take() else { return };
         self.life = match life {
-            Life::Off(board, who) => {
+            Life::Off(mut board, who) => {
                 self.condition.lives = self.condition.lives.wrapping_add(1);
+                // A cut that is still to come waits until the meter has started.
+                board.nvm_mut().restore_power();
+                let cut = board.nvm_mut().take_cut();
                 // The memory has just got its power back and is large enough: it started from it before.
-                Meter::new(board.restart(self.condition.lives, cause), who, now).ok().map(Life::On)
+                let started = Meter::new(board.restart(self.condition.lives, cause), who, now);
+                started.ok().map(|mut meter| {
+                    meter.board().nvm_mut().give_cut(cut);
+                    Life::On(meter)
+                })
             }
             on @ Life::On(_) => Some(on),
         };

@@ -136,10 +136,41 @@ impl Nvm {
         self.cut_after.is_some()
     }
 
-    /// Power is back.
+    /// Counts a write of so many bytes, here or to what shares this memory's supply. Gives how many of them arrive: not all of
+    /// them when power is cut in the middle.
+    ///
+    /// # Errors
+    /// There is no power.
+    pub fn spend(&mut self, length: usize) -> Result<usize, NvmError> {
+        self.powered()?;
+        self.cut = self.cut_after.is_some_and(|after| self.writes >= after);
+        self.writes += 1;
+        Ok(if self.cut { length / 2 } else { length })
+    }
+
+    /// Whether there is power.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn powered(&self) -> Result<(), NvmError> {
+        if self.cut { Err(NvmError::PowerCut) } else { Ok(()) }
+    }
+
+    /// Power is back. A cut that is still to come stays.
     pub fn restore_power(&mut self) {
-        self.cut = false;
-        self.cut_after = None;
+        if std::mem::take(&mut self.cut) {
+            self.cut_after = None;
+        }
+    }
+
+    /// Takes away a cut that is still to come, to be given back with [`Nvm::give_cut`].
+    pub fn take_cut(&mut self) -> Option<u64> {
+        self.cut_after.take()
+    }
+
+    /// Gives back a cut that was taken away: it happens with the next write if its turn has come meanwhile.
+    pub fn give_cut(&mut self, cut: Option<u64>) {
+        self.cut_after = cut;
     }
 
     /// Host memory taken, in bytes.
@@ -155,9 +186,7 @@ impl Nvm {
     }
 
     fn range(&self, at: u32, length: usize) -> Result<std::ops::Range<usize>, NvmError> {
-        if self.cut {
-            return Err(NvmError::PowerCut);
-        }
+        self.powered()?;
         let start = at as usize; // usize is at least 32 bits on every host
         let end = start.checked_add(length).filter(|end| *end <= self.capacity as usize);
         end.map(|end| start..end).ok_or(NvmError::OutOfRange)
@@ -182,8 +211,7 @@ impl Storage for Nvm {
 
     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NvmError> {
         let range = self.range(at, bytes.len())?;
-        let torn = self.cut_after.is_some_and(|after| self.writes >= after);
-        let bytes = if torn { &bytes[..bytes.len() / 2] } else { bytes };
+        let bytes = &bytes[..self.spend(bytes.len())?];
         if let Some(mirror) = &mut self.mirror {
             mirror.write(at, bytes)?;
         }
@@ -193,9 +221,7 @@ impl Storage for Nvm {
             self.bytes.resize(end, 0xFF);
         }
         self.bytes[range.start..end].copy_from_slice(bytes);
-        self.writes += 1;
-        self.cut = torn;
-        if torn { Err(NvmError::PowerCut) } else { Ok(()) }
+        self.powered()
     }
 }
 

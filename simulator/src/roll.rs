@@ -25,6 +25,8 @@ pub enum Place {
     Line(u16),
     /// On the Modbus line, at this unit address.
     ModbusLine(u8),
+    /// At the feeder's Modbus TCP address, at this unit address.
+    ModbusTcp(u8),
 }
 
 /// One meter.
@@ -34,9 +36,9 @@ pub struct Entry {
     pub index: u32,
     /// What kind.
     pub model: Model,
-    /// `wrapper` or `hdlc` over TCP, `line` or `modbus_line` on a serial line.
+    /// `wrapper` or `hdlc` over TCP, `line` or `modbus_line` on a serial line, `modbus_tcp`.
     pub transport: &'static str,
-    /// IP address, or the station's address on its line.
+    /// IP address, or the station's address on its line or at its Modbus TCP server.
     pub address: String,
     /// TCP port, where there is one.
     pub port: Option<u16>,
@@ -76,6 +78,7 @@ impl Entry {
             Place::Tcp(Framing::Hdlc, port) => ("hdlc", address(index).to_string(), Some(port)),
             Place::Line(physical) => ("line", physical.to_string(), None),
             Place::ModbusLine(unit) => ("modbus_line", unit.to_string(), None),
+            Place::ModbusTcp(unit) => ("modbus_tcp", unit.to_string(), None),
         };
         Ok(Self {
             index,

@@ -61,6 +61,8 @@ pub(crate) struct StreetPart {
     #[serde(default)]
     modbus: u32,
     #[serde(default)]
+    modbus_tcp: u32,
+    #[serde(default)]
     port: Option<u16>,
     #[serde(default)]
     baud: Option<u32>,
@@ -148,6 +150,7 @@ pub(crate) fn config(text: &str, file: File) -> Result<StreetConfig, ScenarioErr
         port: street.port.unwrap_or(PORT),
         line_meters: street.line,
         modbus_meters: street.modbus,
+        modbus_tcp_meters: street.modbus_tcp,
         modbus_tcp: file.feeder.modbus_tcp,
         baud: street.baud.unwrap_or(BAUD),
         seed: street.seed.unwrap_or(1),
@@ -221,6 +224,7 @@ wrapper = 20
 hdlc = 20
 line = 8
 modbus = 6
+modbus_tcp = 2
 port = 0
 baud = 9600
 seed = 7
@@ -263,6 +267,7 @@ fault = "silence"
         )
         .unwrap();
         assert_eq!((config.meters, config.hdlc_meters, config.line_meters), (40, 20, 8));
+        assert_eq!((config.modbus_meters, config.modbus_tcp_meters, config.all_meters()), (6, 2, 56));
         assert_eq!((config.credit_wh(1), config.credit_wh(3)), (5000, 500));
         assert_eq!(config.loss_permille, 50);
         assert_eq!(config.clock.origin_utc_ms(), 1_767_636_000_000);
@@ -291,23 +296,26 @@ fault = "silence"
         let (line, message) = wrong(("line = 8", "line = 33"));
         assert_eq!((line, message.as_str()), (2, "[street]: a line carries at most 32 meters"));
         let (line, message) = wrong(("\"00:10\"", "\"soon\""));
-        assert_eq!(line, 32);
+        assert_eq!(line, 33);
         assert!(message.contains("`soon` is no length of time: 90s, 5m"), "{message}");
         let (line, message) = wrong(("\"silence\"", "\"silent\""));
-        assert_eq!(line, 35);
+        assert_eq!(line, 36);
         assert!(
             message.contains("unknown variant `silent`, expected one of `silence`, `lost_answer`"),
             "{message}"
         );
         let (line, message) = wrong(("[38, 39]", "[38, 99]"));
-        assert_eq!((line, message.as_str()), (27, "there is no meter 99: the street has meters 1 to 54"));
+        assert_eq!((line, message.as_str()), (28, "there is no meter 99: the street has meters 1 to 56"));
         let (line, message) = wrong(("2026-01-05T18:00:00Z", "2026-01-05"));
-        assert_eq!(line, 16);
+        assert_eq!(line, 17);
         assert!(message.contains("a time with its zone"), "{message}");
         let (line, message) = wrong(("small = 1\nfamily = 2", "small = 0"));
-        assert_eq!((line, message.as_str()), (19, "[households]: at least one kind has a share"));
+        assert_eq!((line, message.as_str()), (20, "[households]: at least one kind has a share"));
         let (line, message) = wrong(("volts = 184", "volts = 184\npercent = 3"));
-        assert_eq!((line, message.as_str()), (27, "low_voltage has no `percent`; it takes volts"));
+        assert_eq!((line, message.as_str()), (28, "low_voltage has no `percent`; it takes volts"));
+        let (line, message) = wrong(("modbus_tcp = \"127.0.0.1:0\"", ""));
+        assert_eq!(line, 2);
+        assert!(message.contains("give the feeder an address"), "{message}");
         assert_eq!(parse("").unwrap_err().message, "missing field `street`");
     }
 

@@ -41,6 +41,8 @@ pub const FEEDER_UNIT: u8 = 1;
 pub const PROFILE_ROWS_MAX: u32 = 350_640;
 /// How often the street's time is carried forward, in real time.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// Unit addresses that a Modbus TCP server has besides the feeder's (MODBUS over Serial Line V1.02, 2.2: 1 to 247).
+const TCP_UNITS_MAX: u32 = 246;
 /// A line with more stations than this would be one no cable carries (TIA-485: 32 unit loads).
 const LINE_MAX: u32 = 32;
 
@@ -57,6 +59,8 @@ pub struct StreetConfig {
     pub line_meters: u32,
     /// Modbus RTU meters with a relay on another line, numbered after those.
     pub modbus_meters: u32,
+    /// Modbus meters with a relay behind the feeder's Modbus TCP address, numbered after those.
+    pub modbus_tcp_meters: u32,
     /// Where the feeder's check meter answers over Modbus TCP.
     pub modbus_tcp: Option<SocketAddr>,
     /// Put the DLMS line on this serial device instead of a new pair of pseudo terminals.
@@ -98,6 +102,7 @@ impl Default for StreetConfig {
             port: PORT,
             line_meters: 0,
             modbus_meters: 0,
+            modbus_tcp_meters: 0,
             modbus_tcp: None,
             serial_device: None,
             baud: BAUD,
@@ -132,7 +137,7 @@ impl StreetConfig {
     /// Meters of all kinds, the feeder's not counted. Their numbers are 1 to this.
     #[must_use]
     pub fn all_meters(&self) -> u32 {
-        self.meters + self.line_meters + self.modbus_meters
+        self.meters + self.line_meters + self.modbus_meters + self.modbus_tcp_meters
     }
 
     /// Whether the settings fit together.
@@ -140,11 +145,20 @@ impl StreetConfig {
     /// # Errors
     /// What does not, and what is allowed.
     pub fn check(&self) -> anyhow::Result<()> {
-        let all = u64::from(self.meters) + u64::from(self.line_meters) + u64::from(self.modbus_meters);
+        let kinds = [self.meters, self.line_meters, self.modbus_meters, self.modbus_tcp_meters];
+        let all: u64 = kinds.into_iter().map(u64::from).sum();
         ensure!(all <= u64::from(METERS_MAX), "a street has at most {METERS_MAX} meters");
         ensure!(self.hdlc_meters <= self.meters, "more meters with HDLC than meters");
         ensure!(self.line_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
         ensure!(self.modbus_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
+        ensure!(
+            self.modbus_tcp_meters <= TCP_UNITS_MAX,
+            "a Modbus TCP server has at most {TCP_UNITS_MAX} meters besides the feeder's"
+        );
+        ensure!(
+            self.modbus_tcp_meters == 0 || self.modbus_tcp.is_some(),
+            "Modbus TCP meters are behind the feeder's address: give the feeder an address for Modbus TCP"
+        );
         ensure!(self.baud >= 300, "no line is slower than 300 baud");
         ensure!(self.profile_rows >= 1, "a load profile has at least one row");
         ensure!(self.profile_rows <= PROFILE_ROWS_MAX, "a load profile has at most {PROFILE_ROWS_MAX} rows");
@@ -169,9 +183,13 @@ impl StreetConfig {
         let first_modbus = self.meters + self.line_meters + 1;
         let modbus = (0..self.modbus_meters)
             .map(|k| (first_modbus + k, Model::Modbus, Place::ModbusLine(1 + k as u8))); // 32 at most
+        let first_tcp = first_modbus + self.modbus_meters;
+        let modbus_tcp = (FEEDER_UNIT + 1..)
+            .zip(0..self.modbus_tcp_meters)
+            .map(|(unit, k)| (first_tcp + k, Model::Modbus, Place::ModbusTcp(unit)));
         let entry =
             |(index, model, place)| Entry::new(index, model, place, self.credit_wh(index), &self.keys);
-        tcp.chain(line).chain(modbus).map(entry).collect()
+        tcp.chain(line).chain(modbus).chain(modbus_tcp).map(entry).collect()
     }
 }
 
@@ -261,7 +279,8 @@ impl Street {
         if self.config.modbus_meters > 0 {
             let line = Line::open(self.config.baud)?;
             self.modbus_line_path = Some(line.path().to_owned());
-            let on_line = &self.scene.meters[(self.config.meters + self.config.line_meters) as usize..];
+            let first = (self.config.meters + self.config.line_meters) as usize;
+            let on_line = &self.scene.meters[first..][..self.config.modbus_meters as usize];
             let stations: Vec<Station> = (1..).zip(on_line.iter().map(Arc::clone)).collect();
             self.tasks.spawn(async move { report("Modbus line", line.serve_modbus(stations).await) });
         }
@@ -273,7 +292,9 @@ impl Street {
         ensure!(wanted.ip().is_loopback(), "the simulator serves loopback addresses only, not {wanted}");
         let listener = TcpListener::bind(wanted).await.with_context(|| format!("Modbus TCP at {wanted}"))?;
         self.modbus_tcp = Some(listener.local_addr().context("local address")?);
-        let stations: Arc<[Station]> = Arc::new([(FEEDER_UNIT, Arc::clone(&self.scene.feeder))]);
+        let first = (self.config.all_meters() - self.config.modbus_tcp_meters) as usize;
+        let meters = [&self.scene.feeder].into_iter().chain(&self.scene.meters[first..]);
+        let stations: Arc<[Station]> = (FEEDER_UNIT..).zip(meters.map(Arc::clone)).collect();
         self.tasks.spawn(modbus_server::serve_tcp(listener, stations));
         Ok(())
     }
@@ -358,7 +379,7 @@ impl Street {
         self.modbus_line_path.as_deref()
     }
 
-    /// Meter `index`, from 1: meters on TCP first, then those on the line, then those on the Modbus line.
+    /// Meter `index`, from 1: meters on TCP first, then those on the line, those on the Modbus line, those on Modbus TCP.
     #[must_use]
     pub fn meter(&self, index: u32) -> Option<&Arc<SimMeter>> {
         self.scene.meter(index)

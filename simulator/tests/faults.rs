@@ -236,6 +236,24 @@ fn power_cut_at_any_write_of_a_top_up_leaves_the_credit_of_before_or_after() {
 }
 
 #[test]
+fn a_power_cut_that_is_still_to_come_outlasts_a_restart_and_a_meter_without_power() {
+    let mut bench = Bench::new(500);
+    bench.begin(FaultName::PowerCutAtWrite, |entry| entry.writes = Some(2));
+    bench.begin(FaultName::Reboot, |_| {});
+    bench.begin(FaultName::PowerOff, |_| {});
+    assert_eq!(bench.meter.faults(), [FaultName::PowerOff, FaultName::PowerCutAtWrite]);
+    bench.meter.end(FaultName::PowerOff);
+    let lives = bench.meter.truth().lives;
+    for minute in 1..4 {
+        let mut till = bench.client(As::Vending, Framing::Wrapper);
+        if till.associate() == End::Open {
+            till.enter(&token(minute));
+        }
+    }
+    assert_eq!((bench.meter.truth().lives, bench.meter.faults()), (lives + 1, vec![]));
+}
+
+#[test]
 fn a_silent_meter_is_not_heard_until_it_speaks_again() {
     let mut bench = Bench::new(500);
     bench.begin(FaultName::Silence, |_| {});

@@ -76,7 +76,7 @@ def main():
     if options.switch:
         for word, closed in (("opened", False), ("closed", True)):
             good(client.write_coil(RELAY_COIL, closed, device_id=unit), "write coil")
-            seen[word] = relay(client, unit) | {"power_w": look(client, unit)["power_w"]}
+            seen[word] = relay(client, unit)
     client.close()
     print(json.dumps(seen))
 

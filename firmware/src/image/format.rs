@@ -16,7 +16,7 @@
 use core::fmt;
 
 use hardware::board::{Bank, ImageBanks};
-use protocol::dlms::security::ecdsa::{Curve, PublicKey};
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey};
 use sha2::{Digest, Sha256};
 
 use super::Trust;
@@ -109,7 +109,19 @@ impl Header {
         })
     }
 
-    /// The header's bytes, with this signature in it. Whoever signs calls it twice: the first 56 bytes do not depend on it.
+    /// The header of a program for meters of a model, signed with a key of P-256. `None` for a key of another curve, or a program
+    /// of more than 4 GiB.
+    #[must_use]
+    pub fn signed(model: Model, version: Version, program: &[u8], by: &PrivateKey) -> Option<Self> {
+        let length = u32::try_from(program.len()).ok()?;
+        let mut header =
+            Self { model, version, length, digest: Sha256::digest(program).into(), signature: [0; 64] };
+        let signature = by.sign(&[header.to_bytes().get(..SIGNED_BYTES)?])?;
+        header.signature = signature.as_slice().try_into().ok()?;
+        Some(header)
+    }
+
+    /// The header's bytes, with this signature in it. The first 56 of them do not depend on it.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];

@@ -1,7 +1,7 @@
 //! The relay (class 70).
 
 use hardware::board::Board;
-use protocol::codec::xdlms::ActionResult;
+use protocol::codec::xdlms::{ActionResult, DataAccessResult};
 use protocol::cosem::class::{Access, Invoked, Nothing};
 use protocol::cosem::disconnect::{ControlMode, ControlState, DisconnectControl, Trigger};
 
@@ -13,7 +13,7 @@ pub(super) struct RelayObject<'m, B: Board>(pub &'m mut Meter<B>);
 
 impl<B: Board> DisconnectControl for RelayObject<'_, B> {
     fn output_state(&mut self) -> Access<bool> {
-        Ok(self.0.sense_closed())
+        self.0.sense_closed().ok_or(DataAccessResult::HardwareFault)
     }
 
     fn control_state(&mut self) -> Access<ControlState> {

@@ -19,7 +19,7 @@ fn a_household_runs_out_buys_and_has_supply_again() {
     let mut meter = start(board());
     // One kilowatt uses the thousand watt-hours in an hour.
     pass(&mut meter, 3_599);
-    assert!(meter.status().output_closed);
+    assert_eq!(meter.status().output_closed, Some(true));
     assert_eq!(meter.status().credit_wh, 1);
     pass(&mut meter, 1);
     let status = meter.status();

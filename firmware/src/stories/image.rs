@@ -3,7 +3,7 @@
 use super::wire::{MANAGEMENT, READER, VENDING, act, get};
 use super::{board, events, pass, personalisation};
 use crate::Meter;
-use crate::image::format::{HEADER_BYTES, Header, Model, SIGNED_BYTES, Version};
+use crate::image::format::{HEADER_BYTES, Header, Model, Version};
 use crate::image::{Trust, boot};
 use crate::test_board::{Banks, TestBoard};
 use hardware::board::Bank;
@@ -31,18 +31,8 @@ fn signer(of: u8) -> PrivateKey {
 /// A signed image with a program of `bytes` bytes that are all alike.
 pub(super) fn image(model: Model, version: Version, bytes: usize, by: &PrivateKey) -> Vec<u8> {
     let program = std::vec![version.2 as u8; bytes];
-    let mut header = Header {
-        model,
-        version,
-        length: bytes as u32,
-        digest: Sha256::digest(&program).into(),
-        signature: [0; 64],
-    };
-    let signature = by.sign(&[&header.to_bytes()[..SIGNED_BYTES]]).unwrap();
-    header.signature.copy_from_slice(&signature);
-    let mut image = header.to_bytes().to_vec();
-    image.extend_from_slice(&program);
-    image
+    let header = Header::signed(model, version, &program, by).unwrap();
+    [&header.to_bytes()[..], &program].concat()
 }
 
 /// Four blocks and a bit.

@@ -1,9 +1,13 @@
 //! Operators, buttons and bad contacts.
 
+use super::wire::{READER, get};
 use super::{board, events, pass, personalisation, start, token};
 use crate::Meter;
-use protocol::cosem::disconnect::{ControlMode, ControlState, RelayReason, Trigger};
+use crate::display::Page;
+use protocol::codec::xdlms::DataAccessResult;
+use protocol::cosem::disconnect::{self, ControlMode, ControlState, RelayReason, Trigger};
 use protocol::cosem::events::Event;
+use protocol::cosem::obis;
 use protocol::cosem::token_gateway::DeliveryMethod;
 use protocol::time::Instant;
 
@@ -64,11 +68,34 @@ fn a_relay_that_accepts_and_does_not_move_is_sensed_and_reported_once() {
     meter.command_relay(Trigger::RemoteDisconnect).unwrap();
     pass(&mut meter, 20);
     assert_eq!(meter.status().control_state, ControlState::Disconnected);
-    assert!(meter.status().output_closed, "what the contact says");
+    assert_eq!(meter.status().output_closed, Some(true), "what the contact says");
     assert!(meter.status().relay_faulty);
     let log = events(&mut meter);
     assert_eq!(log.iter().filter(|e| **e == Event::RelayFailure).count(), 1);
     assert_eq!(log.iter().filter(|e| **e == Event::RelayWelded).count(), 1, "and current still flows");
+}
+
+#[test]
+fn a_contact_that_cannot_be_asked_is_unknown_to_everybody_and_reported_once() {
+    let mut meter = start(board());
+    meter.board().senseless = true;
+    pass(&mut meter, 20);
+    assert_eq!((meter.status().output_closed, meter.status().relay_faulty), (None, true));
+    assert_eq!(meter.page(Page::Relay).as_str(), "SUPPLY UNKNOWN");
+    assert_eq!(
+        get(&mut meter, READER, disconnect::OUTPUT_STATE.of(obis::DISCONNECT), None),
+        Err(DataAccessResult::HardwareFault)
+    );
+    let mut answer = [0; crate::MODBUS_FRAME_MAX];
+    let length = meter.modbus_pdu(&[2, 0, 0, 0, 1], &mut answer);
+    assert_eq!(answer[..length], [0x82, 4], "server device failure");
+    assert_eq!(events(&mut meter).iter().filter(|e| **e == Event::RelayFailure).count(), 1);
+    // A command is carried out all the same; what it came to is seen when the contact answers again.
+    meter.command_relay(Trigger::RemoteDisconnect).unwrap();
+    assert_eq!(meter.status().output_closed, None);
+    meter.board().senseless = false;
+    pass(&mut meter, 1);
+    assert_eq!((meter.status().output_closed, meter.status().relay_faulty), (Some(false), false));
 }
 
 #[test]

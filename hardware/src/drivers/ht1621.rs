@@ -126,7 +126,9 @@ where
         })
     }
 
+    /// A frame begins with a falling edge, also after one that a failure left unfinished.
     fn frame(&mut self, content: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        self.select.set_high()?;
         self.select.set_low()?;
         content(self)?;
         self.select.set_high()
@@ -150,8 +152,7 @@ where
 mod tests {
     use super::*;
     use core::cell::RefCell;
-    use core::convert::Infallible;
-    use embedded_hal::digital::ErrorType;
+    use embedded_hal::digital::{ErrorKind, ErrorType};
     use embedded_hal_mock::eh1::delay::NoopDelay;
     use std::rc::Rc;
     use std::string::String;
@@ -165,6 +166,8 @@ mod tests {
         data: bool,
         bits: String,
         frames: Vec<String>,
+        /// Levels that can still be set before one can't.
+        whole: Option<usize>,
     }
 
     enum Wire {
@@ -176,19 +179,27 @@ mod tests {
     struct Pin(Wire, Rc<RefCell<Chip>>);
 
     impl ErrorType for Pin {
-        type Error = Infallible;
+        type Error = ErrorKind;
     }
 
     impl OutputPin for Pin {
-        fn set_low(&mut self) -> Result<(), Infallible> {
+        fn set_low(&mut self) -> Result<(), ErrorKind> {
             self.set_state(embedded_hal::digital::PinState::Low)
         }
-        fn set_high(&mut self) -> Result<(), Infallible> {
+        fn set_high(&mut self) -> Result<(), ErrorKind> {
             self.set_state(embedded_hal::digital::PinState::High)
         }
-        fn set_state(&mut self, state: embedded_hal::digital::PinState) -> Result<(), Infallible> {
+        fn set_state(&mut self, state: embedded_hal::digital::PinState) -> Result<(), ErrorKind> {
             let level = state == embedded_hal::digital::PinState::High;
             let mut chip = self.1.borrow_mut();
+            match &mut chip.whole {
+                Some(0) => {
+                    chip.whole = None;
+                    return Err(ErrorKind::Other);
+                }
+                Some(left) => *left -= 1,
+                None => {}
+            }
             match self.0 {
                 Wire::Data => chip.data = level,
                 Wire::Select => {
@@ -235,6 +246,23 @@ mod tests {
         assert!(frames[5].starts_with("101000000"), "{}", frames[5]);
         assert_eq!(frames[5][9..25], *"0110000110110110");
         assert_eq!(frames[5].len(), 9 + 4 * 24);
+    }
+
+    #[test]
+    fn wherever_a_pin_fails_the_next_text_is_shown_whole() {
+        let (chip, mut display) = display();
+        display.show("8").unwrap();
+        let whole = chip.borrow().frames[5].clone();
+        let mut failed = 0;
+        for levels in 0.. {
+            chip.borrow_mut().whole = Some(levels);
+            let Err(error) = display.show("1.5") else { break };
+            assert_eq!(error, ErrorKind::Other);
+            display.show("8").unwrap();
+            assert_eq!(chip.borrow().frames.last(), Some(&whole), "level {levels}");
+            failed += 1;
+        }
+        assert!(failed > 300, "{failed} levels");
     }
 
     #[test]

@@ -34,9 +34,9 @@ where
     /// [`AGREEING_SCANS`]. Two keys at once are none: which one was meant can't be told.
     ///
     /// # Errors
-    /// A pin can't be driven or read.
+    /// A pin can't be driven or read. Scans count from the beginning then.
     pub fn scan(&mut self) -> Result<Option<char>, E> {
-        let now = self.look()?;
+        let now = self.look().inspect_err(|_| self.agreed = 0)?;
         if now != self.seen {
             self.seen = now;
             self.agreed = 0;
@@ -53,6 +53,8 @@ where
     fn look(&mut self) -> Result<Option<char>, E> {
         let mut pressed = None;
         let mut count = 0_u32;
+        // A row that a failure left low would lend its keys' columns to every other row.
+        self.rows.iter_mut().try_for_each(OutputPin::set_high)?;
         for (row, legend) in self.rows.iter_mut().zip(&self.legend) {
             row.set_low()?;
             for (column, key) in self.columns.iter_mut().zip(legend) {
@@ -73,6 +75,8 @@ mod tests {
     use core::cell::RefCell;
     use core::convert::Infallible;
     use embedded_hal::digital::ErrorType;
+    use embedded_hal_mock::eh1::MockError;
+    use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
     use std::collections::BTreeSet;
     use std::rc::Rc;
     use std::vec::Vec;
@@ -149,6 +153,26 @@ mod tests {
             assert_eq!(keypad.scan(), Ok(None));
         }
         assert_eq!(scans(&mut keypad, 4), ['5']);
+    }
+
+    #[test]
+    fn a_scan_that_fails_reports_no_key_and_its_row_is_released_before_the_next_one() {
+        let (high, low) = (Transaction::set(State::High), Transaction::set(State::Low));
+        let failing =
+            Transaction::get(State::Low).with_error(MockError::Io(std::io::ErrorKind::NotConnected));
+        // Each row is released at the start and before each scan; the first scan ends when the column can't be read.
+        let scan = [high.clone(), low.clone(), high.clone()];
+        let first = [&[high.clone(), high.clone(), low][..], &scan, &scan, &scan].concat();
+        let second = [&[high.clone(), high][..], &scan, &scan, &scan].concat();
+        let pressed = [Transaction::get(State::High), Transaction::get(State::Low)];
+        let column = [&[failing][..], &pressed, &pressed, &pressed].concat();
+        let mut pins = [Mock::new(&first), Mock::new(&second), Mock::new(&column)];
+        let [row_1, row_2, only_column] = pins.clone();
+        let mut keypad = Keypad::new([row_1, row_2], [only_column], [['1'], ['2']]).unwrap();
+        assert!(keypad.scan().is_err());
+        let seen: Vec<_> = (0..3).filter_map(|_| keypad.scan().unwrap()).collect();
+        assert_eq!(seen, ['2'], "and not the key of the row that was left low");
+        pins.iter_mut().for_each(Mock::done);
     }
 
     #[test]

@@ -36,14 +36,16 @@ impl<P: OutputPin> PulseOutput<P> {
         if now_ms.saturating_sub(self.changed_ms) < HALF_MS {
             return;
         }
-        if self.on {
-            let _ = self.pin.set_low();
-        } else if self.waiting > 0 {
-            self.waiting -= 1;
-            let _ = self.pin.set_high();
-        } else {
+        let changed = match (self.on, self.waiting) {
+            (true, _) => self.pin.set_low(),
+            (false, 0) => return,
+            (false, _) => self.pin.set_high(),
+        };
+        // What can't be driven now is tried again with the next call: a pulse that nobody saw is none.
+        if changed.is_err() {
             return;
         }
+        self.waiting -= u32::from(!self.on);
         self.on = !self.on;
         self.changed_ms = now_ms;
     }
@@ -52,6 +54,7 @@ impl<P: OutputPin> PulseOutput<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use embedded_hal_mock::eh1::MockError;
     use embedded_hal_mock::eh1::digital::{Mock, State, Transaction};
     use std::vec::Vec;
 
@@ -74,6 +77,25 @@ mod tests {
             }
         }
         assert_eq!(changes, [1_000, 1_030, 1_060, 1_090, 1_120, 1_150]);
+        pin.done();
+    }
+
+    #[test]
+    fn a_pulse_that_could_not_be_given_waits_and_one_that_could_not_be_ended_goes_on() {
+        let broken =
+            |level| Transaction::set(level).with_error(MockError::Io(std::io::ErrorKind::NotConnected));
+        let (low, high) = (Transaction::set(State::Low), Transaction::set(State::High));
+        let mut pin = Mock::new(&[low.clone(), broken(State::High), high, broken(State::Low), low]);
+        let mut output = PulseOutput::new(pin.clone());
+        output.add(1);
+        output.serve(1_000);
+        assert_eq!((output.on, output.waiting), (false, 1));
+        output.serve(1_001);
+        assert_eq!((output.on, output.waiting), (true, 0));
+        output.serve(1_031);
+        assert!(output.on);
+        output.serve(1_032);
+        assert!(!output.on);
         pin.done();
     }
 

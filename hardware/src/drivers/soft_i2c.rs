@@ -200,7 +200,7 @@ where
 mod tests {
     use super::*;
     use core::cell::RefCell;
-    use embedded_hal::digital::ErrorType as PinErrorType;
+    use embedded_hal::digital::{ErrorKind as PinErrorKind, ErrorType as PinErrorType};
     use embedded_hal_mock::eh1::delay::NoopDelay;
     use std::rc::Rc;
     use std::vec;
@@ -223,6 +223,8 @@ mod tests {
         named: bool,
         starts: u32,
         stops: u32,
+        /// Accesses to the pins that still work before one fails.
+        whole: Option<usize>,
     }
 
     #[derive(Default, Clone, Copy, PartialEq)]
@@ -235,6 +237,20 @@ mod tests {
     }
 
     impl Wires {
+        fn works(&mut self) -> Result<(), PinErrorKind> {
+            match &mut self.whole {
+                Some(0) => {
+                    self.whole = None;
+                    Err(PinErrorKind::Other)
+                }
+                Some(left) => {
+                    *left -= 1;
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+
         fn clock(&self) -> bool {
             self.master[0] && !self.hold_clock
         }
@@ -321,20 +337,23 @@ mod tests {
     #[derive(Clone)]
     struct Line(usize, Rc<RefCell<Wires>>);
     impl PinErrorType for Line {
-        type Error = core::convert::Infallible;
+        type Error = PinErrorKind;
     }
     impl OutputPin for Line {
         fn set_low(&mut self) -> Result<(), Self::Error> {
+            self.1.borrow_mut().works()?;
             self.1.borrow_mut().drive(self.0, false);
             Ok(())
         }
         fn set_high(&mut self) -> Result<(), Self::Error> {
+            self.1.borrow_mut().works()?;
             self.1.borrow_mut().drive(self.0, true);
             Ok(())
         }
     }
     impl InputPin for Line {
         fn is_high(&mut self) -> Result<bool, Self::Error> {
+            self.1.borrow_mut().works()?;
             let wires = self.1.borrow();
             Ok(if self.0 == 0 { wires.clock() } else { wires.data() })
         }
@@ -389,6 +408,27 @@ mod tests {
         let mut out = [0];
         bus.write_read(0x51, &[0], &mut out).unwrap();
         assert_eq!(out, [7]);
+    }
+
+    #[test]
+    fn wherever_a_pin_fails_that_is_told_and_the_next_transfer_is_whole() {
+        let mut failed = 0;
+        for whole in 0.. {
+            let (wires, mut bus) = bus(0);
+            wires.borrow_mut().whole = Some(whole);
+            let mut out = [0];
+            let done = bus.write(0x51, &[3, 0xA5]).and_then(|()| bus.write_read(0x51, &[3], &mut out));
+            if wires.borrow_mut().whole.take().is_some() {
+                assert_eq!((done, out), (Ok(()), [0xA5]));
+                break;
+            }
+            assert_eq!(done, Err(SoftI2cError::Pin), "access {whole}");
+            bus.write(0x51, &[4, 0x5A]).unwrap_or_else(|error| panic!("after access {whole}: {error:?}"));
+            bus.write_read(0x51, &[4], &mut out).unwrap();
+            assert_eq!(out, [0x5A], "after access {whole}");
+            failed += 1;
+        }
+        assert!(failed > 200, "{failed} accesses");
     }
 
     #[test]

@@ -160,8 +160,8 @@ impl Relay for Mps2 {
         self.contact_closed = close;
     }
 
-    fn sense_closed(&mut self) -> bool {
-        self.contact_closed
+    fn sense_closed(&mut self) -> Option<bool> {
+        Some(self.contact_closed)
     }
 }
 

@@ -164,9 +164,11 @@ fn panel_of(meter: &MeterView) -> String {
         .collect();
     let dark = if meter.display.is_empty() { " dark" } else { "" };
     format!(
-        "<h2>Supply {}</h2><ol class=\"display{dark}\">{lines}</ol><p>{}</p>",
+        "<h2>Supply {}</h2><ol class=\"display{dark}\">{lines}</ol><p>{}</p><p><small>firmware {}, started {} times</small></p>",
         supply(meter),
-        if ending.is_empty() { "nothing is wrong".into() } else { ending }
+        if ending.is_empty() { "nothing is wrong".into() } else { ending },
+        meter.firmware.as_deref().unwrap_or("-"),
+        meter.lives,
     )
 }
 

@@ -16,7 +16,7 @@ pub struct MeterView {
     pub serial: String,
     /// DLMS or Modbus.
     pub model: Model,
-    /// `wrapper`, `hdlc`, `line` or `modbus_line`.
+    /// `wrapper`, `hdlc`, `line`, `modbus_line` or `modbus_tcp`.
     pub transport: &'static str,
     /// IP address, or the station's address on its line.
     pub address: String,
@@ -48,6 +48,8 @@ pub struct MeterView {
     pub extra_load_w: u32,
     /// How often it has started.
     pub lives: u32,
+    /// Version of the firmware image that runs.
+    pub firmware: Option<String>,
     /// Pages of its display, in order; none while it is dark.
     pub display: Vec<String>,
     /// What is wrong with it, or waits to go wrong.
@@ -86,6 +88,7 @@ impl MeterView {
             voltage_mv: status.map(|status| status.sample.voltage_mv),
             extra_load_w: meter.lasting().0.extra_w,
             lives: truth.lives,
+            firmware: truth.firmware.map(|version| version.to_string()),
             display: meter.at_panel(pages).unwrap_or_default(),
             faults: meter.faults(),
         })

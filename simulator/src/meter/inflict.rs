@@ -65,9 +65,7 @@ impl SimMeter {
                 inner.condition.exchanged = true;
                 inner.rebooting(now, |board, who| {
                     *who = *other;
-                    board.body.contact_closed = true;
-                    // A memory that could not be blanked holds the old meter, which starts instead of the new one.
-                    let _ = board.nvm_mut().erase();
+                    board.renew();
                 });
             }
             Fault::Cover { open } => inner.with_body(|body| body.cover_open = open),

@@ -1,6 +1,7 @@
 //! How a street's meters come to life: fresh from the factory with a past, or from the state that was saved.
 
 use super::Scene;
+use crate::banks::Banks;
 use crate::board::{Flow, StreetLoad, VirtualBoard};
 use crate::identity::{self, FEEDER, PROFILE_PERIOD_S, modbus_personalisation, personalisation};
 use crate::load::Household;
@@ -145,7 +146,12 @@ impl Factory<'_> {
         };
         let seed = hash(config.seed, 0x5245_4144 ^ u64::from(index) << 32);
         let clock = config.clock.clone();
-        let board = VirtualBoard::new(clock.clone(), flow, nvm, seed, Arc::clone(&self.load));
+        let mut board = VirtualBoard::new(clock.clone(), flow, nvm, seed, Arc::clone(&self.load));
+        if let Some(directory) = &self.config.state {
+            let banks = Banks::kept_as(directory.join(format!("meter-{index}-bank-")));
+            board =
+                board.with_banks(banks.map_err(|error| anyhow::anyhow!("{}: images: {error:?}", named()))?);
+        }
         let Some(lasting) = lasting else {
             return SimMeter::start(index, clock, board, who, credit_wh).with_context(named);
         };

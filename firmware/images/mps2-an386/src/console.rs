@@ -39,7 +39,7 @@ const fn fit(good: bool) -> &'static str {
 /// What the console knows.
 #[derive(Debug, Default)]
 pub struct Console {
-    relay: Option<(bool, u8)>,
+    relay: Option<(Option<bool>, u8)>,
     credited_wh: i64,
     next_event: u32,
     stack: usize,
@@ -66,7 +66,7 @@ impl Console {
         let relay = Some((output_closed, control_state as u8));
         if relay != self.relay {
             self.relay = relay;
-            let contact = if output_closed { "closed" } else { "open" };
+            let contact = output_closed.map_or("unknown", |closed| if closed { "closed" } else { "open" });
             hprintln!("relay {}, {:?}, held open by {:?}", contact, control_state, reason);
         }
         let credited_wh = meter.ledger().credited();

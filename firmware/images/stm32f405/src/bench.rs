@@ -10,7 +10,7 @@ use hardware::stm32f405::{ProvisioningSector, Stm32f405, Uart, wait};
 #[derive(Debug)]
 pub struct Bench {
     uart: Uart,
-    relay: Option<(bool, u8)>,
+    relay: Option<(Option<bool>, u8)>,
 }
 
 impl Bench {
@@ -33,7 +33,7 @@ impl Bench {
         let relay = Some((output_closed, control_state as u8));
         if relay != self.relay {
             self.relay = relay;
-            let contact = if output_closed { "closed" } else { "open" };
+            let contact = output_closed.map_or("unknown", |closed| if closed { "closed" } else { "open" });
             self.say(format_args!("relay {contact}, {control_state:?}, held open by {reason:?}"));
         }
     }
