@@ -5,21 +5,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Civil time of a simulation: `speed` simulated seconds in every real one, from an origin on; or held, so that it passes only
-/// when somebody says so. The origin may lie before the start, so that meters have a past.
+/// when somebody says so. Somebody may let time pass at once in either case. The origin may lie before the start, so that meters
+/// have a past.
 #[derive(Debug, Clone)]
 pub struct SimClock {
     source: Source,
+    /// Simulated milliseconds that passed at once.
+    passed_ms: Arc<AtomicU64>,
     origin_utc_ms: u64,
     lead_ms: u64,
     speed: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Source {
     /// Runs with this machine's time.
     Running(Instant),
-    /// Simulated milliseconds since the start, advanced by hand.
-    Held(Arc<AtomicU64>),
+    /// Stands still.
+    Held,
 }
 
 impl SimClock {
@@ -27,13 +30,14 @@ impl SimClock {
     #[must_use]
     pub fn starting_at(start_utc_s: u32, speed: u32) -> Self {
         let source = Source::Running(Instant::now());
-        Self { source, origin_utc_ms: u64::from(start_utc_s) * 1000, lead_ms: 0, speed: speed.max(1) }
+        let origin_utc_ms = u64::from(start_utc_s) * 1000;
+        Self { source, passed_ms: Arc::default(), origin_utc_ms, lead_ms: 0, speed: speed.max(1) }
     }
 
     /// Stands still at `start_utc_s` (seconds since 1970) until [`SimClock::advance_ms`].
     #[must_use]
     pub fn held_at(start_utc_s: u32) -> Self {
-        Self { source: Source::Held(Arc::default()), ..Self::starting_at(start_utc_s, 1) }
+        Self { source: Source::Held, ..Self::starting_at(start_utc_s, 1) }
     }
 
     /// Goes on where another clock of this origin (milliseconds since 1970) had come to, `elapsed_ms` after it.
@@ -61,17 +65,15 @@ impl SimClock {
         Self::starting_at(origin_utc_s, speed)
     }
 
-    /// Lets time pass on a clock that is held; every copy of it sees that. Nothing happens to one that runs.
+    /// Lets so much time pass at once; every copy of the clock sees that.
     pub fn advance_ms(&self, ms: u64) {
-        if let Source::Held(since_start) = &self.source {
-            since_start.fetch_add(ms, Ordering::SeqCst);
-        }
+        self.passed_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
     /// Whether time passes only when somebody says so.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        matches!(self.source, Source::Held(_))
+        matches!(self.source, Source::Held)
     }
 
     /// Simulated milliseconds between the origin and the start: the length of the past.
@@ -88,9 +90,9 @@ impl SimClock {
                 let real_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 real_us.saturating_mul(u64::from(self.speed)) / 1000
             }
-            Source::Held(since_start) => since_start.load(Ordering::SeqCst),
+            Source::Held => 0,
         };
-        self.lead_ms.saturating_add(since_start)
+        self.lead_ms.saturating_add(since_start).saturating_add(self.passed_ms.load(Ordering::SeqCst))
     }
 
     /// Real milliseconds since the start: what a link measures its timeouts with, whatever the speed. A clock that is held
@@ -99,7 +101,7 @@ impl SimClock {
     pub fn real_ms(&self) -> u64 {
         match &self.source {
             Source::Running(started) => u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            Source::Held(since_start) => since_start.load(Ordering::SeqCst),
+            Source::Held => self.passed_ms.load(Ordering::SeqCst),
         }
     }
 
@@ -133,6 +135,15 @@ mod tests {
         assert_eq!(with_past.origin_utc_ms() + 3_600_000, plain.origin_utc_ms());
         assert!(with_past.elapsed_ms() >= 3_600_000);
         assert!(with_past.utc_ms() - plain.utc_ms() < 60_000, "only the time between the two calls");
+    }
+
+    #[test]
+    fn an_hour_passes_at_once_on_a_clock_that_runs_and_links_do_not_see_it() {
+        let clock = SimClock::starting_at(1_767_636_000, 1);
+        let (before_ms, real_ms) = (clock.clone().elapsed_ms(), clock.real_ms());
+        clock.clone().advance_ms(3_600_000);
+        assert!(clock.elapsed_ms() - before_ms >= 3_600_000);
+        assert!(clock.real_ms() - real_ms < 3_600_000);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use crate::paced::Paced;
 use crate::session::{Outcome, Session};
 use crate::tcp::{now, until};
 use anyhow::Context;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Duration, timeout};
 use tokio_serial::{SerialPort, SerialStream};
@@ -14,12 +16,16 @@ use tokio_serial::{SerialPort, SerialStream};
 /// Rate of the simulated lines unless the street says otherwise.
 pub const BAUD: u32 = 9_600;
 
+/// A terminal that is opened does not become this process's own (Linux, asm-generic/fcntl.h).
+const O_NOCTTY: i32 = 0o400;
+
 /// The meters' end of a line, and the path of the other end.
 #[derive(Debug)]
 pub struct Line {
     near: SerialStream,
-    /// Of a line of our own: kept open so that it stays there while nobody has opened the other end.
-    far: Option<SerialStream>,
+    /// Of a line of our own: kept open so that it stays there while nobody has opened the other end. Without a lock, for clients
+    /// that want the line for themselves.
+    far: Option<File>,
     path: String,
     baud: u32,
 }
@@ -33,7 +39,9 @@ impl Line {
         let (near, mut far) = SerialStream::pair().context("no pseudo terminal for an RS-485 line")?;
         far.set_exclusive(false).context("pseudo terminal")?;
         let path = far.name().context("the pseudo terminal has no path")?;
-        Ok(Self { near, far: Some(far), path, baud })
+        let unlocked = File::options().read(true).write(true).custom_flags(O_NOCTTY).open(&path);
+        let far = Some(unlocked.with_context(|| format!("pseudo terminal {path}"))?);
+        Ok(Self { near, far, path, baud })
     }
 
     /// Meters at the end of a serial device that exists already: a real adapter, or one end of somebody else's pair.
@@ -90,5 +98,18 @@ impl Line {
     pub async fn serve_modbus(self, stations: Vec<Station>) -> io::Result<()> {
         let _far = self.far;
         modbus_server::serve_rtu(Paced::new(self.near, self.baud), &stations, self.baud).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_may_have_the_line_for_itself() {
+        let line = Line::open(BAUD).unwrap();
+        let other_end =
+            File::options().read(true).write(true).custom_flags(O_NOCTTY).open(line.path()).unwrap();
+        other_end.try_lock().unwrap();
     }
 }

@@ -287,7 +287,9 @@ async fn train(arguments: &Train) -> anyhow::Result<()> {
         }
         println!("On the gateway: {}", case.gateway);
         let clock = SimClock::starting_now(1);
-        let config = StreetConfig { clock, port: arguments.port, ..case.street };
+        // A gateway finds the feeder's meter too.
+        let modbus_tcp = case.street.modbus_tcp.or(Some(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let config = StreetConfig { clock, port: arguments.port, modbus_tcp, ..case.street };
         return serve_street(config, arguments.control, false).await;
     }
     let gateway = case.gateway.clone();

@@ -316,7 +316,7 @@ impl Street {
         self.scene.tick();
     }
 
-    /// Lets `ms` simulated milliseconds pass on a clock that is held, in steps of `step_ms` at most.
+    /// Lets `ms` simulated milliseconds pass at once, in steps of `step_ms` at most.
     pub fn advance(&self, ms: u64, step_ms: u64) {
         let mut left = ms;
         while left > 0 {

@@ -6,6 +6,7 @@ use crate::fault_entry::{FaultEntry, FaultName};
 use crate::faults::Fault;
 use crate::meter::SimMeter;
 use crate::street::Street;
+use crate::units::Span;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -57,6 +58,27 @@ pub(super) async fn street(State(street): Shared) -> Json<Value> {
         },
         "planned": street.planned(),
     }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pass {
+    advance: Span,
+}
+
+/// Most time that passes with one request, and in one step of it.
+const PASS_MS_MAX: u64 = 86_400_000;
+const PASS_STEP_MS: u64 = 10_000;
+
+pub(super) async fn let_time_pass(State(street): Shared, body: Bytes) -> Answer {
+    let Pass { advance } = field(&body)?;
+    if advance.ms > PASS_MS_MAX {
+        return Err(Problem::refused("a day at most passes at once: ask again for more"));
+    }
+    let passing = Arc::clone(&street);
+    let passed = tokio::task::spawn_blocking(move || passing.advance(advance.ms, PASS_STEP_MS)).await;
+    passed.map_err(|_| Problem::refused("time did not pass: a meter's thread panicked"))?;
+    Ok(Json(object!({ "utc_ms": street.config().clock.utc_ms() })))
 }
 
 pub(super) async fn meters(State(street): Shared, query: Result<Query<Window>, QueryRejection>) -> Answer {

@@ -4,6 +4,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `GET /api/street` | ports, lines, time, the feeder's meter, how much is planned |
+//! | `POST /api/time` `{"advance": "3h"}` | so much time passes at once, in steps of ten seconds: a day at most |
 //! | `GET /api/meters?after=0&limit=100` | meters in order of their numbers; `next` where there are more |
 //! | `GET /api/meters/{n}` | one meter: credit, relay wanted and sensed, display, faults in force |
 //! | `POST /api/meters/{n}/button` | presses the button: `closed`, and what held the relay back |
@@ -53,6 +54,7 @@ pub async fn serve(listener: TcpListener, street: Arc<Street>) -> io::Result<()>
 fn router(street: Arc<Street>, loopback: bool) -> Router {
     Router::new()
         .route("/api/street", get(api::street))
+        .route("/api/time", post(api::let_time_pass))
         .route("/api/meters", get(api::meters))
         .route("/api/meters/{index}", get(api::meter))
         .route("/api/meters/{index}/button", post(api::press_button))

@@ -131,6 +131,8 @@ pub(super) async fn meter(
          <form data-put=\"load\"><label for=\"watts\">Load besides the household's, watts</label>\
          <input id=\"watts\" name=\"watts\" type=\"number\" min=\"0\" max=\"30000\" value=\"{}\" required>\
          <button>Switch</button></form>\
+         <form data-post=\"/api/time\"><label for=\"advance\">Let time pass everywhere, like 90s, 15m, 3h</label>\
+         <input id=\"advance\" name=\"advance\" value=\"15m\" required><button>Pass</button></form>\
          <form data-post=\"faults\"><label for=\"fault\">Make something go wrong</label>\
          <select id=\"fault\" name=\"fault\">{options}</select><button>Begin</button></form>\
          <output id=\"answer\" role=\"status\"></output></section></main></body></html>",

@@ -98,6 +98,17 @@ async fn power_cover_and_faults_are_switched_and_seen() {
 }
 
 #[tokio::test]
+async fn hours_pass_at_once() {
+    let street = street().await;
+    let before = get(&street, "/api/meters/1").await["import_wh"].as_u64();
+    let passed = ask(&street, "POST", "/api/time", json!({ "advance": "3h" })).await.1;
+    assert_eq!(passed, json!({ "utc_ms": (u64::from(START_UTC_S) + 3 * 3_600) * 1_000 }));
+    assert!(get(&street, "/api/meters/1").await["import_wh"].as_u64() > before);
+    let (status, problem) = ask(&street, "POST", "/api/time", json!({ "advance": "25h" })).await;
+    assert_eq!((status.as_u16(), problem["status"].clone()), (422, json!(422)));
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_a_problem_that_says_what_would_be_right() {
     let street = street().await;
     let cases = [

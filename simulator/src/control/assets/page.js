@@ -23,7 +23,7 @@ async function ask(method, path, body) {
   const options = { method, headers: { "Content-Type": "application/json" } };
   if (body !== undefined) options.body = body;
   try {
-    const response = await fetch(base + path, options);
+    const response = await fetch(path.startsWith("/") ? path : base + path, options);
     const told = await response.json();
     if (!response.ok) answer.textContent = told.detail;
     else if (told.display !== undefined && told.accepted !== undefined) answer.textContent = told.display;
