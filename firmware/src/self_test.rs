@@ -42,7 +42,7 @@ impl<B: Board> Meter<B> {
             storage: stored.is_ok_and(|(_, record)| record.is_some_and(|record| record.ledger == ledger)),
             metering: !self.conditions.measurement_failed,
             clock: self.board.clock().utc_s().is_some(),
-            relay: self.sense_closed() == wanted && !self.contact.faulty(),
+            relay: self.sense_closed() == Some(wanted) && !self.contact.faulty(),
             credit: ledger.balances(),
         }
     }
