@@ -12,6 +12,9 @@ import sys
 ROWS = [
     ("GET in memory, plain", r"GET plain +(\d+) ns +dlms-cosem-rs +(\d+) ns", "ns", True, 400),
     ("GET in memory, ciphered", r"GET ciphered +(\d+) ns +dlms-cosem-rs +(\d+) ns", "ns", True, 1500),
+    ("GET/s on one association over loopback, plain", r"GET/s over loopback, plain +(\d+) +dlms-cosem-rs +(\d+)", "/s", False, 30_000),
+    ("GET/s on one association over loopback, ciphered", r"GET/s over loopback, ciphered +(\d+) +dlms-cosem-rs +(\d+)", "/s", False, 30_000),
+    ("round trips/s of sockets and framing alone", r"sockets and the framing alone +(\d+)", "/s", False, None),
     ("GMAC session in memory, with one GET", r"GMAC session with one GET +(\d+) ns", "ns", True, None),
     ("walk over an 81-node telegram", r"81-node telegram: (\d+) ns, the codec's tree (\d+) ns", "ns", True, 1000),
     ("EA11 token encode", r"EA11\D* encode (\d+) tokens/s", "/s", False, 500_000),
@@ -42,7 +45,7 @@ def main():
         measured, theirs = figures[0], figures[1] if len(figures) > 1 else None
         row = {"what": what, "measured": measured, "unit": unit, "bar": bar, "dlms_cosem_rs": theirs}
         row["ratio_to_bar"] = bar and (ratio(bar, measured) if less else ratio(measured, bar))
-        row["ratio_to_dlms_cosem_rs"] = theirs and ratio(theirs, measured)
+        row["ratio_to_dlms_cosem_rs"] = theirs and (ratio(theirs, measured) if less else ratio(measured, theirs))
         rows.append(row)
     print(f"\n{'what':<52} {'measured':>13} {'bar':>13} {'ratio':>7} {'dlms-cosem-rs':>14} {'ratio':>7}")
     for row in rows:

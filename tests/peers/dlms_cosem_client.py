@@ -20,7 +20,7 @@ from dlms_cosem.security import (
 
 import settings
 from operations import NotOffered
-from story import INVOCATION_COUNTER, Refused
+from story import INVOCATION_COUNTER, LOGICAL_DEVICE_NAME, Refused
 
 WRAPPER_HEADER = 8
 EMPTY_READ_S = 0.3
@@ -29,10 +29,11 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 
 
 class Client:
-    features = {"range", "list", "set"}
+    features = {"range", "list", "set", "exception", "pre-established"}
 
     def __init__(self, options):
         self.options = options
+        self.client = None
 
     def open(self, access):
         way = settings.ACCESS[access]
@@ -74,6 +75,54 @@ class Client:
             self.client.associate()
         except (exceptions.DlmsClientException, HLSError) as refusal:
             raise Refused(str(refusal)) from refusal
+
+    def pre_established(self, way, meter_title):
+        if way.protection not in ("plain", "general-glo"):
+            raise NotOffered(way.protection)
+        keys = {}
+        if way.ciphered:
+            first = Client(self.options)
+            first.open("public")
+            counter = first.get(*INVOCATION_COUNTER)
+            first.close()
+            keys = {
+                "global_encryption_key": way.encryption_key,
+                "global_authentication_key": way.authentication_key(self.options),
+                "client_invocation_counter": counter + 1,
+                "meter_invocation_counter": -1,
+                "client_system_title": settings.PRE_ESTABLISHED_TITLE,
+                "meter_system_title": meter_title,
+            }
+        self._without_aarq(way, keys)
+
+    def _without_aarq(self, way, keys):
+        services = Conformance(get=True, set=True, multiple_references=True, general_protection=way.ciphered)
+        association = connection.DlmsConnection.with_pre_established_association(services, settings.PDU, **keys)
+        authentication = NoSecurityAuthentication()
+        self.client = DlmsClient(self._transport(way.sap), authentication, dlms_connection=association)
+        self.client.connect()
+
+    def used_counter(self, way):
+        """The exception to a request with a counter from before."""
+        self.associate(way)
+        self.get(*LOGICAL_DEVICE_NAME)
+        self.client.dlms_connection.client_invocation_counter -= 3
+        return self._exception()
+
+    def no_association(self, way):
+        """The exception to a request without an association: the library's own states do not let it out otherwise."""
+        self._without_aarq(way, {})
+        return self._exception()
+
+    def _exception(self):
+        try:
+            self.get_list([LOGICAL_DEVICE_NAME])
+        except exceptions.DlmsClientException as said:
+            numbers = {"SERVICE_NOT_ALLOWED": 1, "OPERATION_NOT_POSSIBLE": 1, "INVOCATION_COUNTER_ERROR": 6}
+            words = str(said).replace(":", " ").split()
+            # The library passes on both names and no counter.
+            return (*[numbers[word] for word in words if word in numbers], None)
+        return ()
 
     def _transport(self, sap):
         options = self.options
@@ -125,7 +174,8 @@ class Client:
             raise Refused(str(response))
 
     def abandon(self):
-        self.client.disconnect()
+        if self.client:
+            self.client.disconnect()
 
     def close(self):
         self.client.release_association()

@@ -10,13 +10,14 @@ from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
 from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, ObjectType, Security
 from gurux_dlms.GXDLMSClient import GXDLMSClient
 from gurux_dlms.GXDLMSException import GXDLMSException
+from gurux_dlms.GXDLMSExceptionResponse import GXDLMSExceptionResponse
 from gurux_dlms.GXDateTime import GXDateTime
 from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
 import mode_e
 import settings
-from story import INVOCATION_COUNTER, Refused
+from story import INVOCATION_COUNTER, LOGICAL_DEVICE_NAME, Refused
 
 AUTHENTICATION = {
     0: Authentication.NONE,
@@ -55,16 +56,60 @@ class Line:
 
 
 class Client:
-    features = {"entry", "range", "list", "set", "set in blocks"}
+    features = {
+        "entry", "range", "list", "set", "set in blocks", "general blocks", "exception", "pre-established",
+    }
 
     def __init__(self, options):
         self.options = options
+        self.line = None
         self.hdlc = options.framing != "wrapper"
 
     def open(self, access):
         self.associate(settings.ACCESS[access])
 
     def associate(self, way):
+        self._connect(way)
+        try:
+            self.client.parseAareResponse(self._exchange(self.client.aarqRequest()).data)
+            if self.client.isAuthenticationRequired:
+                reply = self._exchange(self.client.getApplicationAssociationRequest())
+                self.client.parseApplicationAssociationResponse(reply.data)
+        except (GXDLMSException, ValueError) as refusal:
+            raise Refused(str(refusal)) from refusal
+
+    def pre_established(self, way, meter_title):
+        self._connect(way)
+        conformance = self.client.proposedConformance
+        self.client.settings.negotiatedConformance = conformance
+        self.client.settings.maxPduSize = settings.PDU
+        if way.ciphered:
+            self.client.ciphering.systemTitle = bytearray(settings.PRE_ESTABLISHED_TITLE)
+            self.client.serverSystemTitle = bytearray(meter_title)
+            # Answers in the service-specific form name no sender.
+            self.client.settings.sourceSystemTitle = bytearray(meter_title)
+
+    def used_counter(self, way):
+        """The exception to a request with a counter from before."""
+        self.associate(way)
+        self.get(*LOGICAL_DEVICE_NAME)
+        self.client.ciphering.invocationCounter -= 3
+        return self._exception()
+
+    def no_association(self, way):
+        """The exception to a request without an association."""
+        self._connect(way)
+        return self._exception()
+
+    def _exception(self):
+        class_id, name, index = LOGICAL_DEVICE_NAME
+        try:
+            self._exchange(self.client.read(self._object(class_id, name), index))
+        except GXDLMSExceptionResponse as said:
+            return int(said.exceptionStateError), int(said.exceptionServiceError), said.serviceErrorValue
+        return ()
+
+    def _connect(self, way):
         counter = None
         if way.counts:
             # The counter to continue from is public; without it the meter would take us for a replay.
@@ -82,15 +127,13 @@ class Client:
             InterfaceType.HDLC if self.hdlc else InterfaceType.WRAPPER,
         )
         self._protect(way, counter)
-        try:
-            if self.hdlc:
-                self.client.parseUAResponse(self._exchange(self.client.snrmRequest()).data)
-            self.client.parseAareResponse(self._exchange(self.client.aarqRequest()).data)
-            if self.client.isAuthenticationRequired:
-                reply = self._exchange(self.client.getApplicationAssociationRequest())
-                self.client.parseApplicationAssociationResponse(reply.data)
-        except (GXDLMSException, ValueError) as refusal:
-            raise Refused(str(refusal)) from refusal
+        if way.general_blocks:
+            self.client.proposedConformance |= Conformance.GENERAL_BLOCK_TRANSFER
+            self.client.proposedConformance &= ~Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ
+            # On HDLC a meter speaks when it is asked.
+            self.client.settings.gbtWindowSize = 1 if self.hdlc else 5
+        if self.hdlc:
+            self.client.parseUAResponse(self._exchange(self.client.snrmRequest()).data)
 
     def _protect(self, way, counter):
         ciphering = self.client.ciphering
@@ -149,7 +192,8 @@ class Client:
         self._value(self.client.write(data, index))
 
     def abandon(self):
-        self.line.close()
+        if self.line:
+            self.line.close()
 
     def close(self):
         release = self.client.releaseRequest()

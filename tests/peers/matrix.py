@@ -19,7 +19,7 @@ import types
 
 import settings
 from client import PEERS
-from operations import OPERATIONS, NotOffered
+from operations import ASIDE, OPERATIONS, NotOffered, settings_way
 from story import Failed
 from terminal import Terminal
 
@@ -68,10 +68,6 @@ def received_push(module, plan, way):
         raise Failed(f"{name!r} {clock!r} {energy!r}")
 
 
-def settings_way(way):
-    return settings.Way(way["sap"], way["mechanism"], way["protection"], way["suite"])
-
-
 class Conversation:
     """A client with its association, opened when it is needed and anew after something went wrong."""
 
@@ -79,7 +75,7 @@ class Conversation:
         self.module, self.plan, self.way = module, plan, way
         self.client = self.terminal = self.refused = None
 
-    def _open(self):
+    def _make(self):
         plan, serial = self.plan, None
         if plan["framing"] == "serial":
             self.terminal = Terminal(plan["host"], plan["port"])
@@ -88,6 +84,9 @@ class Conversation:
             host=plan["host"], port=plan["port"], framing=plan["framing"], serial=serial, timeout=ANSWER_S,
             authentication_key=settings.AUTHENTICATION_KEY, mode_e=False,
         ))
+
+    def _open(self):
+        self._make()
         outcome = attempt(lambda: self.client.associate(settings_way(self.way)))
         if not outcome[0]:
             self.refused = outcome
@@ -101,9 +100,20 @@ class Conversation:
             self.terminal.close()
             self.terminal = None
 
+    def aside(self, name):
+        """An operation with an association of its own, or none: the one of the others is closed for it."""
+        if self.client:
+            self.end(self.client.close)
+        self._make()
+        outcome = attempt(lambda: ASIDE[name](self.client, self.plan, self.way))
+        self.end(self.client.abandon)
+        return outcome
+
     def run(self, name):
         if name == PUSH:
             return attempt(lambda: received_push(self.module, self.plan, self.way))
+        if name in ASIDE:
+            return self.aside(name)
         if not self.client and not self.refused:
             self._open()
         if self.refused:

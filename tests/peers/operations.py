@@ -1,7 +1,9 @@
 """The operations of the interop matrix: each does one thing over an open association and checks what came of it."""
 
+import dataclasses
 import datetime
 
+import settings
 from story import CLOCK, CREDIT, ENERGY, EXECUTION_OK, LOGICAL_DEVICE_NAME, PROFILE, RELAY, TOKEN_GATEWAY
 from story import Refused, check, date_time, text
 
@@ -101,6 +103,55 @@ def many_rows(client, plan, _way):
     check(all(a[:4] + a[5:8] <= b[:4] + b[5:8] for a, b in zip(stamps, stamps[1:])), "rows ascend in time")
 
 
+def general_blocks(client, plan, way):
+    """A thousand rows, some thirty thousand bytes, in an association whose only blocks are general ones."""
+    needs(client, "general blocks")
+    client.associate(dataclasses.replace(settings_way(way), general_blocks=True))
+    rows = client.profile_by_entry(PROFILE, 1, 1000)
+    check(len(rows) == 1000, f"{len(rows)} rows")
+    check(rows[11] == client.profile_by_entry(PROFILE, 12, 12)[0], "row 12 is row 12")
+    client.close()
+
+
+def exception(client, _plan, way):
+    """An APDU that the meter refuses with an exception-response, which the library has to report: a counter that was used
+    before, or a service without an association."""
+    needs(client, "exception")
+    way = settings_way(way)
+    seen = client.used_counter(way) if way.ciphered else client.no_association(way)
+    check(seen[:2] == ((1, 6) if way.ciphered else (1, 1)), f"state and service error {seen}")
+    # The counter that the meter expects, where the library passes it on.
+    check(not way.ciphered or seen[2] is None or seen[2] > 1, f"expected counter {seen}")
+
+
+def pre_established(client, plan, way):
+    """Reads and writes without an AARQ."""
+    needs(client, "pre-established")
+    way = dataclasses.replace(settings_way(way), sap=settings.PRE_ESTABLISHED[way["protection"] != "plain"])
+    client.pre_established(way, bytes.fromhex(plan["system_title_hex"]))
+    check(text(client.get(*LOGICAL_DEVICE_NAME)).startswith("MGW"), "the logical device name is the meter's")
+    wanted = b"no AARQ" + bytes([way.sap])
+    client.set(*NOTE, wanted)
+    check(bytes(client.get(*NOTE)) == wanted, "what was written is read")
+
+
+def push_confirmed(client, _plan, _way):
+    """No library that we know of has the APDU that confirms a DataNotification."""
+    needs(client, "data-notification-confirm")
+
+
+def settings_way(way):
+    return settings.Way(way["sap"], way["mechanism"], way["protection"], way["suite"])
+
+
+# With an association of their own, or none.
+ASIDE = {
+    "general blocks": general_blocks,
+    "exception": exception,
+    "pre-established": pre_established,
+    "push, confirmed": push_confirmed,
+}
+
 OPERATIONS = {
     "GET": get,
     "GET with-list": get_list,
@@ -115,4 +166,4 @@ OPERATIONS = {
     "10,000 rows": many_rows,
 }
 
-__all__ = ["OPERATIONS", "NotOffered", "Refused"]
+__all__ = ["ASIDE", "OPERATIONS", "NotOffered", "Refused", "settings_way"]

@@ -15,6 +15,7 @@ import json
 import threading
 
 from pydlms.apdu import xdlms
+from pydlms.apdu.xdlms import Conformance
 from pydlms.cosem.data import DlmsData
 from pydlms.cosem.enums import DataType
 from pydlms.cosem.time import CosemDateTime
@@ -63,6 +64,8 @@ class Meter(MeterSimulator):
             authentication_key=settings.AUTHENTICATION_KEY,
             max_pdu=options.max_pdu,
         )
+        # Agreed on with who proposes it.
+        self.conformance |= Conformance.GENERAL_BLOCK_TRANSFER
         self.worth, self.worth_of_any = dict(options.token), options.any_token_wh
         self.used, self.power_w = set(), options.power_w
         self.clients = {
@@ -78,6 +81,8 @@ class Meter(MeterSimulator):
         self._energy(options)
         self._payment(options)
         self._relay()
+        if options.short_names:
+            self._short_names()
 
     def _every_way(self):
         """A client address for each mechanism, without ciphering (0x20 and on) and with it (0x28 and on); a note to write; a push."""
@@ -89,6 +94,13 @@ class Meter(MeterSimulator):
         self.add_method(7, PROFILE, 2, Meter.capture)
         self.add_object(40, PUSH_SETUP, {2: DlmsData.array([])})
         self.add_method(40, PUSH_SETUP, 1, Meter.push)
+
+    def _short_names(self):
+        """Base names of what is read and written by short name."""
+        self.conformance |= Conformance.default_sn()
+        named = {0x0100: (1, "0.0.42.0.0.255"), 0x0200: (3, ENERGY), 0x0300: (1, "0.0.96.99.1.255"), 0x1000: (7, PROFILE)}
+        for base, (class_id, name) in named.items():
+            self.base_names[(class_id, self._name(name))] = base
 
     def capture(self, _parameter):
         profile = self.value(7, PROFILE)
@@ -223,6 +235,7 @@ def main():
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--profile-start", type=datetime.datetime.fromisoformat, default=datetime.datetime(2026, 11, 1, tzinfo=datetime.timezone.utc))
     parser.add_argument("--wide", action="store_true", help="a client address for every mechanism, with and without ciphering")
+    parser.add_argument("--short-names", action="store_true", help="some objects have short names too; needs --wide")
     parser.add_argument("--max-pdu", type=int, default=512)
     parser.add_argument("--token", type=worth, action="append", default=[], metavar="DIGITS=WH")
     parser.add_argument("--any-token-wh", type=int, help="what a token that nobody named is worth")

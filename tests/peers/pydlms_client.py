@@ -5,21 +5,23 @@ import datetime
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydlms import DlmsClient, Mechanism, SecurityContext
 from pydlms.apdu import xdlms
+from pydlms.apdu.xdlms import Conformance
 from pydlms.cosem.data import DlmsData
 from pydlms.cosem.enums import DataAccessResult
 from pydlms.cosem.time import CosemDateTime
-from pydlms.exceptions import DlmsError
+from pydlms.exceptions import DlmsError, ServiceError
 from pydlms.push import PushDecoder
 
 import settings
-from story import INVOCATION_COUNTER, Refused
+from story import INVOCATION_COUNTER, LOGICAL_DEVICE_NAME, Refused
 
 
 class Client:
-    features = {"entry", "range", "list", "set", "set in blocks"}
+    features = {"entry", "range", "list", "set", "set in blocks", "general blocks", "exception"}
 
     def __init__(self, options):
         self.options = options
+        self.client = None
 
     def open(self, access):
         self.associate(settings.ACCESS[access])
@@ -48,6 +50,13 @@ class Client:
             more["server_public_key"] = signing_key(settings.METER_SIGNING_KEY).public_key()
         if way.mechanism == 6 and not way.counts:
             more["client_system_title"] = settings.title(b"PYD", way.sap)
+        if way.general_blocks:
+            services = Conformance.default_ln() & ~Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ
+            if way.general:
+                services |= Conformance.GENERAL_PROTECTION
+            # On HDLC a meter speaks when it is asked.
+            window = 5 if self.options.framing == "wrapper" else 1
+            more |= {"conformance": services, "propose_gbt": True, "gbt_window": window}
         more |= {"client_sap": way.sap, "server_logical": settings.SERVER, "timeout": self.options.timeout}
         if self.options.serial:
             self.client = DlmsClient.serial(self.options.serial, **more)
@@ -86,8 +95,35 @@ class Client:
     def set(self, class_id, name, index, value):
         self._call(lambda: self.client.set(name, class_id, index, DlmsData.octet_string(value)))
 
+    def used_counter(self, way):
+        """The exception to a request with a counter from before: the library counts upwards only, so behind its back."""
+        self.associate(way)
+        self.get(*LOGICAL_DEVICE_NAME)
+        self.client.association.security._next_ic -= 3
+        return self._exception(lambda: self.client.get(LOGICAL_DEVICE_NAME[1], 1, 2))
+
+    def no_association(self, way):
+        """The exception to a request after the release, which the library's own states would not let out."""
+        self.associate(settings.Way(way.sap, way.mechanism))
+        link = self.client.association.link
+        self.client.association.release()
+        class_id, name, index = LOGICAL_DEVICE_NAME
+        obis = bytes(int(part) for part in name.split("."))
+        answer = link.request(bytes([0xC0, 1, 0xC1, 0, class_id]) + obis + bytes([index, 0]))
+        said = xdlms.decode_apdu(answer)
+        return said.state_error, said.service_error, said.invocation_counter
+
+    @staticmethod
+    def _exception(call):
+        try:
+            call()
+        except ServiceError as said:
+            return said.result.state_error, said.result.service_error, said.result.invocation_counter
+        return ()
+
     def abandon(self):
-        self.client.close()
+        if self.client:
+            self.client.close()
 
     def close(self):
         self.client.close()

@@ -5,6 +5,8 @@ import dataclasses
 CLIENT = {"public": 16, "reader": 17, "vending": 18, "management": 1}
 SERVER = 1
 PASSWORD = "Reader01"
+# Largest APDU of the wide meter.
+PDU = 1024
 ENCRYPTION_KEY = bytes.fromhex("000102030405060708090A0B0C0D0E0F")
 AUTHENTICATION_KEY = bytes.fromhex("D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF")
 # Password and shared secret of the wide associations: 16 bytes, a whole block for mechanism 2.
@@ -15,6 +17,9 @@ WIDE_AUTHENTICATION_KEY = bytes([0x22] * 32)
 # Signing keys on P-256, for mechanism 7: the clients' own, and the meter's, of which clients use the public half.
 CLIENT_SIGNING_KEY = bytes([0x5C] * 32)
 METER_SIGNING_KEY = bytes([0x3E] * 32)
+# Client addresses of the pre-established associations, plain and ciphered, and the title that the meter knows the client by.
+PRE_ESTABLISHED = (0x48, 0x49)
+PRE_ESTABLISHED_TITLE = b"PRE" + bytes([0, 0, 0, 0, 1])
 DEDICATED_KEY = bytes([0x5A] * 16)
 WIDE_DEDICATED_KEY = bytes([0x5A] * 32)
 
@@ -28,6 +33,8 @@ class Way:
     mechanism: int = 0
     protection: str = "plain"
     suite: int = 0
+    # General block transfer is agreed on, and no other blocks for what is read.
+    general_blocks: bool = False
 
     @property
     def ciphered(self):

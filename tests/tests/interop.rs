@@ -1,7 +1,7 @@
 //! The interop matrix, one implementation and one framing a test. `tests/interop.py` makes a table of what they
 //! write.
 
-use tests::matrix::{foreign_client, judge, our_client, their_engine, their_server};
+use tests::matrix::{foreign_client, judge, our_client, short_names, their_engine, their_server};
 
 macro_rules! clients {
     ($($name:ident: $peer:literal, $framing:literal, $index:literal;)*) => {
@@ -40,4 +40,11 @@ fn the_client_engine_of_dlms_cosem_rs_with_our_server_in_every_way() {
 #[test]
 fn our_client_with_the_server_engine_of_dlms_cosem_rs_in_every_way() {
     judge("dlms-cosem-rs meter", &their_server());
+}
+
+#[test]
+fn peer_pydlms_meter_is_read_and_written_by_short_names() {
+    for framing in ["wrapper", "hdlc"] {
+        assert_eq!(short_names::read_and_write(framing), Ok(()), "{framing}");
+    }
 }

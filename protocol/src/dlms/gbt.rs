@@ -14,7 +14,7 @@ use crate::codec::xdlms::{ApduTag, BlockControl, GeneralBlockTransfer};
 use crate::dlms::apdu::put;
 use crate::dlms::bytes::copy;
 
-/// Blocks we take in a row: few enough that a lost one is cheap, enough to fill a line with delay.
+/// Blocks a meter takes in a row: few enough that a lost one is cheap, enough to fill a line with delay.
 pub const WINDOW: u8 = 8;
 
 /// What stands in front of a block's data: tag, control, number, acknowledged number, and a length of up to three bytes.
@@ -157,19 +157,25 @@ impl Outgoing {
         self.turn = window.max(1);
     }
 
-    /// Builds the next block of `apdu` in `frame` and marks it ready. `ack` is the last block that came from the other
-    /// side.
+    /// Builds the next block of `apdu` in `frame` and marks it ready. `own_window` is how many blocks
+    /// in a row we take, `ack` the last block that came from the other side.
     ///
     /// # Errors
     /// When `frame` is too small.
-    pub fn build<const N: usize>(&mut self, apdu: &[u8], ack: u16, frame: &mut Frame<N>) -> Result<()> {
+    pub fn build<const N: usize>(
+        &mut self,
+        apdu: &[u8],
+        own_window: u8,
+        ack: u16,
+        frame: &mut Frame<N>,
+    ) -> Result<()> {
         let from = usize::from(self.sent) * self.fragment.get();
         let end = from.saturating_add(self.fragment.get()).min(self.len);
         let number = self.sent.saturating_add(1);
         let last = number == self.blocks();
         let streaming = self.turn > 1 && !last;
         let block = GeneralBlockTransfer {
-            control: BlockControl::new(last, streaming, WINDOW),
+            control: BlockControl::new(last, streaming, own_window),
             block_number: number,
             block_number_ack: ack,
             block_data: apdu.get(from..end).unwrap_or(&[]),
@@ -186,13 +192,18 @@ fn fragments(len: usize, fragment: NonZeroUsize) -> usize {
     len / fragment + usize::from(len % fragment > 0)
 }
 
-/// Builds an acknowledgement: no data, our next block number, what has come, and how much more we take.
+/// Builds an acknowledgement: no data, our next block number, what has come, and how many blocks we take in a row.
 ///
 /// # Errors
 /// When `frame` is too small.
-pub fn acknowledge<const N: usize>(number: u16, ack: u16, frame: &mut Frame<N>) -> Result<()> {
+pub fn acknowledge<const N: usize>(
+    number: u16,
+    ack: u16,
+    own_window: u8,
+    frame: &mut Frame<N>,
+) -> Result<()> {
     let block = GeneralBlockTransfer {
-        control: BlockControl::new(true, false, WINDOW),
+        control: BlockControl::new(true, false, own_window),
         block_number: number,
         block_number_ack: ack,
         block_data: &[],
@@ -221,7 +232,7 @@ mod tests {
         let mut count = 0;
         loop {
             while out.is_ready() {
-                out.build(apdu, 0, &mut frame).unwrap();
+                out.build(apdu, WINDOW, 0, &mut frame).unwrap();
                 let bytes = frame.take().unwrap().to_vec();
                 assert!(bytes.len() <= 64);
                 count += 1;

@@ -17,6 +17,7 @@ fn pair_with<const C: usize, const S: usize, const CL: usize, const SL: usize>(
 ) -> Pair<C, S, CL, SL> {
     let mut configured = config(way);
     configured.max_pdu = 128;
+    configured.block_window = 8;
     configured.conformance = Conformance::GENERAL_BLOCK_TRANSFER
         | Conformance::GENERAL_PROTECTION
         | Conformance::GET
@@ -464,5 +465,26 @@ fn a_lost_general_block_is_asked_for_again_wherever_it_was() {
         };
         assert_eq!(Data::from_bytes(&value).unwrap().as_array().unwrap().len(), 25);
         assert!(pair.now < Instant::from_millis(14_000), "{lost}: one reminder is enough");
+    }
+}
+
+/// As `gurux-dlms` and `pydlms-client` propose it.
+#[test]
+fn each_service_goes_in_general_blocks_where_its_own_were_not_agreed_on() {
+    let services = client::IMPLEMENTED.difference(Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ);
+    for way in &WAYS[1..] {
+        let configured = client::Config { conformance: services, max_pdu: 128, ..config(*way) };
+        let mut pair: Pair<1024, 1024> = Pair::new(configured, way.client_sap);
+        pair.meter.rows = 25;
+        assert_eq!(pair.associate(), Outcome::Associated);
+        let Outcome::Value(value) = pair.get(PROFILE) else { panic!("{way:?}") };
+        assert_eq!(Data::from_bytes(&value).unwrap().as_array().unwrap().len(), 25);
+        assert!(pair.wire.iter().any(|w| !w.0 && w.1[0] == 0xE0), "{way:?}");
+        pair.wire.clear();
+        let echo = vec![7u8; 700];
+        pair.client.action(pair.now, ECHO, Some(Data::OctetString(&echo))).unwrap();
+        let Outcome::Value(value) = pair.run() else { panic!("{way:?}") };
+        assert_eq!(octets(&value).unwrap(), echo);
+        assert!(pair.wire.iter().all(|w| w.1[0] != 0xE0), "ACTION has blocks of its own");
     }
 }

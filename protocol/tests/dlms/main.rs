@@ -12,5 +12,6 @@ mod general_blocks;
 mod meter;
 mod policy;
 mod services;
+mod short_names;
 mod signed;
 mod strangers;

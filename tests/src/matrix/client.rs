@@ -8,8 +8,8 @@ use protocol::codec::acse::AuthMechanism;
 use protocol::codec::axdr::Data;
 use protocol::codec::codec::{Decode, Encode, SliceWriter};
 use protocol::codec::obis::Obis;
-use protocol::codec::xdlms::{GetDataResult, List, SelectiveAccess};
-use protocol::dlms::client::{Client, Config, Event};
+use protocol::codec::xdlms::{Conformance, ExceptionResponse, GetDataResult, List, SelectiveAccess};
+use protocol::dlms::client::{Client, Config, Error, Event, IMPLEMENTED};
 use protocol::dlms::model::{Attribute, Method};
 use protocol::dlms::security::{CounterBlock, Form, Key, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
 use protocol::link::hdlc::frame::Address;
@@ -68,6 +68,9 @@ pub struct OurClient {
     /// Received and not taken yet.
     input: Vec<u8>,
     protected: bool,
+    conformance: Conformance,
+    /// The last exception-response.
+    exception: Option<ExceptionResponse>,
 }
 
 impl OurClient {
@@ -76,6 +79,61 @@ impl OurClient {
     /// # Errors
     /// What the meter or the wire said.
     pub fn open(port: u16, framing: &str, sap: u8, config: Config, first_counter: u32) -> Done<Self> {
+        let mut this = Self::connect(port, framing, sap, config, first_counter)?;
+        this.associate()?;
+        Ok(this)
+    }
+
+    /// Connects, and associates with a counter that was used before: the exception that comes.
+    ///
+    /// # Errors
+    /// What the wire said.
+    pub fn refused(port: u16, framing: &str, sap: u8, config: Config) -> Done<Option<ExceptionResponse>> {
+        let mut this = Self::connect(port, framing, sap, config, 1)?;
+        let _ = this.associate();
+        Ok(this.exception)
+    }
+
+    /// Connects and takes the association for open.
+    ///
+    /// # Errors
+    /// What the meter or the wire said.
+    pub fn without_aarq(port: u16, framing: &str, sap: u8, config: Config, first_counter: u32) -> Done<Self> {
+        let mut this = Self::connect(port, framing, sap, config, first_counter)?;
+        this.client.pre_established(IMPLEMENTED, APDU as u16).map_err(|e| e.to_string())?;
+        Ok(this)
+    }
+
+    /// Reads with a counter that was used before, and judges the exception that comes. No other request can follow.
+    ///
+    /// # Errors
+    /// What was said instead.
+    pub fn used_counter(&mut self) -> Done<()> {
+        self.client.add_counters(CounterBlock::new(1, 1));
+        let name = protocol::cosem::obis::LOGICAL_DEVICE_NAME;
+        let _ = self.get(Attribute { class_id: 1, logical_name: name, index: 2 }, None);
+        super::aside::judge(self.exception, true)
+    }
+
+    fn associate(&mut self) -> Done<()> {
+        let now = self.now();
+        self.client.associate(now, b"a challenge of 24 bytes!").map_err(|e| e.to_string())?;
+        self.run().map(drop)
+    }
+
+    /// Whether the meter agreed to these services.
+    #[must_use]
+    pub fn agreed(&self, services: Conformance) -> bool {
+        self.conformance.contains(services)
+    }
+
+    /// The last exception-response that ended a request.
+    #[must_use]
+    pub const fn exception(&self) -> Option<ExceptionResponse> {
+        self.exception
+    }
+
+    fn connect(port: u16, framing: &str, sap: u8, config: Config, first_counter: u32) -> Done<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         stream.set_read_timeout(Some(Duration::from_millis(50))).map_err(|e| e.to_string())?;
@@ -89,11 +147,18 @@ impl OurClient {
         let protected = !config.policy.is_none();
         let client = Box::new(Client::new(config, CounterBlock::new(first_counter, 1_000_000)));
         let began = std::time::Instant::now();
-        let mut this = Self { client, link, stream, began, pushed: Vec::new(), input: Vec::new(), protected };
+        let mut this = Self {
+            client,
+            link,
+            stream,
+            began,
+            pushed: Vec::new(),
+            input: Vec::new(),
+            protected,
+            conformance: Conformance::empty(),
+            exception: None,
+        };
         this.link.open(this.now());
-        let now = this.now();
-        this.client.associate(now, b"a challenge of 24 bytes!").map_err(|e| e.to_string())?;
-        this.run()?;
         Ok(this)
     }
 
@@ -115,8 +180,17 @@ impl OurClient {
                     }
                     continue;
                 }
-                Some(Event::Associated(_) | Event::Done | Event::Released) => return Ok(value),
-                Some(Event::Failed(failure)) => return Err(failure.error.to_string()),
+                Some(Event::Associated(agreed)) => {
+                    self.conformance = agreed.conformance;
+                    return Ok(value);
+                }
+                Some(Event::Done | Event::Released) => return Ok(value),
+                Some(Event::Failed(failure)) => {
+                    if let Error::Exception { response, .. } = failure.error {
+                        self.exception = Some(response);
+                    }
+                    return Err(failure.error.to_string());
+                }
                 Some(Event::Notification { notification, protected }) => {
                     let mut body = [0; APDU];
                     let mut writer = SliceWriter::new(&mut body);
@@ -175,6 +249,36 @@ impl OurClient {
             self.stream.write_all(&wire[..length]).map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// Reads by short name.
+    ///
+    /// # Errors
+    /// What the meter or the wire said.
+    pub fn read(&mut self, name: u16) -> Done<Vec<u8>> {
+        let now = self.now();
+        self.client.read(now, name, None).map_err(|e| e.to_string())?;
+        self.run()
+    }
+
+    /// Reads several attributes by short name: the encoded list of results.
+    ///
+    /// # Errors
+    /// What the meter or the wire said.
+    pub fn read_list(&mut self, names: &[u16]) -> Done<Vec<u8>> {
+        let now = self.now();
+        self.client.read_list(now, names).map_err(|e| e.to_string())?;
+        self.run()
+    }
+
+    /// Writes an octet-string by short name.
+    ///
+    /// # Errors
+    /// What the meter or the wire said.
+    pub fn write(&mut self, name: u16, octets: &[u8]) -> Done<()> {
+        let now = self.now();
+        self.client.write(now, name, Data::OctetString(octets)).map_err(|e| e.to_string())?;
+        self.run().map(drop)
     }
 
     /// Releases the association.

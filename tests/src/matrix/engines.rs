@@ -31,6 +31,8 @@ use super::operations::Conversation;
 const VALUE_MAX: usize = 1 << 20;
 const APDU: usize = 1024;
 const DEDICATED: [u8; 16] = [0x5A; 16];
+/// The title of their server.
+pub const TITLE: SystemTitle = SystemTitle(*b"DLMSCRS0");
 
 /// Challenges that differ, as a peer in a test needs them.
 #[derive(Debug)]
@@ -113,6 +115,26 @@ impl TheirClient {
             this.client.handle_hls_reply_response(&answer).map_err(said)?;
         }
         Ok(this)
+    }
+
+    /// A request with a counter that was used before, or one after our server lost the association: what their client makes of
+    /// the exception.
+    ///
+    /// # Errors
+    /// What was said instead.
+    pub fn exception(&mut self, ciphered: bool) -> Done<()> {
+        if ciphered {
+            self.client.set_invocation_counter(0);
+        } else {
+            self.server.link_down();
+        }
+        let name = protocol::cosem::obis::LOGICAL_DEVICE_NAME;
+        let at = AttributeDescriptor::new(1, name, 2);
+        let length = self.client.get_request(at, None, &mut self.request).map_err(said)?;
+        match self.answer(length)? {
+            Response::Exception(exception) => super::aside::judge(Some(exception), ciphered),
+            other => Err(format!("{other:?}")),
+        }
     }
 
     fn exchange(&mut self, length: usize) -> Done<Vec<u8>> {
@@ -283,7 +305,7 @@ impl ObjectStore for Store {
 /// When the system gives no port or no thread.
 pub fn serve_theirs(meter: &Arc<WideMeter>, way: &Way) -> u16 {
     let config = ServerConfig {
-        system_title: Some(SystemTitle(*b"DLMSCRS0")),
+        system_title: Some(TITLE),
         mechanism: AuthMechanism::from_arc(way.mechanism),
         security: policy(way),
         password: Secret::new(SECRET).ok(),

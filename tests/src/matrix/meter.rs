@@ -15,7 +15,7 @@ use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 use protocol::dlms::security::ecdsa::{Curve, PrivateKey, Signature};
 use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
-use protocol::dlms::server::{Association, Custody, IMPLEMENTED};
+use protocol::dlms::server::{Association, Custody, IMPLEMENTED, PreEstablished};
 use simulator::board::{Flow, StreetLoad, VirtualBoard};
 use simulator::clock::SimClock;
 use simulator::identity::{PROFILE_PERIOD_S, StreetKeys, drn, personalisation};
@@ -38,6 +38,10 @@ pub const WIDE_AUTHENTICATION_KEY: [u8; 32] = [0x22; 32];
 const METER_SIGNING_KEY: [u8; 32] = [0x3E; 32];
 /// The clients' signing key on P-256.
 const CLIENT_SIGNING_KEY: [u8; 32] = [0x5C; 32];
+/// Client addresses of the pre-established associations: plain, and ciphered with suite 0.
+const PRE_ESTABLISHED: [u8; 2] = [0x48, 0x49];
+/// The title that the meter knows their client by.
+const PRE_ESTABLISHED_TITLE: SystemTitle = SystemTitle(*b"PRE\0\0\0\0\x01");
 /// Watt-hours the meter starts with: enough for the whole matrix.
 const CREDIT_WH: i64 = 1_000_000;
 
@@ -54,6 +58,7 @@ pub const fn client_sap(mechanism: u8, suite: Option<u8>) -> u8 {
 fn meaning(sap: u8) -> Option<(AuthMechanism, Option<u8>)> {
     let mechanism = AuthMechanism::from_arc(sap & 7);
     match sap & !7 {
+        _ if PRE_ESTABLISHED.contains(&sap) => Some((AuthMechanism::None, (sap == 0x49).then_some(0))),
         0x20 => Some((mechanism, None)),
         0x28 | 0x30 | 0x38 => Some((mechanism, Some((sap - 0x28) / 8))),
         _ => None,
@@ -165,6 +170,13 @@ impl Custody for View<'_> {
             inactivity: Duration::from_secs(60),
             conformance: IMPLEMENTED,
         })
+    }
+
+    fn pre_established(&self, client_sap: u8) -> Option<PreEstablished> {
+        let known = PRE_ESTABLISHED.contains(&client_sap);
+        let association = self.association(client_sap).filter(|_| known)?;
+        let client_title = PRE_ESTABLISHED_TITLE;
+        Some(PreEstablished { association, client_title, client_max_pdu: 1024 })
     }
 
     fn secret(&self, client_sap: u8) -> Option<Secret> {

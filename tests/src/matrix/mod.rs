@@ -4,11 +4,13 @@
 //! `tests/peers/limits.json`; what is explained there and turns out green makes that file wrong. The outcome of a run is
 //! written to `target/interop/`, and `tests/interop.py` makes the table `target/interop.md` of it.
 
+pub mod aside;
 pub mod client;
 mod engines;
 pub mod meter;
 mod operations;
 pub mod serve;
+pub mod short_names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use serde_json::{Value, json};
 use crate::peers::{ForeignMeter, python, script};
 use crate::process::{Process, project_root, target_directory};
 use crate::street::credit_token;
+use aside::{ASIDE, EXCEPTION, GENERAL_BLOCKS, PRE_ESTABLISHED, PUSH_CONFIRMED, Place};
 use client::OurClient;
 use meter::{WideMeter, client_sap};
 use protocol::dlms::security::SystemTitle;
@@ -74,7 +77,13 @@ pub fn ways() -> Vec<Way> {
                 operations.push(PROFILE);
             }
             if mechanism == 5 && ["plain", "general-glo"].contains(&protection) {
-                operations.push(PUSH);
+                operations.extend([PUSH, PUSH_CONFIRMED]);
+            }
+            if mechanism == 5 {
+                operations.extend([GENERAL_BLOCKS, EXCEPTION]);
+            }
+            if mechanism == 0 && ["plain", "glo", "general-glo"].contains(&protection) {
+                operations.push(PRE_ESTABLISHED);
             }
             ways.push(Way { mechanism, protection, suite: 0, operations });
         }
@@ -96,8 +105,10 @@ fn serial_ways() -> Vec<Way> {
     let mut ways = ways();
     ways.retain(|way| way.mechanism == 5 && way.suite == 0);
     for way in &mut ways {
-        way.operations
-            .retain(|operation| *operation != PUSH && (*operation != PROFILE || way.protection == "glo"));
+        way.operations.retain(|operation| {
+            let aside = *operation == PUSH || ASIDE.contains(operation);
+            !aside && (*operation != PROFILE || way.protection == "glo")
+        });
     }
     ways
 }
@@ -194,6 +205,13 @@ pub fn our_client(framing: &'static str) -> Vec<Cell> {
         {
             println!("{way:?}: release: {why}");
         }
+        // Counters that the association above did not come to, for each of these a thousand.
+        for (n, operation) in (1..).zip(aside_of(&way)) {
+            let counter = 1 + 100_000 * place + 50_000 + 1_000 * n;
+            let at = Place { port: meter.port, framing, sap, counter, meter: SystemTitle(*b"PYDMETER") };
+            let came = aside::with_our_client(at, client::config(&way, title), operation);
+            cells.push(cell_of(("pydlms meter", framing), &way, operation, came));
+        }
     }
     let taken = cells.iter().filter(|cell| cell.operation == "token entry" && cell.green).count();
     meter.process.kill();
@@ -211,30 +229,39 @@ fn operate_all(
     token: &str,
 ) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for operation in &way.operations {
+    for operation in way.operations.iter().filter(|operation| !ASIDE.contains(operation)) {
         let came = match opened {
             Ok(client) => operations::operate(client, operation, token),
             Err(why) => Err(why.clone()),
         };
-        cells.push(Cell {
-            peer: peer.to_owned(),
-            framing: framing.to_owned(),
-            mechanism: way.mechanism,
-            protection: way.protection.to_owned(),
-            suite: way.suite,
-            operation: (*operation).to_owned(),
-            green: came.is_ok(),
-            said: came.err().unwrap_or_default(),
-        });
+        cells.push(cell_of((peer, framing), way, operation, came));
     }
     cells
+}
+
+fn cell_of((peer, framing): (&str, &str), way: &Way, operation: &str, came: client::Done<()>) -> Cell {
+    Cell {
+        peer: peer.to_owned(),
+        framing: framing.to_owned(),
+        mechanism: way.mechanism,
+        protection: way.protection.to_owned(),
+        suite: way.suite,
+        operation: operation.to_owned(),
+        green: came.is_ok(),
+        said: came.err().unwrap_or_default(),
+    }
+}
+
+/// What a way has of [`ASIDE`].
+fn aside_of(way: &Way) -> impl Iterator<Item = &'static str> {
+    way.operations.iter().copied().filter(|operation| ASIDE.contains(operation))
 }
 
 /// The ways of suite 0 without a push, which the engines in this process have no connection for.
 fn ways_in_process() -> Vec<Way> {
     let mut ways = ways();
     ways.retain(|way| way.suite == 0);
-    ways.iter_mut().for_each(|way| way.operations.retain(|operation| *operation != PUSH));
+    ways.iter_mut().for_each(|way| way.operations.retain(|o| ![PUSH, PUSH_CONFIRMED].contains(o)));
     ways
 }
 
@@ -250,6 +277,14 @@ pub fn their_engine() -> Vec<Cell> {
         let mut opened = engines::TheirClient::open(&meter, &way, 100_000 * (place + 1));
         let token = credit_token(meter.serial(), TOKEN_WH, u64::from(place));
         cells.extend(operate_all(&mut opened, ("dlms-cosem-rs", "-"), &way, &token));
+        for operation in aside_of(&way) {
+            let came = match &mut opened {
+                Ok(client) if operation == EXCEPTION => client.exception(way.protection != "plain"),
+                Ok(_) => Err(format!("not offered: {operation}")),
+                Err(why) => Err(why.clone()),
+            };
+            cells.push(cell_of(("dlms-cosem-rs", "-"), &way, operation, came));
+        }
     }
     assert_credited(&meter, &cells);
     cells
@@ -264,11 +299,23 @@ pub fn their_server() -> Vec<Cell> {
     let meter = WideMeter::start(12, ROWS);
     let mut cells = Vec::new();
     for (place, way) in (0..).zip(ways_in_process()) {
-        let config = client::config(&way, SystemTitle(*b"MGWTESTS"));
+        let config = || client::config(&way, SystemTitle(*b"MGWTESTS"));
         let port = engines::serve_theirs(&meter, &way);
-        let mut opened = OurClient::open(port, "wrapper", 16, config, 100_000 * (place + 1));
+        let mut opened = OurClient::open(port, "wrapper", 16, config(), 100_000 * (place + 1));
         let token = credit_token(meter.serial(), TOKEN_WH, u64::from(place));
         cells.extend(operate_all(&mut opened, ("dlms-cosem-rs meter", "wrapper"), &way, &token));
+        for operation in aside_of(&way) {
+            let came = match &mut opened {
+                Ok(client) if operation == EXCEPTION && way.protection != "plain" => client.used_counter(),
+                _ => {
+                    // Their engine serves one connection.
+                    let (port, meter) = (engines::serve_theirs(&meter, &way), engines::TITLE);
+                    let at = Place { port, framing: "wrapper", sap: 16, counter: 1, meter };
+                    aside::with_our_client(at, config(), operation)
+                }
+            };
+            cells.push(cell_of(("dlms-cosem-rs meter", "wrapper"), &way, operation, came));
+        }
     }
     assert_credited(&meter, &cells);
     cells

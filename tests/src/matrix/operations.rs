@@ -25,14 +25,15 @@ const fn at(class_id: u16, logical_name: Obis, index: i8) -> Attribute {
     Attribute { class_id, logical_name, index }
 }
 
-const ROWS_OF: Attribute = at(7, obis::LOAD_PROFILE, 2);
+/// The buffer of the load profile.
+pub(super) const ROWS_OF: Attribute = at(7, obis::LOAD_PROFILE, 2);
 
 fn expect(holds: bool, what: &str) -> Done<()> {
     if holds { Ok(()) } else { Err(format!("failed: {what}")) }
 }
 
 /// The rows in the bytes of a profile's buffer, each as its clock and its energy.
-fn rows(bytes: &[u8]) -> Done<Vec<(DateTime, i64)>> {
+pub(super) fn rows(bytes: &[u8]) -> Done<Vec<(DateTime, i64)>> {
     let wrong = || "failed: the buffer is no array of rows".to_owned();
     let array = Data::from_bytes(bytes).ok().and_then(|data| data.as_array()).ok_or_else(wrong)?;
     let row = |data: Data<'_>| {

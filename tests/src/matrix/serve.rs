@@ -9,7 +9,7 @@ use protocol::codec::xdlms::LongInvokeId;
 use protocol::dlms::server::{Peer, Server};
 use protocol::link::hdlc::{self, Hdlc};
 use protocol::link::wrapper::{self, Wrapper};
-use protocol::link::{AnyLink, Event, Link};
+use protocol::link::{AnyLink, Event, Link, SendError};
 use protocol::time::Instant;
 
 use super::meter::WideMeter;
@@ -119,17 +119,32 @@ fn drain(
         let peer = Peer { client_sap, server_sap: LOGICAL_DEVICE };
         let _ = meter.carry_out(|view| server.handle_bytes(now, peer, &apdu, view));
         while server.poll_event().is_some() {}
-        while let Some(answer) = server.poll_transmit() {
-            // The link has just delivered a request; an answer it cannot take is lost, as on any wire.
-            let _ = link.send(now, answer);
-            transmit(link, stream, now)?;
-            if server.has_more() {
-                let _ = meter.carry_out(|view| server.refill(view));
-            }
-        }
+        send_waiting(link, server, stream, meter, now)?;
     }
+    send_waiting(link, server, stream, meter, now)?;
     transmit(link, stream, now)?;
     Ok(heard)
+}
+
+/// Hands the link what waits, as long as it takes it: of several blocks the next goes when the one before it is out.
+fn send_waiting(
+    link: &mut AnyVec,
+    server: &mut Server<APDU_MAX, LONG>,
+    stream: &mut TcpStream,
+    meter: &WideMeter,
+    now: Instant,
+) -> std::io::Result<()> {
+    loop {
+        if server.has_more() {
+            let _ = meter.carry_out(|view| server.refill(view));
+        }
+        let Some(answer) = server.poll_transmit() else { return Ok(()) };
+        if link.send(now, answer) == Err(SendError::Busy) {
+            server.not_sent();
+            return Ok(());
+        }
+        transmit(link, stream, now)?;
+    }
 }
 
 fn transmit(link: &mut AnyVec, stream: &mut TcpStream, now: Instant) -> std::io::Result<()> {

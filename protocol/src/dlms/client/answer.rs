@@ -57,12 +57,9 @@ pub(super) enum Read {
     /// The whole encoded list, its length included.
     List(Range<usize>),
     /// One block of a value or of a list.
-    Block {
-        last: bool,
-        number: u16,
-        range: Range<usize>,
-    },
-    Error(DataAccessResult),
+    Block { last: bool, number: u16, range: Range<usize> },
+    /// An error, and the whole encoded list of one that it came in.
+    Error(DataAccessResult, Range<usize>),
 }
 
 /// The results of a Write: per entry 0, or 1 and a data-access-result.
@@ -108,7 +105,7 @@ fn read(r: &mut Reader<'_>) -> Result<Answer> {
         // The value alone, and the list of one that a list request may have.
         _ => match GetDataResult::decode(r)? {
             GetDataResult::Data(_) => Read::Value(from.saturating_add(2)..r.offset()),
-            GetDataResult::Error(error) => Read::Error(error),
+            GetDataResult::Error(error) => Read::Error(error, from..r.offset()),
         },
     }))
 }

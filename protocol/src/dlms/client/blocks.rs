@@ -51,9 +51,9 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
 
     /// Builds the next block of the request if one may leave.
     pub(super) fn next_general_block(&mut self) {
-        let Self { gbt, tx, long, .. } = self;
+        let Self { gbt, tx, long, config, .. } = self;
         if let Some(out) = gbt.outgoing.as_mut().filter(|out| !tx.is_ready() && out.is_ready()) {
-            if out.build(long, gbt.incoming.number(), tx).is_err() {
+            if out.build(long, config.block_window, gbt.incoming.number(), tx).is_err() {
                 gbt.outgoing = None;
             } else {
                 gbt.number = out.sent();
@@ -154,7 +154,12 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
     fn acknowledge_block(&mut self) {
         self.gbt.number = self.gbt.number.saturating_add(1);
         // An acknowledgement fits every buffer a frame can have.
-        let _ = gbt::acknowledge(self.gbt.number, self.gbt.incoming.number(), &mut self.tx);
+        let _ = gbt::acknowledge(
+            self.gbt.number,
+            self.gbt.incoming.number(),
+            self.config.block_window,
+            &mut self.tx,
+        );
     }
 
     fn wait_for_block(&mut self, now: Instant) {

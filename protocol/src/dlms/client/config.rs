@@ -81,6 +81,9 @@ pub struct Config {
     pub send_pdu_max: u16,
     /// How long an answer may take, from the request (or from the last block) on.
     pub response_timeout: Duration,
+    /// General blocks that we take in a row, 1 to 63. More than 1 is for links on which a meter may speak unasked, as the wrapper;
+    /// on HDLC it waits for its turn.
+    pub block_window: u8,
     /// Most blocks of one value: a peer cannot keep us busy for ever.
     pub blocks_max: u32,
 }
@@ -109,6 +112,7 @@ impl Default for Config {
             max_pdu: u16::MAX,
             send_pdu_max: 0,
             response_timeout: Duration::from_secs(10),
+            block_window: 1,
             blocks_max: 65_536,
         }
     }

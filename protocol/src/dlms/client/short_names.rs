@@ -77,7 +77,9 @@ impl<const N: usize, const LONG: usize> Client<N, LONG> {
             // A list of one: its length and its choice are in front of the value.
             Read::Value(range) if blocks == 0 => self.finish_value(range.start.saturating_sub(2)..range.end),
             Read::List(range) if blocks == 0 && list => self.finish_value(range),
-            Read::Error(error) => self.fail(Error::DataAccess(error)),
+            // In a list it is the result of its attribute; as an answer to a block it ends the value.
+            Read::Error(_, range) if blocks == 0 && list => self.finish_value(range),
+            Read::Error(error, _) => self.fail(Error::DataAccess(error)),
             Read::Block { last, number, range } if Some(number) == blocks.checked_add(1) => {
                 if last {
                     return self.finish_value(range);

@@ -32,7 +32,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             return Ok(());
         }
         self.transfer = super::Transfer::Idle;
-        let capacity = self.capacity().min(Frame::<N>::BODY_MAX);
+        let capacity = self.capacity(Conformance::empty()).min(Frame::<N>::BODY_MAX);
         let Some(session) = &self.session else { return Ok(()) };
         let body = self.tx.body_mut();
         let mut w = SliceWriter::new(body);

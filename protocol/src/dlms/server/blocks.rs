@@ -1,7 +1,7 @@
 //! General block transfer on the server's side: requests that come in blocks, answers that go in blocks.
 //!
 //! An answer goes in general blocks when its request came so, or when it is larger than the client takes and the client
-//! agreed to general blocks alone. One that fits the buffers is cut out of the long one; a longer value is made block by
+//! agreed to general blocks and not to those of the service. One that fits the buffers is cut out of the long one; a longer value is made block by
 //! block ([`super::streamed`]), except in general-ciphering and with signatures.
 
 use super::custody::Custody;
@@ -37,10 +37,8 @@ impl Gbt {
         self.outgoing = None;
     }
 
-    /// An answer may go in general blocks.
-    pub fn is_usable(&self, agreed: Conformance) -> bool {
-        let own_blocks =
-            Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance::BLOCK_TRANSFER_WITH_ACTION;
+    /// An answer of a service with these blocks of its own may go in general ones.
+    pub fn is_usable(&self, agreed: Conformance, own_blocks: Conformance) -> bool {
         agreed.contains(Conformance::GENERAL_BLOCK_TRANSFER)
             && (self.reply_window.is_some() || !agreed.intersects(own_blocks))
     }
@@ -131,13 +129,13 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
 
     fn acknowledge_general_block(&mut self) {
         // An acknowledgement fits every buffer a frame can have.
-        let _ = gbt::acknowledge(1, self.gbt.incoming.number(), &mut self.tx);
+        let _ = gbt::acknowledge(1, self.gbt.incoming.number(), gbt::WINDOW, &mut self.tx);
     }
 
     /// Moves the finished answer to the long buffer when it has to go in blocks.
     pub(super) fn cut_into_general_blocks(&mut self) {
         let Some(session) = &self.session else { return };
-        if !self.gbt.is_usable(session.conformance) {
+        if !session.conformance.contains(Conformance::GENERAL_BLOCK_TRANSFER) {
             return;
         }
         let max = match session.client_max_pdu {
@@ -163,7 +161,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         let Self { gbt, tx, long, .. } = self;
         if let Some(out) = gbt.outgoing.as_mut().filter(|out| !tx.is_ready() && out.is_ready()) {
             let ack = gbt.incoming.number();
-            if out.build(long, ack, tx).is_err() {
+            if out.build(long, gbt::WINDOW, ack, tx).is_err() {
                 gbt.outgoing = None;
             }
         }

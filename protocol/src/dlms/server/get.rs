@@ -81,7 +81,8 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         meter: &mut M,
     ) -> Result<()> {
         self.transfer = Transfer::Idle;
-        let capacity = self.capacity();
+        let own_blocks = Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ;
+        let capacity = self.capacity(own_blocks);
         let Some(session) = &self.session else { return Ok(()) };
         let request = self.long.get(..request_len).unwrap_or(&[]);
         let header: &[u8] = match source {
@@ -104,11 +105,11 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
             self.answer(invoke_id, meter);
             return Ok(());
         }
-        let general = self.gbt.is_usable(session.conformance) && session.streams();
+        let general = self.gbt.is_usable(session.conformance, own_blocks) && session.streams();
         if super::STREAMS && general && invoke_id.is_confirmed() {
             return self.start_streaming(Streaming { invoke_id, source, request_len, head: header }, meter);
         }
-        let blocks = session.conformance.contains(Conformance::BLOCK_TRANSFER_WITH_GET_OR_READ);
+        let blocks = session.conformance.contains(own_blocks);
         let (Some(next), true) = (filled.at_mark, blocks && mark > 0) else {
             // Too long for one APDU, and the client did not agree to blocks.
             return self.get_error(invoke_id, DataAccessResult::OtherReason, meter);

@@ -130,7 +130,7 @@ impl<const N: usize, const LONG: usize> Core<N, LONG> {
         written: usize,
         meter: &mut M,
     ) -> Result<()> {
-        let capacity = self.capacity();
+        let capacity = self.capacity(Conformance::BLOCK_TRANSFER_WITH_ACTION);
         if written + 3 <= capacity {
             self.tx.set_body(written);
             self.tx.prepend(&[ACTION_RESPONSE, if list { 3 } else { 1 }, invoke_id.0])?;

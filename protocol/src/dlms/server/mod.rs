@@ -300,12 +300,12 @@ impl<const N: usize, const LONG: usize> Server<N, LONG> {
 }
 
 impl<const N: usize, const LONG: usize> Core<N, LONG> {
-    /// Largest plain APDU of an answer: one APDU's worth, or all that the buffers take where the answer may go in general
-    /// blocks.
-    fn capacity(&self) -> usize {
+    /// Largest plain APDU of an answer: one APDU's worth, or all that the buffers take where the answer of a service with these
+    /// blocks of its own may go in general ones.
+    fn capacity(&self, own_blocks: Conformance) -> usize {
         let one = self.block_capacity();
         match &self.session {
-            Some(session) if self.gbt.is_usable(session.conformance) => {
+            Some(session) if self.gbt.is_usable(session.conformance, own_blocks) => {
                 session.plain_capacity(LONG).min(N - HEAD - 12).max(one)
             }
             _ => one,
