@@ -24,6 +24,7 @@ impl<T> Place<T> {
     }
 
     /// Puts the value there for good; `None` when the place is taken. The value is never dropped.
+    #[expect(clippy::mut_from_ref, reason = "the swap lets it be given out once")]
     pub fn put(&'static self, value: T) -> Option<&'static mut T> {
         if self.taken.swap(true, Ordering::AcqRel) {
             return None;
