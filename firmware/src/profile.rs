@@ -7,7 +7,7 @@ use protocol::cosem::clock::civil_from_days;
 use protocol::cosem::profile::{LoadRow, row_status};
 
 use crate::meter::Meter;
-use crate::record::Record;
+use crate::record::{Peak, Record};
 use crate::terms::DAY_S;
 
 /// Periods that a clock set back waits out, rather than to break the order of the rows.
@@ -43,6 +43,8 @@ impl<B: Board> Meter<B> {
             let row = self.row(period.saturating_mul(self.who.profile_period_s));
             if self.profile.push(self.board.storage(), &mut next.profile, row).is_ok() {
                 self.conditions.row_status = 0;
+                #[cfg(feature = "all-objects")]
+                self.follow_peak(&mut next, row.utc_s);
             }
         }
         // The row is found again at start even if this record is cut.
@@ -73,6 +75,22 @@ impl<B: Board> Meter<B> {
         let month = |day: u32| civil_from_days(i64::from(day)).1;
         if month(day) != month(last) {
             let _ = self.monthly.push(self.board.storage(), &mut next.monthly, row);
+            next.peak = Peak::default();
+        }
+    }
+
+    /// Keeps the demand of the period that the newest row ended, where it is the largest of the month.
+    #[cfg(feature = "all-objects")]
+    fn follow_peak(&mut self, next: &mut Record, utc_s: u32) {
+        // A period that ended with the month is not of the month that begins.
+        let month = |local_s: u32| civil_from_days(i64::from(local_s / DAY_S)).1;
+        let of = self.settings.zone.local_s(utc_s.saturating_sub(1)).map(month);
+        if of != Some(month(next.snapshot_day.saturating_mul(DAY_S))) {
+            return;
+        }
+        let demand = self.demand_at(next.profile.next.wrapping_sub(1));
+        if let Some(watts) = demand.filter(|watts| next.peak.utc_s == 0 || *watts > next.peak.watts) {
+            next.peak = Peak { watts, utc_s };
         }
     }
 

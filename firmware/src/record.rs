@@ -50,6 +50,15 @@ impl core::fmt::Debug for LastToken {
     }
 }
 
+/// The largest average power of a profile period in the month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Peak {
+    /// Watts.
+    pub watts: u32,
+    /// End of the period, UTC; 0 when there was none.
+    pub utc_s: u32,
+}
+
 /// Everything that must survive and must never come apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -99,6 +108,8 @@ pub struct Record {
     pub monthly: Span,
     /// Local day of the last snapshot (days since 1970); 0 before the first.
     pub snapshot_day: u32,
+    /// Largest demand of the month.
+    pub peak: Peak,
     /// How often the configuration was changed.
     pub configuration_changes: u32,
 }
@@ -136,6 +147,7 @@ impl Record {
             daily: Span::default(),
             monthly: Span::default(),
             snapshot_day: 0,
+            peak: Peak::default(),
             configuration_changes: 0,
         }
     }

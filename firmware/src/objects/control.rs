@@ -38,7 +38,7 @@ impl<B: Board> DisconnectControl for RelayObject<'_, B> {
 }
 
 /// What a refused relay command is called on the wire: not allowed in this mode and state, or held by something that passes.
-fn refusal(refused: Refused) -> ActionResult {
+pub(super) fn refusal(refused: Refused) -> ActionResult {
     match refused.held_by {
         Some(_) => ActionResult::TemporaryFailure,
         None => ActionResult::ObjectUnavailable,

@@ -99,6 +99,16 @@ impl<B: Board> Meter<B> {
         if active.rates.is_empty() { None } else { active.rate_at(month, day, weekday, minute) }
     }
 
+    /// Sets when the tariff to come takes effect; one that was written in parts and is not whole never does.
+    pub(super) fn set_tariff_activation(&mut self, time: DateTime) -> Access<()> {
+        let mut tariffs = self.tariffs.clone();
+        tariffs.activation_utc_s = self.moment(time)?;
+        if tariffs.activation_utc_s != 0 && !tariffs.passive.is_sound() {
+            return Err(DataAccessResult::OtherReason);
+        }
+        self.change_tariffs(tariffs)
+    }
+
     /// Writes the tariff to come, or when it comes.
     fn set_data(&mut self, name: Obis, value: Data<'_>) -> Result<(), DataAccessResult> {
         if is_metrology(name) {
@@ -115,7 +125,7 @@ impl<B: Board> Meter<B> {
             }
             obis::TARIFF_ACTIVATION => {
                 let time = DateTime::from_data(value).map_err(|_| DataAccessResult::TypeUnmatched)?;
-                tariffs.activation_utc_s = self.moment(time)?;
+                return self.set_tariff_activation(time);
             }
             _ => return Err(DataAccessResult::ReadWriteDenied),
         }

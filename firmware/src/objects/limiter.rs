@@ -2,16 +2,12 @@
 
 use hardware::board::{Board, Clock};
 use protocol::codec::axdr::Data;
-use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::DataAccessResult;
 use protocol::cosem::class::{Access, Items};
 use protocol::cosem::limiter::{Actions, EmergencyProfile, Limiter, MonitoredValue, ScriptReference};
 use protocol::cosem::{FromData, obis};
 
 use crate::meter::Meter;
-
-/// The disconnector's script table; its script 1 opens, 2 closes.
-const SCRIPTS: Obis = Obis::new(0, 0, 10, 0, 106, 255);
 
 /// The meter as its only object of the class.
 pub(super) struct LimiterObject<'m, B: Board>(pub &'m mut Meter<B>);
@@ -101,7 +97,9 @@ impl<B: Board> Limiter for LimiterObject<'_, B> {
     }
 
     fn actions(&mut self) -> Access<Actions> {
-        let script = |script_selector| ScriptReference { script_logical_name: SCRIPTS, script_selector };
+        // Script 1 opens, 2 closes.
+        let script_logical_name = obis::DISCONNECT_SCRIPTS;
+        let script = |script_selector| ScriptReference { script_logical_name, script_selector };
         Ok(Actions { action_over_threshold: script(1), action_under_threshold: script(2) })
     }
 }

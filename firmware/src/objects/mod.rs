@@ -1,11 +1,15 @@
 //! The meter's COSEM objects, as the server engine asks for them.
 
 mod association;
+#[cfg(feature = "all-objects")]
+mod calendar;
 mod charges;
 mod clock;
 mod control;
 mod credits;
 mod data;
+#[cfg(feature = "all-objects")]
+mod demand;
 mod image;
 mod limiter;
 mod measured;
@@ -13,6 +17,8 @@ mod metrology;
 mod payment;
 mod profiles;
 mod push;
+#[cfg(feature = "all-objects")]
+mod schedules;
 mod security;
 mod table;
 
@@ -26,6 +32,11 @@ use protocol::cosem::{
     account, association as association_class, charge, clock as clock_class, credit, data as data_class,
     disconnect, image_transfer, limiter as limiter_class, profile, push_setup, register, sap_assignment,
     security_setup, token_gateway,
+};
+#[cfg(feature = "all-objects")]
+use protocol::cosem::{
+    action_schedule, activity_calendar, demand_register, extended_register, register_monitor, script_table,
+    special_days,
 };
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
 
@@ -97,6 +108,34 @@ impl<B: Board> ObjectModel for Meter<B> {
             token_gateway::CLASS => {
                 token_gateway::get(&mut payment::TokenGatewayObject(self), index, piece, out)
             }
+            #[cfg(feature = "all-objects")]
+            activity_calendar::CLASS => {
+                activity_calendar::get(&mut calendar::CalendarObject::of(self), index, piece, out)
+            }
+            #[cfg(feature = "all-objects")]
+            special_days::CLASS => {
+                special_days::get(&mut calendar::SpecialDaysObject { meter: self, name }, index, piece, out)
+            }
+            #[cfg(feature = "all-objects")]
+            script_table::CLASS => {
+                script_table::get(&mut schedules::ScriptsObject { meter: self, name }, index, piece, out)
+            }
+            #[cfg(feature = "all-objects")]
+            action_schedule::CLASS => {
+                action_schedule::get(&mut schedules::ScheduleObject(name), index, piece, out)
+            }
+            #[cfg(feature = "all-objects")]
+            register_monitor::CLASS => {
+                register_monitor::get(&mut schedules::MonitorObject::of(self, name), index, piece, out)
+            }
+            #[cfg(feature = "all-objects")]
+            demand_register::CLASS => {
+                demand_register::get(&mut demand::DemandObject(self), index, piece, out)
+            }
+            #[cfg(feature = "all-objects")]
+            extended_register::CLASS => {
+                extended_register::get(&mut demand::PeakObject(self), index, piece, out)
+            }
             _ => Err(DataAccessResult::ObjectUndefined),
         }
     }
@@ -126,6 +165,14 @@ impl<B: Board> ObjectModel for Meter<B> {
             limiter_class::CLASS => limiter_class::set(&mut limiter::LimiterObject(self), index, value),
             credit::CLASS => credit::set(&mut credits::CreditObject::of(self, name), index, value),
             charge::CLASS => charge::set(&mut charges::ChargeObject::of(self, name), index, value),
+            #[cfg(feature = "all-objects")]
+            activity_calendar::CLASS => {
+                activity_calendar::set(&mut calendar::CalendarObject::of(self), index, value)
+            }
+            #[cfg(feature = "all-objects")]
+            special_days::CLASS => {
+                special_days::set(&mut calendar::SpecialDaysObject { meter: self, name }, index, value)
+            }
             _ => Err(DataAccessResult::ReadWriteDenied),
         }
     }
@@ -166,6 +213,22 @@ impl<B: Board> ObjectModel for Meter<B> {
             }
             security_setup::CLASS => {
                 return self.invoke_security_setup(caller, (name, index), parameter, out);
+            }
+            #[cfg(feature = "all-objects")]
+            activity_calendar::CLASS => {
+                activity_calendar::invoke(&mut calendar::CalendarObject::of(self), index, parameter)
+            }
+            #[cfg(feature = "all-objects")]
+            special_days::CLASS => {
+                special_days::invoke(&mut calendar::SpecialDaysObject { meter: self, name }, index, parameter)
+            }
+            #[cfg(feature = "all-objects")]
+            script_table::CLASS => {
+                script_table::invoke(&mut schedules::ScriptsObject { meter: self, name }, index, parameter)
+            }
+            #[cfg(feature = "all-objects")]
+            extended_register::CLASS => {
+                extended_register::invoke(&mut demand::PeakObject(self), index, parameter)
             }
             _ => Err(ActionResult::ObjectUnavailable),
         }?;

@@ -7,6 +7,11 @@ use protocol::cosem::{
     account, association, charge, clock, credit, data, disconnect, image_transfer, limiter, obis, profile,
     push_setup, register, sap_assignment, security_setup, token_gateway,
 };
+#[cfg(feature = "all-objects")]
+use protocol::cosem::{
+    action_schedule, activity_calendar, demand_register, extended_register, register_monitor, script_table,
+    special_days,
+};
 use protocol::dlms::model::Caller;
 
 /// One object: its class and name, how many attributes and methods the class has, and what may be done with it beside
@@ -75,7 +80,7 @@ const fn security_setup(name: Obis, calls: u8) -> Object {
 }
 
 /// Every object of the meter.
-pub const OBJECTS: &[Object] = &[
+pub static OBJECTS: &[Object] = &[
     value(obis::LOGICAL_DEVICE_NAME),
     object(&clock::SHAPE, obis::CLOCK).sets(&[2, 3, 5, 6, 7, 8]).calls(&[1, 2, 3, 4, 5, 6]).for_vending(),
     value(obis::INVOCATION_COUNTER),
@@ -133,6 +138,30 @@ pub const OBJECTS: &[Object] = &[
     value(obis::SUPPLY_GROUP),
     value(obis::KEY_REVISION),
     value(obis::TARIFF_INDEX),
+    #[cfg(feature = "all-objects")]
+    object(&activity_calendar::SHAPE, obis::ACTIVITY_CALENDAR).sets(&[7, 8, 9, 10]).calls(&[1]),
+    #[cfg(feature = "all-objects")]
+    object(&special_days::SHAPE, obis::SPECIAL_DAYS),
+    #[cfg(feature = "all-objects")]
+    object(&special_days::SHAPE, obis::SPECIAL_DAYS_PASSIVE).sets(&[2]).calls(&[1, 2]),
+    #[cfg(feature = "all-objects")]
+    object(&script_table::SHAPE, obis::TARIFF_SCRIPTS),
+    #[cfg(feature = "all-objects")]
+    object(&script_table::SHAPE, obis::DISCONNECT_SCRIPTS).calls(&[1]).for_vending(),
+    #[cfg(feature = "all-objects")]
+    object(&script_table::SHAPE, obis::BILLING_SCRIPTS),
+    #[cfg(feature = "all-objects")]
+    object(&action_schedule::SHAPE, obis::MONTHLY_SCHEDULE),
+    #[cfg(feature = "all-objects")]
+    object(&action_schedule::SHAPE, obis::DAILY_SCHEDULE),
+    #[cfg(feature = "all-objects")]
+    object(&register_monitor::SHAPE, obis::VOLTAGE_MONITOR),
+    #[cfg(feature = "all-objects")]
+    object(&register_monitor::SHAPE, obis::CURRENT_MONITOR),
+    #[cfg(feature = "all-objects")]
+    object(&demand_register::SHAPE, obis::DEMAND),
+    #[cfg(feature = "all-objects")]
+    object(&extended_register::SHAPE, obis::PEAK_DEMAND).calls(&[1]),
 ];
 
 /// Client addresses of the meter's associations.

@@ -7,6 +7,8 @@ mod display;
 mod image;
 mod metrology;
 mod modbus;
+#[cfg(feature = "all-objects")]
+mod objects;
 mod optical;
 mod panel;
 mod power_cut;
@@ -40,7 +42,7 @@ use std::vec::Vec;
 
 use crate::ledger::EnergyCount;
 use crate::protection::{Limits, Tripped};
-use crate::record::{LastToken, Record};
+use crate::record::{LastToken, Peak, Record};
 use crate::ring::Span;
 use crate::terms::{Emergency, FriendlyHours, PerDay};
 use crate::test_board::TestBoard;
@@ -228,6 +230,7 @@ pub fn full_record() -> Record {
     record.rating.month_wh = u64::MAX;
     record.token_remainder = u32::MAX;
     (record.utc_s, record.profile_period, record.profile_ordered_from) = (u32::MAX, u32::MAX, u32::MAX);
+    record.peak = Peak { watts: u32::MAX, utc_s: u32::MAX };
     (record.configuration_changes, record.low_credit) = (u32::MAX, i64::MIN);
     record
 }

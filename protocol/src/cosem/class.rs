@@ -32,6 +32,12 @@ pub trait ToData {
 pub trait Value: 'static {
     /// A value.
     type Of<'a>: FromData<'a> + ToData + Copy + PartialEq + fmt::Debug + 'a;
+
+    /// Whether data is such a value, with each item of an array.
+    #[must_use]
+    fn conforms(d: Data<'_>) -> bool {
+        Self::Of::from_data(d).is_ok()
+    }
 }
 
 /// Declares types whose values borrow nothing.
@@ -175,6 +181,10 @@ impl ToData for Nothing {
 pub struct Array<T>(PhantomData<fn() -> T>);
 impl<T: Value> Value for Array<T> {
     type Of<'a> = Items<'a, T::Of<'a>>;
+
+    fn conforms(d: Data<'_>) -> bool {
+        d.as_array().is_some_and(|items| items.iter().all(|item| item.is_ok_and(T::conforms)))
+    }
 }
 
 /// The items of an array: as they came, or as a meter holds them.
@@ -292,7 +302,7 @@ macro_rules! structure {
 pub(crate) use structure;
 
 /// What a class has: its number, its version, and the names of its attributes and methods by index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Interface class.
     pub class_id: u16,
@@ -302,6 +312,9 @@ pub struct Shape {
     pub attributes: &'static [(i8, &'static str)],
     /// Methods: index and the Blue Book's name.
     pub methods: &'static [(i8, &'static str)],
+    /// Whether data is a value of the attribute of that index; false where the class has no such attribute. Attribute 1 is the
+    /// logical name in every class.
+    pub conforms: fn(i8, Data<'_>) -> bool,
 }
 
 impl Shape {
@@ -429,6 +442,11 @@ macro_rules! class {
             version: $version,
             attributes: &[$(($aindex, stringify!($getter)),)*],
             methods: &[$(($mindex, stringify!($method)),)*],
+            conforms: |index, d| match index {
+                1 => <$crate::codec::obis::Obis as $crate::cosem::class::Value>::conforms(d),
+                $($aindex => <$crate::cosem::class::class!(@type $shape) as $crate::cosem::class::Value>::conforms(d),)*
+                _ => false,
+            },
         };
         $(
             $(#[$ameta])*

@@ -45,6 +45,36 @@ pub mod tcp_udp_setup;
 pub mod token_gateway;
 pub mod values;
 
+/// What each class has; class 64 is not among them.
+pub const SHAPES: [&class::Shape; 26] = [
+    &data::SHAPE,
+    &register::SHAPE,
+    &extended_register::SHAPE,
+    &demand_register::SHAPE,
+    &register_activation::SHAPE,
+    &profile::SHAPE,
+    &clock::SHAPE,
+    &script_table::SHAPE,
+    &special_days::SHAPE,
+    &association::SHAPE,
+    &sap_assignment::SHAPE,
+    &image_transfer::SHAPE,
+    &activity_calendar::SHAPE,
+    &register_monitor::SHAPE,
+    &action_schedule::SHAPE,
+    &hdlc_setup::SHAPE,
+    &push_setup::SHAPE,
+    &tcp_udp_setup::SHAPE,
+    &ipv4_setup::SHAPE,
+    &compact_data::SHAPE,
+    &disconnect::SHAPE,
+    &limiter::SHAPE,
+    &account::SHAPE,
+    &credit::SHAPE,
+    &charge::SHAPE,
+    &token_gateway::SHAPE,
+];
+
 /// A value that can be taken out of A-XDR data. The opposite of [`crate::codec::codec::Encode`].
 pub trait FromData<'a>: Sized {
     /// Takes the value.
