@@ -25,7 +25,7 @@ use crate::protection::{Finding, Tripped, Watch};
 use crate::record::Record;
 use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
-use crate::settings::{SETTINGS_PLACE_BYTES, Settings};
+use crate::settings::{Capture, SETTINGS_PLACE_BYTES, Settings};
 #[cfg(feature = "ecdsa")]
 use crate::suite1::{SUITE_1_PLACE_BYTES, Suite1Store};
 use crate::tamper::Tamper;
@@ -271,7 +271,7 @@ impl<B: Board> Meter<B> {
         }
         let newest = self.profile.rows(self.record.profile).next_back();
         if let Some(row) = newest.and_then(|n| self.profile.get(self.board.storage(), n))
-            && let Some(period) = row.utc_s.checked_div(self.who.profile_period_s)
+            && let Some(period) = row.utc_s.checked_div(self.settings.capture.period_s)
         {
             self.record.profile_period = self.record.profile_period.max(period);
         }
@@ -632,6 +632,20 @@ impl<B: Board> Meter<B> {
         written.map_err(|_| DataAccessResult::HardwareFault)?;
         self.settings = settings;
         self.configure(self.record.clone())
+    }
+
+    /// Stores what the load profile captures. Its rows go first: a cut in between leaves it empty, as it was.
+    pub(crate) fn change_capture(&mut self, capture: Capture) -> Result<(), DataAccessResult> {
+        if !capture.is_sound() {
+            return Err(DataAccessResult::OtherReason);
+        }
+        let mut next = self.record.clone();
+        next.profile.first = next.profile.next;
+        (next.profile_ordered_from, next.profile_period) = (next.profile.next, 0);
+        self.commit(next).map_err(|_| DataAccessResult::HardwareFault)?;
+        let mut settings = self.settings.clone();
+        settings.capture = capture;
+        self.change_settings(settings)
     }
 
     /// The customer takes the emergency credit that is offered.

@@ -17,7 +17,7 @@ impl<B: Board> Meter<B> {
     /// Captures a row when a period ended since the last one. Periods that nobody measured have no row: nothing is invented.
     pub(crate) fn capture_if_due(&mut self) {
         let Some(utc_s) = self.board.clock().utc_s() else { return };
-        let Some(period) = utc_s.checked_div(self.who.profile_period_s) else { return };
+        let Some(period) = utc_s.checked_div(self.settings.capture.period_s) else { return };
         let last = self.record.profile_period;
         if period == last {
             return;
@@ -40,7 +40,7 @@ impl<B: Board> Meter<B> {
             if period > last + 1 && self.conditions.row_status & row_status::CLOCK_SET == 0 {
                 self.conditions.row_status |= row_status::POWER_DOWN;
             }
-            let row = self.row(period.saturating_mul(self.who.profile_period_s));
+            let row = self.row(period.saturating_mul(self.settings.capture.period_s));
             if self.profile.push(self.board.storage(), &mut next.profile, row).is_ok() {
                 self.conditions.row_status = 0;
                 #[cfg(feature = "all-objects")]

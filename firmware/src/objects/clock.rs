@@ -133,7 +133,7 @@ impl<B: Board> Clock for ClockObject<'_, B> {
     }
 
     fn adjust_to_measuring_period(&mut self, _: Nothing) -> Invoked {
-        self.adjust(self.0.who.profile_period_s)
+        self.adjust(self.0.settings.capture.period_s)
     }
 
     fn adjust_to_minute(&mut self, _: Nothing) -> Invoked {

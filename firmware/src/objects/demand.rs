@@ -37,7 +37,7 @@ impl<B: Board> DemandRegister for DemandObject<'_, B> {
     /// What was used since the period began, over the whole period.
     fn current_average_value(&mut self) -> Access<Data<'_>> {
         let now = self.0.board.clock().utc_s();
-        let period_s = self.0.who.profile_period_s;
+        let period_s = self.0.settings.capture.period_s;
         let runs = self.newest().filter(|row| {
             now.and_then(|now| now.checked_sub(row.utc_s)).is_some_and(|since| since < period_s)
         });
@@ -68,7 +68,7 @@ impl<B: Board> DemandRegister for DemandObject<'_, B> {
     }
 
     fn period(&mut self) -> Access<u32> {
-        Ok(self.0.who.profile_period_s)
+        Ok(self.0.settings.capture.period_s)
     }
 
     fn number_of_periods(&mut self) -> Access<u16> {
@@ -119,7 +119,7 @@ impl<B: Board> Meter<B> {
 
     /// The average power of the period that row `number` ended; `None` unless the row before it is its beginning.
     pub(crate) fn demand_at(&mut self, number: u32) -> Option<u32> {
-        let period_s = self.who.profile_period_s;
+        let period_s = self.settings.capture.period_s;
         let begin = self.profile_row(number.checked_sub(1)?)?;
         let end = self.profile_row(number)?;
         let follows = end.utc_s.checked_sub(begin.utc_s) == Some(period_s);

@@ -160,6 +160,10 @@ impl<B: Board> ObjectModel for Meter<B> {
             data_class::CLASS => data_class::set(&mut data::DataObject { meter: self, name }, index, value),
             clock_class::CLASS => clock_class::set(&mut clock::ClockObject(self), index, value),
             push_setup::CLASS => push_setup::set(&mut push::PushObject(self), index, value),
+            profile::CLASS => {
+                let mut object = profiles::ProfileObject { meter: self, name, caller, selection: None };
+                profile::set(&mut object, index, value)
+            }
             disconnect::CLASS => disconnect::set(&mut control::RelayObject(self), index, value),
             account::CLASS => account::set(&mut payment::AccountObject(self), index, value),
             limiter_class::CLASS => limiter_class::set(&mut limiter::LimiterObject(self), index, value),

@@ -7,7 +7,7 @@ use protocol::codec::axdr::{Data, DateTime};
 use protocol::codec::codec::{Encode, Result as Encoded, Writer};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
-use protocol::cosem::class::{Access, Enumeration, Invoked, Nothing};
+use protocol::cosem::class::{Access, Enumeration, Invoked, Items, Nothing};
 use protocol::cosem::events::EVENT_CAPTURE_OBJECTS;
 use protocol::cosem::profile::{CaptureObject, LOAD_CAPTURE_OBJECTS, LoadRow, ProfileGeneric};
 use protocol::cosem::values::{fields, put_array, put_structure};
@@ -17,6 +17,7 @@ use protocol::dlms::model::{Caller, Piece};
 use super::full;
 use crate::meter::Meter;
 use crate::ring::{Ring, Span};
+use crate::settings::Capture;
 use crate::terms::DAY_S;
 
 /// What a read that is under way shows: fixed with piece 0, so that rows captured meanwhile do not move it.
@@ -51,12 +52,38 @@ impl<B: Board> ProfileGeneric for ProfileObject<'_, '_, B> {
     }
 
     fn capture_objects(&mut self) -> Access<impl ExactSizeIterator<Item = CaptureObject>> {
-        Ok(capture_objects(self.name).iter().copied())
+        let shown = self.meter.shown(self.name);
+        let mut objects = LOAD_CAPTURE_OBJECTS;
+        let mut count = 0;
+        let all = capture_objects(self.name).iter().enumerate();
+        for (slot, (_, object)) in objects.iter_mut().zip(all.filter(|(at, _)| shown >> at & 1 != 0)) {
+            *slot = *object;
+            count += 1;
+        }
+        Ok(objects.into_iter().take(count))
+    }
+
+    /// Some of the six, in their order, the time among them.
+    fn set_capture_objects(&mut self, objects: Items<'_, CaptureObject>) -> Access<()> {
+        let mut columns = 0_u8;
+        for object in objects.iter() {
+            let object = object.map_err(wrong)?;
+            let at = LOAD_CAPTURE_OBJECTS.iter().position(|known| *known == object);
+            let at = at.filter(|at| columns >> at == 0).ok_or(DataAccessResult::OtherReason)?;
+            columns |= 1 << at;
+        }
+        let capture = Capture { columns, ..self.meter.settings.capture };
+        self.meter.change_capture(capture)
+    }
+
+    fn set_capture_period(&mut self, period_s: u32) -> Access<()> {
+        let capture = Capture { period_s, ..self.meter.settings.capture };
+        self.meter.change_capture(capture)
     }
 
     fn capture_period(&mut self) -> Access<u32> {
         Ok(match self.name {
-            obis::LOAD_PROFILE => self.meter.who.profile_period_s,
+            obis::LOAD_PROFILE => self.meter.settings.capture.period_s,
             obis::DAILY_PROFILE => DAY_S,
             // By the calendar, and by events.
             _ => 0,
@@ -134,6 +161,11 @@ impl<B: Board> Meter<B> {
         Ok(if offset + 1 == count { Piece::Last } else { Piece::More })
     }
 
+    /// The columns of a profile: a bit for each of its capture objects.
+    fn shown(&self, name: Obis) -> u32 {
+        if name == obis::LOAD_PROFILE { u32::from(self.settings.capture.columns) } else { u32::MAX }
+    }
+
     /// The view of this client, or a free one, or the first.
     fn view_slot(&self, client_sap: u8) -> usize {
         let mine = self.views.iter().position(|v| v.of.is_some() && v.client_sap == client_sap);
@@ -190,15 +222,16 @@ impl<B: Board> Meter<B> {
         selection: Option<SelectiveAccess<'_>>,
     ) -> Result<(Range<u32>, u32), DataAccessResult> {
         let in_use = self.rows_in_use(name);
+        let shown = self.shown(name);
         match selection {
-            None => Ok((in_use, u32::MAX)),
+            None => Ok((in_use, shown)),
             Some(SelectiveAccess { selector: 1, parameters }) => {
                 let [restricting, from, to, columns] = fields(parameters).map_err(wrong)?;
                 let restricting = CaptureObject::from_data(&restricting).map_err(wrong)?;
                 if restricting.logical_name != obis::CLOCK || restricting.class_id != 8 {
                     return Err(DataAccessResult::ScopeOfAccessViolated);
                 }
-                let columns = columns_of(name, columns)?;
+                let columns = columns_of(name, columns, shown)?;
                 let from = self.bound(from)?.unwrap_or(0);
                 let to = self.bound(to)?.unwrap_or(u32::MAX);
                 let rows = match name {
@@ -215,7 +248,7 @@ impl<B: Board> Meter<B> {
                 let last_column = u16::from_data(last_column).map_err(wrong)?;
                 let start = in_use.start.saturating_add(from - 1).min(in_use.end);
                 let end = if to == 0 { in_use.end } else { in_use.start.saturating_add(to).min(in_use.end) };
-                Ok((start..end.max(start), column_range(first_column, last_column)))
+                Ok((start..end.max(start), column_range(first_column, last_column, shown)))
             }
             Some(_) => Err(DataAccessResult::ScopeOfAccessViolated),
         }
@@ -264,29 +297,33 @@ const fn capture_objects(name: Obis) -> &'static [CaptureObject] {
     }
 }
 
-/// Columns named by capture objects, as bits; none named means all.
-fn columns_of(name: Obis, d: Data<'_>) -> Result<u32, DataAccessResult> {
+/// Columns named by capture objects, as bits; none named means all that are shown.
+fn columns_of(name: Obis, d: Data<'_>, shown: u32) -> Result<u32, DataAccessResult> {
     if d == Data::Null {
-        return Ok(u32::MAX);
+        return Ok(shown);
     }
     let named = d.as_array().ok_or(DataAccessResult::TypeUnmatched)?;
     if named.is_empty() {
-        return Ok(u32::MAX);
+        return Ok(shown);
     }
     let mut columns = 0;
     for item in named.iter() {
         let wanted = CaptureObject::from_data(&item.map_err(wrong)?).map_err(wrong)?;
         let at = capture_objects(name).iter().position(|object| *object == wanted);
+        let at = at.filter(|at| shown >> at & 1 != 0);
         columns |= 1 << at.ok_or(DataAccessResult::ScopeOfAccessViolated)?;
     }
     Ok(columns)
 }
 
-/// Columns `first` to `last`, counted from 1; `last` 0 means to the end.
-fn column_range(first: u16, last: u16) -> u32 {
-    let first = u32::from(first.clamp(1, 32)) - 1;
-    let below = if last == 0 || last >= 32 { u32::MAX } else { (1 << u32::from(last)) - 1 };
-    below & (u32::MAX << first)
+/// Columns `first` to `last` of those that are shown, counted from 1; `last` 0 means to the end.
+fn column_range(first: u16, last: u16, shown: u32) -> u32 {
+    let last = if last == 0 { u16::MAX } else { last };
+    let mut place = 0;
+    (0..u32::BITS).filter(|bit| shown >> bit & 1 != 0).fold(0, |columns, bit| {
+        place += 1;
+        if (first..=last).contains(&place) { columns | 1 << bit } else { columns }
+    })
 }
 
 /// Tells two selections apart within one client's reads.

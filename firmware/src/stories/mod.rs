@@ -12,6 +12,7 @@ mod objects;
 mod optical;
 mod panel;
 mod power_cut;
+mod profile;
 mod protection;
 mod push;
 mod relay;

@@ -14,9 +14,9 @@ class! {
         /// The rows, each a structure of the columns.
         2 BUFFER: {Array<Any>}, buffer;
         /// The columns.
-        3 CAPTURE_OBJECTS: [CaptureObject], capture_objects;
+        3 CAPTURE_OBJECTS: [CaptureObject], capture_objects, set_capture_objects;
         /// Seconds between rows; 0 where they are not captured by time.
-        4 CAPTURE_PERIOD: (u32), capture_period;
+        4 CAPTURE_PERIOD: (u32), capture_period, set_capture_period;
         /// 1: first in, first out.
         5 SORT_METHOD: (Enumeration), sort_method;
         /// Capture object sorted by.
