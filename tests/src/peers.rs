@@ -42,6 +42,16 @@ pub fn story(arguments: &[&str]) -> (Option<i32>, Value, String) {
     (code, outcome, said)
 }
 
+/// Runs the foreign client that signs: its exit code and everything it said.
+///
+/// # Panics
+/// When it does not end in time.
+#[must_use]
+pub fn signing_client(host: &str, port: &str, meter_title_hex: &str) -> (Option<i32>, String) {
+    let arguments = ["--host", host, "--port", port, "--meter-title-hex", meter_title_hex];
+    Process::start(python().arg(script("signing_client.py")).args(arguments)).finish(STORY_TIMEOUT)
+}
+
 /// A foreign prepaid meter (`tests/peers/prepay_meter.py`), serving on loopback.
 #[derive(Debug)]
 pub struct ForeignMeter {

@@ -76,3 +76,14 @@ fn peer_with_a_wrong_authentication_key_gets_no_association() {
         assert_eq!(outcome["steps"], serde_json::json!({}), "{peer} got something out of the meter");
     }
 }
+
+/// HLS 7, general-ciphering with keys agreed on, general-signing; then new global keys, and new key pairs of the meter.
+#[test]
+fn peer_pydlms_signs_agrees_on_keys_and_reads_certificate_requests() {
+    let street = Street::start(1, "wrapper", &[]);
+    let (host, port) = (street.host(1), street.port.to_string());
+    let title = simulator::identity::to_hex(&simulator::identity::system_title(1));
+    let (code, said) = peers::signing_client(&host, &port, &title);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"key_pairs\": \"held\""), "{said}");
+}
