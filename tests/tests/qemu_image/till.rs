@@ -74,7 +74,13 @@ impl Till {
             response_timeout: Duration::from_secs(90),
             ..Config::default()
         };
-        let station = hdlc::Config::client(client, Address::One(1)).over_tcp();
+        // As patient as the client above: nothing is lost on this line, and what is late comes.
+        let station = hdlc::Config {
+            response_timeout: Duration::from_secs(90),
+            poll_patience: Duration::from_secs(90),
+            inter_octet_timeout: Duration::from_secs(30),
+            ..hdlc::Config::client(client, Address::One(1))
+        };
         let link = Hdlc::new(station, vec![0; 256], vec![0; 512], vec![0; 512]);
         let client = Client::new(config, counters);
         let mut till = Self { stream, began: std::time::Instant::now(), link, client };
