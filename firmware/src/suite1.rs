@@ -4,14 +4,10 @@
 use core::fmt;
 
 use hardware::board::{Board, Health};
-use protocol::codec::axdr::Data;
 use protocol::codec::codec::Writer;
 use protocol::codec::xdlms::ActionResult;
-use protocol::cosem::FromData;
-use protocol::cosem::class::ToData;
-use protocol::cosem::security_setup::{
-    GENERATE_CERTIFICATE_REQUEST, GENERATE_KEY_PAIR, KEY_AGREEMENT, KeyPair, NewKeys,
-};
+use protocol::cosem::class::{Invoked, Items, ToData};
+use protocol::cosem::security_setup::{KeyData, KeyPair, NewKeys};
 use protocol::dlms::model::Caller;
 use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey, SecretNumber, Signature};
 use protocol::dlms::security::{SecuritySuite, SystemTitle, pkcs10};
@@ -143,38 +139,34 @@ impl<B: Board> Meter<B> {
         PublicKey::from_bytes(CURVE, &known.client_agreement)
     }
 
-    /// Methods 3, 4 and 5 of the Security setup object of suite 1. Key pairs and keys count from the next association on.
-    pub(crate) fn invoke_suite1(
+    /// The Security setup's method 3: symmetric keys are agreed on. They count from the next association on.
+    pub(crate) fn agree_suite1<'a>(
         &mut self,
         caller: Caller,
-        index: i8,
-        parameter: Data<'_>,
+        offered: Items<'a, KeyData<'a>>,
         out: &mut dyn Writer,
-    ) -> Result<bool, ActionResult> {
-        let unavailable = ActionResult::ObjectUnavailable;
-        let store = self.suite1.clone().ok_or(unavailable)?;
-        let known = self.who.options.suite1.ok_or(unavailable)?;
-        if index == KEY_AGREEMENT.index {
-            let peer = (caller.client_sap, &SystemTitle(known.client_title));
-            let new = NewKeys::agreed(parameter, SUITE, peer, self, out)?;
-            let keys = store.keys.with(&new).ok_or(ActionResult::OtherReason)?;
-            self.change_suite1(store.with_keys(keys))?;
-            return Ok(true);
-        }
-        let which = KeyPair::from_data(parameter).map_err(|_| ActionResult::TypeUnmatched)?;
-        if index == GENERATE_KEY_PAIR.index {
-            let key = PrivateKey::generate(CURVE, |bytes| self.board.health().random(bytes));
-            let next = store.with_pair(which, &key.ok_or(ActionResult::HardwareFault)?).ok_or(unavailable)?;
-            self.change_suite1(next)?;
-            return Ok(false);
-        }
-        if index == GENERATE_CERTIFICATE_REQUEST.index {
-            let key = store.pair(which).ok_or(unavailable)?;
-            let request = pkcs10::request(&self.system_title(), &key).ok_or(ActionResult::OtherReason)?;
-            (&request[..]).put(out).map_err(|_| ActionResult::OtherReason)?;
-            return Ok(true);
-        }
-        Err(unavailable)
+    ) -> Invoked {
+        let store = self.suite1.clone().ok_or(ActionResult::ObjectUnavailable)?;
+        let known = self.who.options.suite1.ok_or(ActionResult::ObjectUnavailable)?;
+        let peer = (caller.client_sap, &SystemTitle(known.client_title));
+        let new = NewKeys::agreed(offered, SUITE, peer, self, out)?;
+        let keys = store.keys.with(&new).ok_or(ActionResult::OtherReason)?;
+        self.change_suite1(store.with_keys(keys))
+    }
+
+    /// Method 4: a new key pair of the meter, which counts from the next association on.
+    pub(crate) fn generate_suite1_pair(&mut self, which: KeyPair) -> Invoked {
+        let store = self.suite1.clone().ok_or(ActionResult::ObjectUnavailable)?;
+        let key = PrivateKey::generate(CURVE, |bytes| self.board.health().random(bytes));
+        let next = store.with_pair(which, &key.ok_or(ActionResult::HardwareFault)?);
+        self.change_suite1(next.ok_or(ActionResult::ObjectUnavailable)?)
+    }
+
+    /// Method 5: the public half of a key pair, in a certificate request.
+    pub(crate) fn request_suite1_certificate(&mut self, which: KeyPair, out: &mut dyn Writer) -> Invoked {
+        let key = self.suite1_pair(which).ok_or(ActionResult::ObjectUnavailable)?;
+        let request = pkcs10::request(&self.system_title(), &key).ok_or(ActionResult::OtherReason)?;
+        (&request[..]).put(out).map_err(|_| ActionResult::OtherReason)
     }
 }
 

@@ -99,7 +99,10 @@ impl<B: Board> ObjectModel for Meter<B> {
             sap_assignment::CLASS => {
                 sap_assignment::get(&mut association::SapObject(self), index, piece, out)
             }
-            security_setup::CLASS => self.get_security_setup(name, index, out).map(|()| Piece::Last),
+            security_setup::CLASS => {
+                let mut object = security::SecurityObject { meter: self, name, call: None };
+                security_setup::get(&mut object, index, piece, out)
+            }
             disconnect::CLASS => disconnect::get(&mut control::RelayObject(self), index, piece, out),
             limiter_class::CLASS => limiter_class::get(&mut limiter::LimiterObject(self), index, piece, out),
             account::CLASS => account::get(&mut payment::AccountObject(self), index, piece, out),
@@ -216,7 +219,10 @@ impl<B: Board> ObjectModel for Meter<B> {
                 profile::invoke(&mut object, index, parameter)
             }
             security_setup::CLASS => {
-                return self.invoke_security_setup(caller, (name, index), parameter, out);
+                let call = Some(security::Call { caller, out, answered: false });
+                let mut object = security::SecurityObject { meter: self, name, call };
+                security_setup::invoke(&mut object, index, parameter)?;
+                return Ok(object.call.is_some_and(|call| call.answered));
             }
             #[cfg(feature = "all-objects")]
             activity_calendar::CLASS => {

@@ -2,17 +2,16 @@
 
 use hardware::board::Board;
 use protocol::codec::axdr::Data;
-use protocol::codec::codec::{Encode, Writer};
+use protocol::codec::codec::Writer;
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult};
+use protocol::cosem::class::{Access, Enumeration, Invoked, Items};
 use protocol::cosem::events::Event;
-use protocol::cosem::security_setup::{CERTIFICATES, NewKeys, Policy};
-use protocol::cosem::values::put_array;
-use protocol::cosem::{FromData, obis};
+use protocol::cosem::obis;
+use protocol::cosem::security_setup::{KeyData, KeyPair, NewKeys, Policy, SecuritySetup};
 use protocol::dlms::model::Caller;
 use protocol::dlms::security::{KeyUsage, SecuritySuite};
 
-use super::full;
 use crate::custody::SUITE;
 use crate::keys::KeyStore;
 use crate::meter::Meter;
@@ -46,58 +45,6 @@ impl<B: Board> Meter<B> {
         &[]
     }
 
-    pub(super) fn get_security_setup(
-        &mut self,
-        name: Obis,
-        index: i8,
-        out: &mut dyn Writer,
-    ) -> Result<(), DataAccessResult> {
-        let (suite, keys) = self.key_set(name).map_err(|_| DataAccessResult::ObjectUndefined)?;
-        match index {
-            2 => Data::Enum(keys.policy().0).encode(out),
-            3 => Data::Enum(suite.id()).encode(out),
-            4 => Data::OctetString(self.client_title(suite)).encode(out),
-            5 => Data::OctetString(&self.who.system_title).encode(out),
-            CERTIFICATES => put_array(out, 0),
-            _ => return Err(DataAccessResult::ObjectUnavailable),
-        }
-        .map_err(full)
-    }
-
-    pub(super) fn invoke_security_setup(
-        &mut self,
-        caller: Caller,
-        (name, index): (Obis, i8),
-        parameter: Data<'_>,
-        out: &mut dyn Writer,
-    ) -> Result<bool, ActionResult> {
-        let (suite, keys) = self.key_set(name)?;
-        let next = match index {
-            1 => {
-                let wanted = Policy::from_data(parameter).map_err(|_| ActionResult::TypeUnmatched)?;
-                let policy = keys.policy().strengthened(wanted).ok_or(ActionResult::ReadWriteDenied)?;
-                keys.with_policy(policy)
-            }
-            2 => {
-                let master = keys.get(KeyUsage::KeyEncrypting).ok_or(ActionResult::ObjectUnavailable)?;
-                let new = NewKeys::transferred(parameter, suite, &master)?;
-                keys.with(&new).ok_or(ActionResult::OtherReason)?
-            }
-            #[cfg(feature = "ecdsa")]
-            _ => return self.invoke_suite1(caller, index, parameter, out),
-            #[cfg(not(feature = "ecdsa"))]
-            _ => {
-                let _ = (caller, out);
-                return Err(ActionResult::ObjectUnavailable);
-            }
-        };
-        #[cfg(feature = "ecdsa")]
-        if let (SecuritySuite::Suite1, Some(store)) = (suite, &self.suite1) {
-            return self.change_suite1(store.with_keys(next)).map(|()| false);
-        }
-        self.change_keys(next).map(|()| false)
-    }
-
     /// Stores `next` and makes it the keys of every association from the next on; an open one keeps those it began with.
     fn change_keys(&mut self, next: KeyStore) -> Result<(), ActionResult> {
         if next == self.keys {
@@ -118,6 +65,96 @@ impl<B: Board> Meter<B> {
         self.suite1_journal.write(self.board.storage(), &next).map_err(|_| ActionResult::HardwareFault)?;
         self.suite1 = Some(next);
         self.note(Event::KeysChanged, 1);
+        Ok(())
+    }
+}
+
+/// One of the meter's key sets.
+pub(super) struct SecurityObject<'m, B: Board> {
+    pub meter: &'m mut Meter<B>,
+    pub name: Obis,
+    /// Where a method writes what it returns, and who called it; nobody when attributes are read.
+    pub call: Option<Call<'m>>,
+}
+
+/// A method under way.
+pub(super) struct Call<'m> {
+    pub caller: Caller,
+    pub out: &'m mut dyn Writer,
+    /// Something was written.
+    pub answered: bool,
+}
+
+impl<B: Board> SecurityObject<'_, B> {
+    fn keys(&self) -> Access<(SecuritySuite, &KeyStore)> {
+        self.meter.key_set(self.name).map_err(|_| DataAccessResult::ObjectUndefined)
+    }
+
+    /// Makes `next` this object's keys.
+    fn change(&mut self, next: KeyStore) -> Invoked {
+        #[cfg(feature = "ecdsa")]
+        if let (obis::SECURITY_SETUP_SUITE_1, Some(store)) = (self.name, &self.meter.suite1) {
+            return self.meter.change_suite1(store.with_keys(next));
+        }
+        self.meter.change_keys(next)
+    }
+}
+
+impl<B: Board> SecuritySetup for SecurityObject<'_, B> {
+    fn security_policy(&mut self) -> Access<Policy> {
+        self.keys().map(|(_, keys)| keys.policy())
+    }
+
+    fn security_suite(&mut self) -> Access<Enumeration> {
+        self.keys().map(|(suite, _)| Enumeration(suite.id()))
+    }
+
+    fn client_system_title(&mut self) -> Access<&[u8]> {
+        let (suite, _) = self.keys()?;
+        Ok(self.meter.client_title(suite))
+    }
+
+    fn server_system_title(&mut self) -> Access<&[u8]> {
+        Ok(&self.meter.who.system_title)
+    }
+
+    fn certificates(&mut self) -> Access<impl ExactSizeIterator<Item = Data<'_>>> {
+        Ok(core::iter::empty())
+    }
+
+    fn security_activate(&mut self, wanted: Policy) -> Invoked {
+        let (_, keys) = self.meter.key_set(self.name)?;
+        let policy = keys.policy().strengthened(wanted).ok_or(ActionResult::ReadWriteDenied)?;
+        let next = keys.with_policy(policy);
+        self.change(next)
+    }
+
+    fn key_transfer(&mut self, wrapped: Items<'_, KeyData<'_>>) -> Invoked {
+        let (suite, keys) = self.meter.key_set(self.name)?;
+        let master = keys.get(KeyUsage::KeyEncrypting).ok_or(ActionResult::ObjectUnavailable)?;
+        let new = NewKeys::transferred(wrapped, suite, &master)?;
+        let next = keys.with(&new).ok_or(ActionResult::OtherReason)?;
+        self.change(next)
+    }
+
+    #[cfg(feature = "ecdsa")]
+    fn key_agreement(&mut self, offered: Items<'_, KeyData<'_>>) -> Invoked {
+        let call = self.call.as_mut().ok_or(ActionResult::OtherReason)?;
+        self.meter.agree_suite1(call.caller, offered, call.out)?;
+        call.answered = true;
+        Ok(())
+    }
+
+    #[cfg(feature = "ecdsa")]
+    fn generate_key_pair(&mut self, which: KeyPair) -> Invoked {
+        self.meter.generate_suite1_pair(which)
+    }
+
+    #[cfg(feature = "ecdsa")]
+    fn generate_certificate_request(&mut self, which: KeyPair) -> Invoked {
+        let call = self.call.as_mut().ok_or(ActionResult::OtherReason)?;
+        self.meter.request_suite1_certificate(which, call.out)?;
+        call.answered = true;
         Ok(())
     }
 }

@@ -74,11 +74,6 @@ const fn measured(name: Obis) -> Object {
     object(&register::SHAPE, name)
 }
 
-const fn security_setup(name: Obis, calls: u8) -> Object {
-    let at = ObjectRef::new(security_setup::CLASS, security_setup::VERSION, name);
-    Object { at, attributes: 6, methods: 8, calls, vending: false, sets: 0 }
-}
-
 /// Every object of the meter.
 pub static OBJECTS: &[Object] = &[
     value(obis::LOGICAL_DEVICE_NAME),
@@ -87,9 +82,9 @@ pub static OBJECTS: &[Object] = &[
     // The engine answers the HLS reply itself.
     object(&association::SHAPE, obis::ASSOCIATION).calls(&[1]).for_vending(),
     object(&sap_assignment::SHAPE, obis::SAP_ASSIGNMENT),
-    security_setup(obis::SECURITY_SETUP, 0b110),
+    object(&security_setup::SHAPE, obis::SECURITY_SETUP).calls(&[1, 2]),
     #[cfg(feature = "ecdsa")]
-    security_setup(obis::SECURITY_SETUP_SUITE_1, 0b11_1110),
+    object(&security_setup::SHAPE, obis::SECURITY_SETUP_SUITE_1).calls(&[1, 2, 3, 4, 5]),
     value(obis::SERIAL),
     value(obis::PAN),
     value(obis::FIRMWARE_VERSION),

@@ -10,11 +10,11 @@ use protocol::codec::codec::SliceWriter;
 use protocol::codec::xdlms::ActionResult;
 use protocol::cosem::events::Event;
 use protocol::cosem::security_setup::{
-    CERTIFICATES, CLASS, KEY_TRANSFER, KeyId, Policy, SECURITY_ACTIVATE, SECURITY_POLICY, put_key_transfer,
+    CERTIFICATES, KEY_TRANSFER, KeyId, Policy, SECURITY_ACTIVATE, SECURITY_POLICY, put_key_transfer,
 };
 use protocol::cosem::{disconnect, obis};
 use protocol::dlms::client::Config;
-use protocol::dlms::model::{Attribute, ObjectModel};
+use protocol::dlms::model::ObjectModel;
 use protocol::dlms::security::{Key, KeyUsage};
 use protocol::dlms::server::Custody;
 use protocol::time::Instant;
@@ -213,7 +213,7 @@ fn a_disconnection_recorded_once_is_refused_later_after_a_reconnect_and_after_a_
 #[test]
 fn the_list_of_certificates_is_empty_and_the_other_methods_are_not_granted() {
     let mut meter = start(board());
-    let certificates = Attribute { class_id: CLASS, logical_name: obis::SECURITY_SETUP, index: CERTIFICATES };
+    let certificates = CERTIFICATES.of(obis::SECURITY_SETUP);
     let mut buffer = [0xA5; 8];
     let mut w = SliceWriter::new(&mut buffer);
     meter.get(MANAGEMENT, certificates, None, 0, &mut w).unwrap();

@@ -4,6 +4,8 @@ use core::hint::black_box;
 
 use protocol::codec::axdr::Data;
 use protocol::codec::codec::SliceWriter;
+use protocol::cosem::FromData;
+use protocol::cosem::class::Items;
 use protocol::cosem::security_setup::{KeyId, NewKeys, Parties};
 use protocol::dlms::security::ecdsa::{Curve, PrivateKey};
 use protocol::dlms::security::{SecuritySuite, SystemTitle, pkcs10};
@@ -20,8 +22,9 @@ pub fn offered() {
     let room = black_box(0_usize).min(answer.len());
     let mut out = SliceWriter::new(answer.get_mut(..room).unwrap_or(&mut []));
     let client = SystemTitle(black_box([0; 8]));
-    let _ = black_box(NewKeys::agreed(parameter, suite, (black_box(1), &client), &mut Device, &mut out));
-    let _ = black_box(NewKeys::transferred(parameter, suite, &key()));
+    let Ok(list) = Items::from_data(parameter) else { return };
+    let _ = black_box(NewKeys::agreed(list, suite, (black_box(1), &client), &mut Device, &mut out));
+    let _ = black_box(NewKeys::transferred(list, suite, &key()));
 }
 
 /// What a client is answered: the other halves, and a certificate request.

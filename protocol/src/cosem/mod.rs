@@ -46,7 +46,7 @@ pub mod token_gateway;
 pub mod values;
 
 /// What each class has; class 64 is not among them.
-pub const SHAPES: [&class::Shape; 26] = [
+pub const SHAPES: [&class::Shape; 27] = [
     &data::SHAPE,
     &register::SHAPE,
     &extended_register::SHAPE,
@@ -67,6 +67,7 @@ pub const SHAPES: [&class::Shape; 26] = [
     &tcp_udp_setup::SHAPE,
     &ipv4_setup::SHAPE,
     &compact_data::SHAPE,
+    &security_setup::SHAPE,
     &disconnect::SHAPE,
     &limiter::SHAPE,
     &account::SHAPE,

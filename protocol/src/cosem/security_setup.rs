@@ -3,10 +3,10 @@
 //! Certificates are out of scope: public keys are provisioned, the list of certificates is empty. A generated key's public
 //! half is told in a certificate request, which whoever reads it may hand to a certification authority or provision.
 
-use super::class::{Array, Items, Octets, ToData, owned, structure};
+use super::class::{Any, Array, Enumeration, Items, Octets, ToData, class, owned, structure};
 use super::credit::wire_enum;
 use super::values::put_array;
-use super::{Attr, FromData, Meth, bad_value};
+use super::{FromData, bad_value};
 use crate::codec::axdr::Data;
 use crate::codec::codec::{Encode, Error, ErrorKind, Result, Writer};
 use crate::codec::xdlms::ActionResult;
@@ -16,31 +16,42 @@ mod agreement;
 
 pub use agreement::{Parties, put_key_agreement};
 
-/// Interface class.
-pub const CLASS: u16 = 64;
-/// Version of the class: how the policy is encoded.
-pub const VERSION: u8 = 1;
-/// What APDUs must be protected with.
-pub const SECURITY_POLICY: Attr<Policy> = Attr::new(CLASS, 2);
-/// Enum: the suite's number.
-pub const SECURITY_SUITE: Attr<u8> = Attr::new(CLASS, 3);
-/// Octet string of eight bytes, empty where any client's is taken.
-pub const CLIENT_SYSTEM_TITLE: Attr<Octets> = Attr::new(CLASS, 4);
-/// Octet string of eight bytes.
-pub const SERVER_SYSTEM_TITLE: Attr<Octets> = Attr::new(CLASS, 5);
-/// Index of the list of certificates.
-pub const CERTIFICATES: i8 = 6;
-/// Strengthens the policy.
-pub const SECURITY_ACTIVATE: Meth<Policy> = Meth::new(CLASS, 1);
-/// Changes keys, each wrapped under the master key: [`put_key_transfer`].
-pub const KEY_TRANSFER: Meth<Array<KeyData<'static>>> = Meth::new(CLASS, 2);
-/// Changes keys, each agreed on with fresh key pairs of both ends: [`put_key_agreement`]. Returns the meter's half as the
-/// same array: [`NewKeys::agreed_with`].
-pub const KEY_AGREEMENT: Meth<Array<KeyData<'static>>> = Meth::new(CLASS, 3);
-/// Makes a new key pair of the meter.
-pub const GENERATE_KEY_PAIR: Meth<KeyPair> = Meth::new(CLASS, 4);
-/// Returns an octet string: the public key of a key pair in a certificate request ([`crate::dlms::security::pkcs10`]).
-pub const GENERATE_CERTIFICATE_REQUEST: Meth<KeyPair> = Meth::new(CLASS, 5);
+class! {
+    /// Security setup.
+    SecuritySetup = 64, version 1;
+    attributes {
+        /// What APDUs must be protected with.
+        2 SECURITY_POLICY: (Policy), security_policy;
+        /// The suite's number.
+        3 SECURITY_SUITE: (Enumeration), security_suite;
+        /// Eight bytes, none where any client's is taken.
+        4 CLIENT_SYSTEM_TITLE: (Octets), client_system_title;
+        /// Eight bytes.
+        5 SERVER_SYSTEM_TITLE: (Octets), server_system_title;
+        /// Certificates, which are out of scope.
+        6 CERTIFICATES: [Any], certificates;
+    }
+    methods {
+        /// Strengthens the policy.
+        1 SECURITY_ACTIVATE: (Policy), security_activate;
+        /// Changes keys, each wrapped under the master key: [`put_key_transfer`].
+        2 KEY_TRANSFER: (Array<KeyData<'static>>), key_transfer;
+        /// Changes keys, each agreed on with fresh key pairs of both ends: [`put_key_agreement`]. Returns the meter's half as
+        /// the same array: [`NewKeys::agreed_with`].
+        3 KEY_AGREEMENT: (Array<KeyData<'static>>), key_agreement;
+        /// Makes a new key pair of the meter.
+        4 GENERATE_KEY_PAIR: (KeyPair), generate_key_pair;
+        /// Returns an octet string: the public key of a key pair in a certificate request
+        /// ([`crate::dlms::security::pkcs10`]).
+        5 GENERATE_CERTIFICATE_REQUEST: (KeyPair), generate_certificate_request;
+        /// Takes a certificate.
+        6 IMPORT_CERTIFICATE: (Octets), import_certificate;
+        /// Returns a certificate.
+        7 EXPORT_CERTIFICATE: (Any), export_certificate;
+        /// Takes a certificate away.
+        8 REMOVE_CERTIFICATE: (Any), remove_certificate;
+    }
+}
 
 /// The security policy: a bit for each kind of protection that APDUs must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,18 +206,16 @@ impl NewKeys {
         Ok(())
     }
 
-    /// Reads the parameter of [`KEY_TRANSFER`] and unwraps every key under `master`: all of them or none.
+    /// Unwraps every key of a [`KEY_TRANSFER`] under `master`: all of them or none.
     ///
     /// # Errors
-    /// `TypeUnmatched` when it is no such array; `OtherReason` when it is empty, when a key does not unwrap or is not as long as the
+    /// `TypeUnmatched` when an item is no key; `OtherReason` when it is empty, when a key does not unwrap or is not as long as the
     /// suite's, or when one use comes twice.
-    pub fn transferred(
-        parameter: Data<'_>,
+    pub fn transferred<'a>(
+        list: Items<'a, KeyData<'a>>,
         suite: SecuritySuite,
         master: &Key,
     ) -> core::result::Result<Self, ActionResult> {
-        let list =
-            Items::<KeyData<'static>>::from_data(parameter).map_err(|_| ActionResult::TypeUnmatched)?;
         let mut keys = Self::default();
         if list.is_empty() || list.len() > USES {
             return Err(ActionResult::OtherReason);
@@ -234,8 +243,12 @@ mod tests {
         w.as_slice().to_vec()
     }
 
+    fn list(bytes: &[u8]) -> core::result::Result<Items<'_, KeyData<'_>>, ActionResult> {
+        Items::from_data(Data::from_bytes(bytes).unwrap()).map_err(|_| ActionResult::TypeUnmatched)
+    }
+
     fn read(bytes: &[u8]) -> core::result::Result<NewKeys, ActionResult> {
-        NewKeys::transferred(Data::from_bytes(bytes).unwrap(), SecuritySuite::Suite0, &MASTER)
+        NewKeys::transferred(list(bytes)?, SecuritySuite::Suite0, &MASTER)
     }
 
     #[test]
@@ -260,7 +273,7 @@ mod tests {
         .concat();
         let master = Key::new(core::array::from_fn(|i| i as u8));
         let key = Key::new(core::array::from_fn(|i| 0x11 * i as u8));
-        let read = NewKeys::transferred(Data::from_bytes(&bytes).unwrap(), SecuritySuite::Suite0, &master);
+        let read = NewKeys::transferred(list(&bytes).unwrap(), SecuritySuite::Suite0, &master);
         assert_eq!(read.unwrap().get(KeyId::Unicast), Some(&key));
         let mut buffer = [0xA5; 64];
         let mut w = SliceWriter::new(&mut buffer);

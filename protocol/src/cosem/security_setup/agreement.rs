@@ -90,9 +90,11 @@ pub fn put_key_agreement(
 type Offers = heapless::Vec<Offer, USES>;
 
 /// Reads the array; every public key must lie on the curve, and no use come twice.
-fn offers(array: Data<'_>, suite: SecuritySuite) -> core::result::Result<Offers, ActionResult> {
+fn offers<'a>(
+    list: Items<'a, KeyData<'a>>,
+    suite: SecuritySuite,
+) -> core::result::Result<Offers, ActionResult> {
     let curve = Curve::of_suite(suite).ok_or(ActionResult::OtherReason)?;
-    let list = Items::<KeyData<'static>>::from_data(array).map_err(|_| ActionResult::TypeUnmatched)?;
     let mut offers = Offers::new();
     for item in list.iter() {
         let item = item.map_err(|_| ActionResult::TypeUnmatched)?;
@@ -111,11 +113,11 @@ impl NewKeys {
     /// `client_sap`.
     ///
     /// # Errors
-    /// `TypeUnmatched` when the parameter is no such array; `OtherReason` for a suite without a curve, an empty array, a point that
+    /// `TypeUnmatched` when an item is no key; `OtherReason` for a suite without a curve, an empty array, a point that
     /// lies on no curve, a use that comes twice, a missing signing key or random source, and when the answer does not fit;
     /// `ReadWriteDenied` when a signature is not the client's.
-    pub fn agreed(
-        parameter: Data<'_>,
+    pub fn agreed<'a>(
+        parameter: Items<'a, KeyData<'a>>,
         suite: SecuritySuite,
         (client_sap, client): (u8, &SystemTitle),
         meter: &mut impl Custody,
@@ -157,7 +159,8 @@ impl NewKeys {
         server_key: &PublicKey,
     ) -> Result<Self> {
         let wrong = |at| Error::new(ErrorKind::UnexpectedMessage, at);
-        let offers = offers(answer, parties.suite).map_err(|_| wrong(0))?;
+        let list = Items::from_data(answer).map_err(|_| wrong(0))?;
+        let offers = offers(list, parties.suite).map_err(|_| wrong(0))?;
         if offers.len() != sent.len() || Some(server_key.curve()) != Curve::of_suite(parties.suite) {
             return Err(wrong(0));
         }
@@ -244,12 +247,16 @@ mod tests {
         w.as_slice().to_vec()
     }
 
+    fn list(bytes: &[u8]) -> core::result::Result<Items<'_, KeyData<'_>>, ActionResult> {
+        Items::from_data(Data::from_bytes(bytes).unwrap()).map_err(|_| ActionResult::TypeUnmatched)
+    }
+
     /// What the meter comes to, and its answer.
     fn agree(parameter: &[u8]) -> core::result::Result<(NewKeys, std::vec::Vec<u8>), ActionResult> {
         let mut buffer = [0xA5; 1024];
         let mut w = SliceWriter::new(&mut buffer);
-        let parameter = Data::from_bytes(parameter).unwrap();
-        let keys = NewKeys::agreed(parameter, SUITE, (1, &CLIENT), &mut Meter { random: 0x20 }, &mut w)?;
+        let keys =
+            NewKeys::agreed(list(parameter)?, SUITE, (1, &CLIENT), &mut Meter { random: 0x20 }, &mut w)?;
         Ok((keys, w.as_slice().to_vec()))
     }
 
@@ -268,7 +275,7 @@ mod tests {
         let mut buffer = [0; 1024];
         let parameter = parameter(&sent, &private(0x43));
         let again = NewKeys::agreed(
-            Data::from_bytes(&parameter).unwrap(),
+            list(&parameter).unwrap(),
             SUITE,
             (1, &CLIENT),
             &mut Meter { random: 0x40 },
@@ -290,7 +297,7 @@ mod tests {
              EA840AF5C3FA1F2BCDF055D4744E9A01CE9A0E55026BCAA4EEBEB764CED64BB3",
         );
         let parameter = [&[1, 1, 2, 2, 0x16, 0, 9, 0x81, 0x80][..], &key_data].concat();
-        let offers = offers(Data::from_bytes(&parameter).unwrap(), SUITE).unwrap();
+        let offers = offers(list(&parameter).unwrap(), SUITE).unwrap();
         let [offer] = &offers[..] else { panic!() };
         let signer = PrivateKey::from_bytes(
             Curve::P256,
@@ -341,7 +348,7 @@ mod tests {
         let mut out = [0; 16];
         let mut w = SliceWriter::new(&mut out);
         let suite0 = NewKeys::agreed(
-            Data::from_bytes(&good).unwrap(),
+            list(&good).unwrap(),
             SecuritySuite::Suite0,
             (1, &CLIENT),
             &mut Meter { random: 0 },
@@ -349,13 +356,8 @@ mod tests {
         );
         assert_eq!(suite0, Err(ActionResult::OtherReason));
         // No room for the answer.
-        let full = NewKeys::agreed(
-            Data::from_bytes(&good).unwrap(),
-            SUITE,
-            (1, &CLIENT),
-            &mut Meter { random: 0 },
-            &mut w,
-        );
+        let full =
+            NewKeys::agreed(list(&good).unwrap(), SUITE, (1, &CLIENT), &mut Meter { random: 0 }, &mut w);
         assert_eq!(full, Err(ActionResult::OtherReason));
         // An answer about another key, and one key too few.
         let (_, answer) = agree(&good).unwrap();
