@@ -26,11 +26,10 @@ const TRANSFER_PLACES: u32 = 4;
 const KEY_PLACES: u32 = 2;
 /// Places of the settings journal.
 const SETTINGS_PLACES: u32 = 2;
-/// Places of the journal of suite 1, and bytes of each.
-#[cfg(feature = "ecdsa")]
-const SUITE_1_PLACES: (u32, usize) = (2, crate::suite1::SUITE_1_PLACE_BYTES);
-#[cfg(not(feature = "ecdsa"))]
-const SUITE_1_PLACES: (u32, usize) = (0, 0);
+/// Places of the journal of suite 1, and bytes of each. A meter built without suite 1 leaves them empty, so that a storage fits
+/// both.
+const SUITE_1_PLACES: u32 = 2;
+pub(crate) const SUITE_1_PLACE_BYTES: usize = 192;
 /// Rows of the event log.
 const EVENT_ROWS: u32 = 100;
 
@@ -40,7 +39,7 @@ const DAILY_ROWS: u32 = 62;
 const MONTHLY_ROWS: u32 = 24;
 
 /// The memory map, from address 0: state journal, counter journal, event log, billing profiles, tariffs, boot record, image
-/// transfer, keys, settings, keys of suite 1 where the meter has it, load profile to the end.
+/// transfer, keys, settings, keys of suite 1, load profile to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Where the counter journal begins.
@@ -78,7 +77,7 @@ const TRANSFER_BASE: u32 = BOOT_BASE + BOOT_PLACES * BOOT_PLACE_BYTES as u32;
 const KEYS_BASE: u32 = TRANSFER_BASE + TRANSFER_PLACES * TRANSFER_PLACE_BYTES as u32;
 const SETTINGS_BASE: u32 = KEYS_BASE + KEY_PLACES * KEY_PLACE_BYTES as u32;
 const SUITE_1_BASE: u32 = SETTINGS_BASE + SETTINGS_PLACES * SETTINGS_PLACE_BYTES as u32;
-const FIXED: u32 = SUITE_1_BASE + SUITE_1_PLACES.0 * SUITE_1_PLACES.1 as u32;
+const FIXED: u32 = SUITE_1_BASE + SUITE_1_PLACES * SUITE_1_PLACE_BYTES as u32;
 
 impl Layout {
     /// Places of the state journal.
@@ -102,7 +101,7 @@ impl Layout {
     pub(crate) const SUITE_1_BASE: u32 = SUITE_1_BASE;
     /// Its places.
     #[cfg(feature = "ecdsa")]
-    pub(crate) const SUITE_1_PLACES: u32 = SUITE_1_PLACES.0;
+    pub(crate) const SUITE_1_PLACES: u32 = SUITE_1_PLACES;
     /// Rows of the event log.
     pub(crate) const EVENT_ROWS: u32 = EVENT_ROWS;
 

@@ -16,6 +16,8 @@ use crate::counters::{COUNTER_PLACE_BYTES, Counters};
 use crate::image::Update;
 use crate::journal::{Journal, JournalError, PLACE_BYTES};
 use crate::keys::{KEY_PLACE_BYTES, KeyStore};
+#[cfg(feature = "ecdsa")]
+use crate::layout::SUITE_1_PLACE_BYTES;
 use crate::layout::{Layout, TooSmall};
 use crate::ledger::Ledger;
 use crate::metrology::Rests;
@@ -27,7 +29,7 @@ use crate::relay::{Contact, Refused, RelayEvents};
 use crate::ring::Ring;
 use crate::settings::{Capture, SETTINGS_PLACE_BYTES, Settings};
 #[cfg(feature = "ecdsa")]
-use crate::suite1::{SUITE_1_PLACE_BYTES, Suite1Store};
+use crate::suite1::Suite1Store;
 use crate::tamper::Tamper;
 use crate::tariff::{TARIFF_PLACE_BYTES, Tariffs};
 use crate::terms::DAY_S;

@@ -24,8 +24,6 @@ pub(crate) const KEY_SET: u8 = 1;
 /// AES-GCM-128, ECDSA and ECDH on P-256.
 pub(crate) const SUITE: SecuritySuite = SecuritySuite::Suite1;
 const CURVE: Curve = Curve::P256;
-/// Bytes of one place of its journal.
-pub const SUITE_1_PLACE_BYTES: usize = 192;
 
 /// What the factory gives a meter for clients that sign. `Debug` shows no private key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -173,6 +171,7 @@ impl<B: Board> Meter<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::SUITE_1_PLACE_BYTES;
 
     #[test]
     fn the_longest_record_fits_its_place() {

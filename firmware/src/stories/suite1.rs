@@ -253,7 +253,7 @@ fn an_agreement_cut_anywhere_leaves_the_old_keys_or_the_new_ones() {
     let parameter = offer(&fresh, &private(&CLIENT_SIGNS));
     let old = keys(&start(board()));
     let (mut left_old, mut left_new) = (0, 0);
-    for torn in (0..crate::suite1::SUITE_1_PLACE_BYTES).step_by(5).chain([100_000]) {
+    for torn in (0..crate::layout::SUITE_1_PLACE_BYTES).step_by(5).chain([100_000]) {
         let mut meter = start(board());
         meter.board().storage.cut_after_writes(0, torn);
         let mut buffer = [0; 400];
