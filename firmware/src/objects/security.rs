@@ -8,7 +8,9 @@ use protocol::codec::xdlms::{ActionResult, DataAccessResult};
 use protocol::cosem::class::{Access, Enumeration, Invoked, Items};
 use protocol::cosem::events::Event;
 use protocol::cosem::obis;
-use protocol::cosem::security_setup::{KeyData, KeyPair, NewKeys, Policy, SecuritySetup};
+#[cfg(feature = "ecdsa")]
+use protocol::cosem::security_setup::KeyPair;
+use protocol::cosem::security_setup::{KeyData, NewKeys, Policy, SecuritySetup};
 use protocol::dlms::model::Caller;
 use protocol::dlms::security::{KeyUsage, SecuritySuite};
 
@@ -78,6 +80,7 @@ pub(super) struct SecurityObject<'m, B: Board> {
 }
 
 /// A method under way.
+#[cfg_attr(not(feature = "ecdsa"), expect(dead_code, reason = "only methods of suite 1 return something"))]
 pub(super) struct Call<'m> {
     pub caller: Caller,
     pub out: &'m mut dyn Writer,

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How long energy is watched to see that it stands still.
 const WATCHED: Duration = Duration::from_millis(1_500);
 
-/// Disconnects a meter with a reason, sees that energy stops, and reconnects it. Without a reason it is refused.
+/// Disconnects a meter with a reason, sees that energy stops, and reconnects it. Without a reason it is refused, and for arrears
+/// of which nothing is on record.
 ///
 /// # Errors
 /// What was not as it should be.
@@ -17,7 +18,12 @@ pub fn disconnect_and_reconnect(stage: &mut Stage) -> Result<(), String> {
     })?;
     insist(stage.contact_closed(meter.index), || "the refused disconnect opened the relay".into())?;
     stage.teller.line(format!("without a reason: refused, {}", refused.problem()));
-    let off = stage.carry_out(&meter.serial, "disconnect", Some("planned"))?;
+    let refused = stage.client.command_answer(&meter.serial, "disconnect", Some("arrears"))?;
+    insist(refused.status == 422 && stage.contact_closed(meter.index), || {
+        format!("a disconnect for arrears without demands was answered {}", refused.problem())
+    })?;
+    stage.teller.line(format!("for arrears: refused, {}", refused.problem()));
+    let off = stage.carry_out(&meter.serial, "disconnect", Some("fault"))?;
     stage.show_steps(&off);
     insist(!stage.contact_closed(meter.index), || "the simulated contact is still closed".into())?;
     let first = stage.read(&meter.serial)?;
@@ -30,7 +36,7 @@ pub fn disconnect_and_reconnect(stage: &mut Stage) -> Result<(), String> {
     let (before, after) = (&first["reading"]["import_wh"], &second["reading"]["import_wh"]);
     insist(before == after && !before.is_null(), || format!("energy went on from {before} to {after} Wh"))?;
     stage.teller.verified(format!(
-        "disconnected, reason \"planned\": contact sensed open, 0 W, energy stands at {after} Wh; the simulated contact is open"
+        "disconnected, reason \"fault\": contact sensed open, 0 W, energy stands at {after} Wh; the simulated contact is open"
     ));
     let on = stage.carry_out(&meter.serial, "reconnect", None)?;
     stage.show_steps(&on);
