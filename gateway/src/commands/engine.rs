@@ -258,8 +258,11 @@ impl Engine {
     /// Whether it waits for a second person; then it is looked at later.
     fn waits(&mut self, id: i64) -> bool {
         let Some(open) = self.open.get_mut(&id) else { return true };
-        open.due = Instant::now() + WAITING_LOOK;
-        open.command.state == CommandState::Waiting
+        let waits = open.command.state == CommandState::Waiting;
+        if waits {
+            open.due = Instant::now() + WAITING_LOOK;
+        }
+        waits
     }
 
     /// Rejects a disconnect that the guards do not allow now: what was allowed when it was recorded may no longer be.

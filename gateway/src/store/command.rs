@@ -234,6 +234,23 @@ pub async fn advance(
     insert_event(conn, command.id, &command.request.serial, command.request.kind, step).await
 }
 
+/// Ends the time in which a command may be started.
+///
+/// # Errors
+/// Store failures.
+pub async fn set_not_after(
+    conn: &mut SqliteConnection,
+    id: i64,
+    not_after: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE command SET not_after = ?2 WHERE id = ?1")
+        .bind(id)
+        .bind(ms(not_after))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Notes whether a command is in a line's hands, without a step in its life: it was queued before and still is.
 ///
 /// # Errors

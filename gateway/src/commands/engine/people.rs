@@ -17,7 +17,9 @@ impl Engine {
     async fn act_on(&mut self, said: &Said) -> Result<(), DeskError> {
         // It may have been recorded a moment ago.
         self.load(false).await?;
-        if self.expire(said.id).await? {
+        // What lies with its line may have reached the meter: that is not for the clock to end.
+        let in_flight = self.open.get(&said.id).is_some_and(|open| open.in_flight);
+        if !in_flight && self.expire(said.id).await? {
             return Err(DeskError::NotOpen(said.id));
         }
         let open = self.open.get(&said.id).cloned().ok_or(DeskError::NotOpen(said.id))?;
@@ -75,7 +77,7 @@ impl Engine {
     }
 
     /// Takes a command back, if nothing of it can have reached the meter; what lies in its line's queue is not tried again.
-    async fn cancel(&mut self, mut open: Open, by: &str) -> Result<(), DeskError> {
+    async fn cancel(&mut self, open: Open, by: &str) -> Result<(), DeskError> {
         let state = open.command.state;
         if open.command.request.token_id.is_some() {
             return Err(DeskError::Token);
@@ -84,11 +86,30 @@ impl Engine {
             return Err(DeskError::UnderWay(state));
         }
         if open.in_flight {
-            open.cancelled_by = Some(by.to_owned());
-            self.open.insert(open.command.id, open);
-            return Ok(());
+            return self.try_no_more(open, by).await;
         }
         self.end(open, by, "cancel_command", format!("{CANCELLED_BY} {by}")).await
+    }
+
+    /// A command in its line's queue: what comes back undone is not tried again, not after a restart either, for its time is
+    /// over.
+    async fn try_no_more(&mut self, mut open: Open, by: &str) -> Result<(), DeskError> {
+        let now = self.clock.now();
+        let (before, actor) = (open.command.clone(), by.to_owned());
+        self.store
+            .write::<_, StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    let request = &before.request;
+                    let action = "cancel_command";
+                    event::audit(conn, now, &actor, action, &request.serial.0, &request.correlation).await?;
+                    command::set_not_after(conn, before.id, now).await
+                })
+            })
+            .await?;
+        open.command.request.not_after = Some(now);
+        open.cancelled_by = Some(by.to_owned());
+        self.open.insert(open.command.id, open);
+        Ok(())
     }
 
     async fn end(

@@ -408,3 +408,34 @@ async fn protect(bench: &Bench, protection: Option<Protection>) {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_command_taken_back_in_its_lines_queue_is_not_done_after_a_kill_either() {
+    let mut bench = Bench::new().await;
+    let id = record(&bench, CommandKind::Disconnect, DRN, Some(in_an_hour())).await;
+    let job = bench.job().await;
+    bench.desk.say(id, Word::Cancel, "operator").await.unwrap();
+    bench.kill().await;
+    drop(job);
+    bench.start();
+    // It may have been done, so the relay is read; it was not, and it is not commanded again.
+    let ask = bench.job().await;
+    assert_eq!(ask.work, Work::Read);
+    answer(ask, Ending::Done, relay(true));
+    assert_eq!(bench.finished(id).await.state, Expired);
+    assert!(bench.line.try_recv().is_err(), "nothing more is sent");
+}
+
+#[tokio::test]
+async fn what_its_line_has_is_not_said_to_have_expired_because_somebody_asked() {
+    let mut bench = Bench::new().await;
+    let soon = jiff::Timestamp::now() + SignedDuration::from_millis(500);
+    let id = record(&bench, CommandKind::Disconnect, DRN, Some(soon)).await;
+    let job = bench.job().await;
+    while jiff::Timestamp::now() <= soon {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bench.desk.say(id, Word::Cancel, "operator").await.unwrap();
+    answer(job, Ending::Done, relay(false));
+    assert_eq!(bench.finished(id).await.state, Verified, "it was done all the same");
+}
