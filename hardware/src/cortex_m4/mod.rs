@@ -1,5 +1,6 @@
 //! What every board with a Cortex-M4 core needs of the core itself.
 
+mod memory;
 mod stack;
 pub(crate) mod tick;
 

@@ -6,11 +6,15 @@
 #![no_std]
 #![no_main]
 
+mod memory;
+
 use core::hint::black_box;
 use core::panic::PanicInfo;
 use cortex_m::peripheral::{Peripherals, SYST, syst::SystClkSource};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
+// For its copying and filling of memory, which the meter's image has too.
+use hardware as _;
 use protocol::sts::meter::{Abilities, MeterTokenState, TokenResult, evaluate};
 use protocol::sts::{
     AmountCode, BaseDate, DecoderKey, Drn, KeyAttributes, KeyRevision, KeyType, MeterPan, Rnd, SAMPLE, Service,
@@ -89,6 +93,10 @@ fn measure(timer: &mut SYST, name: &str, key: &[u8]) -> Option<()> {
 
 #[entry]
 fn main() -> ! {
+    if !memory::is_sound() {
+        hprintln!("memory is not copied or filled as it should be");
+        debug::exit(debug::EXIT_FAILURE);
+    }
     if run().is_none() {
         hprintln!("a token was not accepted: nothing is counted");
         debug::exit(debug::EXIT_FAILURE);
