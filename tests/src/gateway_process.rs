@@ -177,6 +177,23 @@ impl GatewayProcess {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+
+    /// Waits until a command is finished, however it ended.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    #[must_use]
+    pub fn until_finished(&self, command: i64) -> Value {
+        let deadline = Instant::now() + COMMAND_TIMEOUT;
+        loop {
+            let shown = self.get(&format!("/commands/{command}"));
+            if shown["finished"] == true {
+                return shown;
+            }
+            assert!(Instant::now() < deadline, "{shown:#}\n{}", self.process.said());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
 }
 
 /// `run`, until it says that it is ready.

@@ -3,6 +3,7 @@
 //! Every process is ended when its guard is dropped, every port is one the system gave, every file lives in a directory that
 //! goes away with the test.
 
+pub mod classroom;
 pub mod folder;
 pub mod gateway_process;
 pub mod matrix;
@@ -13,6 +14,7 @@ pub mod qemu;
 pub mod street;
 pub mod wire;
 
+pub use classroom::Classroom;
 pub use folder::Folder;
 pub use gateway_process::GatewayProcess;
 pub use process::{Process, program, project_root};

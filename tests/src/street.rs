@@ -3,6 +3,7 @@
 use crate::folder::Folder;
 use crate::process::{Process, START_TIMEOUT, program};
 use serde_json::{Value, json};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The vending key of the published vectors; the simulator's meters are keyed with it.
@@ -31,14 +32,7 @@ impl Street {
     pub fn start(meters: u32, framing: &str, more: &[&str]) -> Self {
         let common = ["--meters", &meters.to_string(), "--framing", framing].map(str::to_owned);
         let mut serve = program("meter-simulator");
-        serve.arg("serve").args(&common).args(["--port", "0", "--control", "127.0.0.1:0"]).args(more);
-        let mut process = Process::start(&mut serve);
-        let mut control = None;
-        let port = process.expect("the simulator to listen", START_TIMEOUT, |line| {
-            control = control.take().or_else(|| line.strip_prefix("control at ").map(str::to_owned));
-            line.strip_prefix("listening on port ")?.split(',').next()?.parse().ok()
-        });
-        let control = control.expect("the control address is said before the port");
+        let street = Self::running(serve.arg("serve").args(&common).args(more));
         let listed = program("meter-simulator")
             .arg("list")
             .args(&common)
@@ -46,8 +40,36 @@ impl Street {
             .output()
             .expect("the simulator lists");
         let listed: Value = serde_json::from_slice(&listed.stdout).expect("the list is JSON");
-        let meters = listed.as_array().expect("the list is an array").clone();
-        Self { process, port, meters, control }
+        Self { meters: listed.as_array().expect("the list is an array").clone(), ..street }
+    }
+
+    /// Starts the street of a training case, in real time.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn train(case: &str) -> Self {
+        let mut street = Self::running(program("meter-simulator").args(["train", case]));
+        street.meters = street.look("/meters")["meters"].as_array().expect("the list is an array").clone();
+        street
+    }
+
+    /// Runs the simulator with its control, on ports that the system gives; which meters there are is still to be found out.
+    fn running(command: &mut Command) -> Self {
+        let mut process = Process::start(command.args(["--port", "0", "--control", "127.0.0.1:0"]));
+        let mut control = None;
+        let port = process.expect("the simulator to listen", START_TIMEOUT, |line| {
+            control = control.take().or_else(|| line.strip_prefix("control at ").map(str::to_owned));
+            line.strip_prefix("listening on port ")?.split(',').next()?.parse().ok()
+        });
+        let control = control.expect("the control address is said before the port");
+        Self { process, port, meters: Vec::new(), control }
+    }
+
+    /// How many meters there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.meters.len()
     }
 
     /// What `meter-simulator list` says of meter `number` (from 1).
@@ -82,6 +104,30 @@ impl Street {
     pub fn act(&self, path: &str, body: &Value) -> Value {
         let mut answer = ureq::post(self.api(path)).send_json(body).expect("the simulator's control answers");
         answer.body_mut().read_json().expect("the answer is JSON")
+    }
+
+    /// Has the simulator change something: `("/meters/1/load", {"watts": 2000})`.
+    ///
+    /// # Panics
+    /// When the simulator does not answer or refuses.
+    pub fn put(&self, path: &str, body: &Value) -> Value {
+        let mut answer = ureq::put(self.api(path)).send_json(body).expect("the simulator's control answers");
+        answer.body_mut().read_json().expect("the answer is JSON")
+    }
+
+    /// Has the simulator end something: `/meters/1/faults/silence`.
+    ///
+    /// # Panics
+    /// When the simulator does not answer or refuses.
+    pub fn delete(&self, path: &str) -> Value {
+        let mut answer = ureq::delete(self.api(path)).call().expect("the simulator's control answers");
+        answer.body_mut().read_json().expect("the answer is JSON")
+    }
+
+    /// Where the page of its control is.
+    #[must_use]
+    pub fn page(&self) -> &str {
+        &self.control
     }
 
     fn api(&self, path: &str) -> String {
