@@ -3,6 +3,7 @@
 //! Every process is ended when its guard is dropped, every port is one the system gave, every file lives in a directory that
 //! goes away with the test.
 
+pub mod browser;
 pub mod classroom;
 pub mod folder;
 pub mod gateway_process;

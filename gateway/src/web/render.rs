@@ -170,7 +170,7 @@ fn reading(meter: &MeterView) -> String {
     };
     let quality = format!("<span class=\"{class}\">{}</span>", reading.quality);
     let value = match (reading.import_wh, reading.power_w) {
-        (Some(import), Some(power)) => format!("{}, {power} W", kwh(import)),
+        (Some(import), Some(power)) => format!("{}, {power}&nbsp;W", kwh(import)),
         (Some(import), None) => kwh(import),
         _ => String::new(),
     };
