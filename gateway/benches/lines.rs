@@ -138,6 +138,7 @@ fn lines(street: &Street) -> anyhow::Result<Router> {
         counters: Arc::new(MemoryCounters::default()),
         clock: Clock::real(),
         system_title: *b"MGWBENCH",
+        waits: gateway::session::waits(),
         recordings: gateway::session::record::Recordings::default(),
     };
     let kind = LineKind::Tcp { connections_max: CONNECTIONS_MAX };

@@ -3,8 +3,11 @@
 use crate::clock::Clock;
 use crate::commands::desk::Desk;
 use crate::commands::engine::{Engine, Policy};
+use crate::commands::measures::CommandSteps;
 use crate::commands::router::{Lines, Router};
-use crate::config::Price;
+use crate::config::{Config, Price};
+use crate::metrics::{HttpCounts, Metrics, Sources};
+use crate::session;
 use crate::session::work::{Ending, Facts, Job, LineSender, RelayState, Report, Serial, TokenDigits, Work};
 use crate::store::Store;
 use crate::store::command::{Command, CommandState};
@@ -89,6 +92,7 @@ pub(crate) struct Bench {
     router: Router,
     /// Where people have a word about commands; a new one with every start.
     pub desk: Desk,
+    steps: CommandSteps,
     running: Option<(JoinHandle<()>, JoinHandle<()>, watch::Sender<bool>)>,
 }
 
@@ -109,13 +113,48 @@ impl Bench {
         let price = Price::new("EUR", 2, "30").unwrap();
         let vault = open_vault(&fresh.dir, ken);
         let vending = Vending::new(fresh.store.clone(), vault.clone(), Clock::real(), price);
-        let mut bench = Self { fresh, vending, vault, line, router, desk: Desk::new().0, running: None };
+        let mut bench = Self {
+            fresh,
+            vending,
+            vault,
+            line,
+            router,
+            desk: Desk::new().0,
+            steps: CommandSteps::default(),
+            running: None,
+        };
         bench.start();
         bench
     }
 
     pub(crate) fn store(&self) -> &Store {
         &self.fresh.store
+    }
+
+    /// The configured lines, which no meter of the bench is on, and the metrics of the bench.
+    pub(crate) fn counted(&self, config: &Config) -> (session::Router, Metrics, HttpCounts) {
+        let waits = session::waits();
+        let context = session::Context {
+            directory: session::directory::Directory::default(),
+            models: session::model::Models::load(None).unwrap(),
+            keys: Arc::new(self.vault.clone()),
+            counters: Arc::new(self.store().clone()),
+            clock: Clock::real(),
+            system_title: *b"MGWBENCH",
+            recordings: session::record::Recordings::default(),
+            waits: waits.clone(),
+        };
+        let (lines, http) = (session::spawn(&config.lines, &context), HttpCounts::default());
+        let sources = Sources {
+            lines: lines.clone(),
+            waits,
+            steps: self.steps.clone(),
+            store: self.store().measures(),
+            vends: self.vending.vends(),
+            http: http.clone(),
+        };
+        let registry = prometheus_client::registry::Registry::with_prefix(crate::metrics::PREFIX);
+        (lines, Metrics::new(registry, sources), http)
     }
 
     pub(crate) fn start(&mut self) {
@@ -128,6 +167,7 @@ impl Bench {
             Policy { rules: Arc::default(), command_expiry: SignedDuration::from_hours(1) },
             commissioned,
         );
+        self.steps = engine.steps();
         let (stop, stopped) = watch::channel(false);
         let waiting = tokio::spawn(follow_up::run(self.vending.clone(), stopped.clone()));
         let (desk, said) = Desk::new();

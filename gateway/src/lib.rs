@@ -34,6 +34,7 @@ pub mod demo;
 pub mod driver;
 pub mod explain;
 pub mod guards;
+pub mod metrics;
 pub mod northbound;
 pub mod service;
 pub mod session;

@@ -7,6 +7,7 @@ use crate::commands::engine::{Engine, Policy};
 use crate::commands::reader::Reader;
 use crate::commands::router::Router;
 use crate::config::{ChannelSecret, Config, SinkConfig};
+use crate::metrics::{HttpCounts, Metrics, Sources};
 use crate::northbound::{self, AnySink, Pauses};
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
@@ -19,6 +20,7 @@ use crate::vault::Vault;
 use crate::vending::{Vending, follow_up};
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
+use prometheus_client::registry::Registry;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -58,6 +60,7 @@ pub async fn run(
         tracing::info!(tokens = made, "made the tokens of payments that were booked before the last stop");
     }
     let keys: Arc<dyn MeterKeys> = Arc::new(vault.clone());
+    let waits = session::waits();
     let lines = session::spawn(
         &config.lines,
         &Context {
@@ -68,9 +71,10 @@ pub async fn run(
             clock,
             system_title: store.system_title().await?,
             recordings: recordings.clone(),
+            waits: waits.clone(),
         },
     );
-    let router = Router::new(Arc::new(lines));
+    let router = Router::new(Arc::new(lines.clone()));
     let (tell_stop, stopped) = watch::channel(false);
     let (commissioned, ready) = mpsc::unbounded_channel();
     let (desk, said) = Desk::new();
@@ -80,6 +84,18 @@ pub async fn run(
     let policy = Policy { rules: rules.clone(), command_expiry };
     let engine = Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy, commissioned);
     let reader = Reader::new(store.clone(), clock, router, config.schedule, rules);
+    let http = HttpCounts::default();
+    let metrics = Metrics::new(
+        Registry::with_prefix(crate::metrics::PREFIX),
+        Sources {
+            lines: lines.clone(),
+            waits,
+            steps: engine.steps(),
+            store: store.measures(),
+            vends: vending.vends(),
+            http: http.clone(),
+        },
+    );
     let waiting = vending.clone();
     let address = listener.local_addr()?;
     let sinks = config.sinks.clone();
@@ -94,6 +110,9 @@ pub async fn run(
         models,
         recordings,
         desk,
+        lines,
+        metrics,
+        http,
         stop: stopped.clone(),
     };
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();

@@ -160,6 +160,7 @@ impl Scene {
             clock: Clock::real(),
             system_title: *b"MGWGW001",
             recordings: Recordings::default(),
+            waits: gateway::session::waits(),
         };
         let mut talker = DlmsTalker::network(Arc::default());
         let mut attempt = Attempt::begin(context.clock, None);

@@ -110,6 +110,7 @@ impl Bench {
             clock: Clock::simulated(origin, speed),
             system_title: *b"MGWGW001",
             recordings: Recordings::default(),
+            waits: gateway::session::waits(),
         };
         let router = spawn(&lines(&street), &context);
         Self { street, router, recordings: context.recordings }

@@ -88,7 +88,13 @@ pub(super) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let caller = identify(&app, request.headers(), request.method()).await?;
+    let caller = match identify(&app, request.headers(), request.method()).await {
+        Err(problem) if problem.status == StatusCode::UNAUTHORIZED.as_u16() => {
+            app.http.refused_logins.inc();
+            return Err(problem);
+        }
+        identified => identified?,
+    };
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod signature;
 mod sinks;
 pub mod special_tokens;
+mod status;
 pub mod top_ups;
 
 pub use access::{Scope, hash_of, new_secret};
@@ -31,6 +32,8 @@ pub use problem::Problem;
 use crate::clock::Clock;
 use crate::commands::desk::Desk;
 use crate::config::Config;
+use crate::metrics::{HttpCounts, Metrics};
+use crate::session;
 use crate::session::directory::Directory;
 use crate::session::model::Models;
 use crate::session::record::Recordings;
@@ -68,6 +71,12 @@ pub struct App {
     pub recordings: Recordings,
     /// Where people have a word about commands.
     pub desk: Desk,
+    /// The lines, to say how they are doing.
+    pub lines: session::Router,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What this service counts.
+    pub http: HttpCounts,
     /// Becomes true when the gateway stops: streams end then.
     pub stop: watch::Receiver<bool>,
 }
@@ -108,6 +117,9 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/accounts/balance", get(accounts::balance))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/sinks", get(sinks::list))
+        .route("/api/v1/lines", get(status::lines))
+        .route("/api/v1/status", get(status::status))
+        .route("/metrics", get(status::metrics))
         .route("/api/v1/api-tokens", post(access::create_token))
         .route("/api/v1/page-links", post(access::create_page_link))
         .route_layer(middleware::from_fn_with_state(app.clone(), access::authenticate));
@@ -118,6 +130,7 @@ pub fn service(app: App) -> Router {
         .layer(middleware::from_fn_with_state(serve::body_timeout(), serve::whole_body))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn(correlation::correlate))
+        .layer(middleware::from_fn_with_state(app.clone(), status::count))
         .with_state(app)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     access, accounts, areas, campaigns, commands, enter, events, guards, health, meters, readings,
-    recordings, sinks, special_tokens, top_ups,
+    recordings, sinks, special_tokens, status, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -14,6 +14,9 @@ use utoipa::{Modify, OpenApi};
     paths(
         health::health,
         health::ready,
+        status::status,
+        status::lines,
+        status::metrics,
         meters::list,
         enter::create,
         enter::import,

@@ -87,6 +87,7 @@ impl Api {
         }
         let config = Config::parse(CONFIG, Path::new("gateway.toml"), &Here).unwrap();
         let (stop, stopped) = watch::channel(false);
+        let (lines, metrics, http) = bench.counted(&config);
         let app = App {
             store: bench.store().clone(),
             vending: bench.vending.clone(),
@@ -97,6 +98,9 @@ impl Api {
             models: Models::load(None).unwrap(),
             recordings: Recordings::default(),
             desk: bench.desk.clone(),
+            lines,
+            metrics,
+            http,
             stop: stopped,
         };
         Self { bench, router: service(app), _stop: stop }
@@ -157,7 +161,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 39, "every operation of the document was tried");
+    assert_eq!(tried, 42, "every operation of the document was tried");
 }
 
 #[tokio::test]
@@ -645,7 +649,7 @@ async fn the_event_stream_tells_what_happens_and_what_was_missed() {
 async fn the_document_names_every_route() {
     let paths = serde_json::to_value(document()).unwrap()["paths"].as_object().unwrap().len();
     // The document itself is the one route that it does not name.
-    assert_eq!(paths + 1, include_str!("mod.rs").matches(".route(\"/api/v1/").count());
+    assert_eq!(paths + 1, include_str!("mod.rs").matches(".route(\"/").count());
 }
 
 #[tokio::test]
@@ -817,4 +821,77 @@ async fn a_support_desk_learns_why_a_token_was_refused() {
         404
     );
     assert_eq!(api.ask("eye", "POST", &path, &explain("1".into())).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_scrape_counts_what_a_story_did() {
+    let mut api = Api::new().await;
+    let before = api.ask("eye", "GET", "/metrics", "").await;
+    assert_eq!(before.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let before = crate::metrics::tests::read(before.body.as_str().unwrap());
+    assert_eq!(before.value("meter_gateway_vends_total"), 0.0);
+
+    let paid = api.pay("one", &json!({"serial": DRN, "amount_minor": "1000"})).await;
+    assert_eq!(paid.status, 201, "{:?}", paid.body);
+    let repeated = api.pay("one", &json!({"serial": DRN, "amount_minor": "1000"})).await;
+    assert_eq!(repeated.status, 200, "{:?}", repeated.body);
+    let command = paid.body["command_id"].as_i64().unwrap();
+    let job = api.bench.job().await;
+    let (_, effect) = TokenMeter::of(&sts(DRN)).take(job);
+    assert!(effect.is_some());
+    api.bench.finished(command).await;
+    assert_eq!(api.ask("nobody", "GET", "/api/v1/meters", "").await.status, 401);
+
+    let text = api.ask("eye", "GET", "/metrics", "").await;
+    let text = text.body.as_str().unwrap();
+    let scrape = crate::metrics::tests::read(text);
+    assert_eq!(scrape.value("meter_gateway_vends_total"), 1.0, "the repetition is no vend");
+    for state in ["queued", "sending", "accepted", "verified"] {
+        let sample = format!("meter_gateway_command_steps_total{{state=\"{state}\"}}");
+        assert_eq!(scrape.value(&sample), 1.0, "{state}");
+    }
+    assert!(!text.contains("commands_open{"), "no command is open");
+    assert_eq!(scrape.value("meter_gateway_http_refused_logins_total"), 1.0);
+    assert_eq!(scrape.value("meter_gateway_http_requests_total{status=\"4xx\"}"), 1.0);
+    assert!(scrape.value("meter_gateway_store_commit_seconds_count") >= 4.0);
+    assert!(
+        scrape.value("meter_gateway_store_group_writes_sum")
+            >= scrape.value("meter_gateway_store_group_writes_count")
+    );
+    assert_eq!(scrape.value("meter_gateway_line_budget_bytes_per_second{line=\"bus\"}"), 960.0);
+    assert_eq!(scrape.value("meter_gateway_line_jobs_waiting{line=\"street\",priority=\"command\"}"), 0.0);
+    assert_eq!(scrape.types["meter_gateway_line_busy_seconds"], "counter");
+    assert!(!text.contains(DRN), "no meter has labels of its own");
+
+    // Whoever may only pay does not look.
+    assert_eq!(api.ask("till", "GET", "/metrics", "").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_clock_behind_what_is_on_record_is_not_ready_and_says_so() {
+    let api = Api::new().await;
+    assert_eq!(api.ask("eye", "GET", "/api/v1/ready", "").await.status, 200);
+    let status = api.ask("eye", "GET", "/api/v1/status", "").await;
+    assert_eq!(status.body["ready"], true, "{:?}", status.body);
+    assert_eq!(status.body["problems"], json!([]));
+    let ahead = Timestamp::now() + jiff::SignedDuration::from_mins(6);
+    api.bench
+        .store()
+        .write::<_, crate::store::StoreError, _>(move |conn| {
+            Box::pin(async move {
+                crate::store::event::record(conn, ahead, "reading", Some(DRN), &json!({})).await?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let ready = api.ask("eye", "GET", "/api/v1/ready", "").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.said().contains("the clock was set back"), "{}", ready.said());
+    let status = api.ask("eye", "GET", "/api/v1/status", "").await;
+    assert_eq!(
+        (&status.body["ready"], status.body["problems"].as_array().unwrap().len()),
+        (&json!(false), 1)
+    );
+    assert_eq!(api.ask("eye", "GET", "/api/v1/health", "").await.status, 200, "it lives all the same");
 }

@@ -7,6 +7,7 @@ mod people;
 
 use super::desk::Said;
 use super::life::{self, Attempt, Step, Then};
+use super::measures::{CommandSteps, StateLabel};
 use super::outcome::{self, Outcome};
 use super::router::{NoPlace, Place, Router};
 use crate::clock::Clock;
@@ -113,6 +114,7 @@ pub struct Engine {
     commissioned: mpsc::UnboundedSender<Serial>,
     open: BTreeMap<i64, Open>,
     last_id: i64,
+    steps: CommandSteps,
 }
 
 impl Engine {
@@ -126,7 +128,18 @@ impl Engine {
         policy: Policy,
         commissioned: mpsc::UnboundedSender<Serial>,
     ) -> Self {
-        Self { store, vending, clock, router, policy, commissioned, open: BTreeMap::new(), last_id: 0 }
+        let (open, last_id, steps) = (BTreeMap::new(), 0, CommandSteps::default());
+        Self { store, vending, clock, router, policy, commissioned, open, last_id, steps }
+    }
+
+    /// The steps it stores are counted here.
+    #[must_use]
+    pub fn steps(&self) -> CommandSteps {
+        self.steps.clone()
+    }
+
+    fn count(&self, state: CommandState) {
+        self.steps.get_or_create(&StateLabel { state: state.as_str() }).inc();
     }
 
     /// Runs until `stop` becomes true, then finishes or parks what is on the wire. `said` is what comes over the desk.
@@ -199,6 +212,7 @@ impl Engine {
                 Box::pin(async move { command::advance(conn, &command, &step, dispatched).await })
             })
             .await?;
+        self.count(state);
         open.command.state = state;
         Ok(())
     }
@@ -357,6 +371,9 @@ impl Engine {
             .await?;
         for id in acting {
             if let Some(open) = self.open.get_mut(&id) {
+                if open.command.state != CommandState::Queued {
+                    self.steps.get_or_create(&StateLabel { state: CommandState::Queued.as_str() }).inc();
+                }
                 open.command.state = CommandState::Queued;
                 open.command.dispatched = true;
             }
@@ -384,7 +401,7 @@ impl Engine {
         place.send(Job {
             meter: request.serial.clone(),
             work,
-            priority: if urgent { Priority::Command } else { Priority::OnDemand },
+            priority: if urgent { Priority::Command } else { Priority::OnDemand }.after_tries(open.tries),
             not_after: if acts { request.not_after } else { None },
             correlation: request.correlation.clone(),
             report,
@@ -436,6 +453,7 @@ impl Engine {
         }
         for outcome in outcomes {
             outcome.log();
+            outcome.steps.iter().for_each(|step| self.count(step.state));
             if outcome.is_commissioned() {
                 // Without a scheduler nobody needs to know.
                 let _ = self.commissioned.send(outcome.command.request.serial.clone());

@@ -4,6 +4,7 @@
 pub mod desk;
 pub mod engine;
 pub mod life;
+pub mod measures;
 pub mod observe;
 mod outcome;
 pub mod reader;

@@ -19,7 +19,7 @@ pub struct ByteCounters {
 }
 
 /// One look at [`ByteCounters`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, utoipa::ToSchema)]
 pub struct Traffic {
     /// Bytes sent.
     pub sent_bytes: u64,

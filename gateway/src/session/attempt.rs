@@ -15,6 +15,8 @@ const EVIDENCE_MAX: usize = 64;
 pub struct Attempt {
     /// What was read so far.
     pub facts: Facts,
+    /// Associations opened for it.
+    pub associations: u32,
     clock: Clock,
     started: Timestamp,
     evidence: Vec<String>,
@@ -28,6 +30,7 @@ impl Attempt {
     pub fn begin(clock: Clock, sending: Option<oneshot::Sender<()>>) -> Self {
         Self {
             facts: Facts::default(),
+            associations: 0,
             clock,
             started: clock.now(),
             evidence: Vec::new(),

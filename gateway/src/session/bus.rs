@@ -2,17 +2,20 @@
 
 use super::attempt::Attempt;
 use super::breaker::Breaker;
-use super::lines::{Context, Gauges};
+use super::gauges::{Gauges, PriorityLabel, Went};
+use super::lines::Context;
 use super::queue::JobQueue;
 use super::talker::Talker;
 use super::trouble::Trouble;
 use super::work::{Ending, Job, Report, Serial};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// The places of a network: how many of its meters may be talked to at once.
 #[derive(Debug)]
@@ -85,45 +88,67 @@ impl Bus {
         Self { name, talker, context, gauges, pace, queue, breakers, permit: None }
     }
 
-    /// Runs until every sender is gone and the queue is empty.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        loop {
-            while let Ok(job) = jobs.try_recv() {
+    /// Runs until every sender is gone and the queue is empty, or until `closing` becomes true and the work under way is done.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut closing: watch::Receiver<bool>) {
+        while !*closing.borrow() {
+            while self.queue.has_room()
+                && let Ok(job) = jobs.try_recv()
+            {
                 self.take(job);
             }
             for job in self.queue.expired(self.context.clock.now()) {
-                self.waiting(-1);
+                self.gauges.waiting(job.priority, -1);
                 self.turn_away(job, "its time was over before the line was free");
             }
-            match self.queue.pop(self.talker.open_meter()) {
-                Some(job) => {
-                    self.waiting(-1);
-                    self.work(job).await;
+            match self.queue.pop(self.talker.open_meter(), Instant::now()) {
+                Some((job, waited)) => {
+                    self.gauges.waiting(job.priority, -1);
+                    let label = PriorityLabel { priority: job.priority.name() };
+                    self.context.waits.get_or_create(&label).observe(waited.as_secs_f64());
+                    self.work(job, &mut jobs).await;
                 }
-                None => match self.idle(&mut jobs).await {
+                None => match self.idle(&mut jobs, &mut closing).await {
                     Some(job) => self.take(job),
                     None => break,
                 },
             }
         }
+        jobs.close();
+        while let Some(job) = jobs.recv().await {
+            self.take(job);
+        }
+        for job in self.queue.take_out(|_| true) {
+            self.gauges.waiting(job.priority, -1);
+            self.turn_away(job, "its line was taken out of the configuration");
+        }
         self.rest().await;
         tracing::debug!(line = self.name, "line stopped");
     }
 
-    /// Waits for a job; releases the association when none comes soon, or when another meter wants its place.
-    async fn idle(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
+    /// Waits for a job; releases the association when none comes soon, or when another meter wants its place. Nothing when the
+    /// line is to end.
+    async fn idle(
+        &mut self,
+        jobs: &mut mpsc::Receiver<Job>,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Option<Job> {
         if self.talker.is_open() || self.permit.is_some() {
             let places = self.pace.places.clone();
             if !places.as_ref().is_some_and(|places| places.are_taken()) {
                 tokio::select! {
                     job = jobs.recv() => return job,
+                    // An error means that nobody can tell us any more, which is an end too.
+                    _ = closing.wait_for(|closing| *closing) => return None,
                     () = wanted(places.as_deref()) => {}
                     () = tokio::time::sleep(self.pace.idle_release) => {}
                 }
             }
             self.rest().await;
         }
-        jobs.recv().await
+        tokio::select! {
+            job = jobs.recv() => job,
+            _ = closing.wait_for(|closing| *closing) => None,
+        }
     }
 
     async fn rest(&mut self) {
@@ -131,19 +156,15 @@ impl Bus {
         self.permit = None;
     }
 
-    fn waiting(&self, change: isize) {
-        self.gauges.waiting.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
-    }
-
     fn take(&mut self, job: Job) {
-        match self.queue.push(job) {
-            Ok(()) => self.waiting(1),
-            Err(job) => self.turn_away(*job, "the line's queue is full"),
+        if let Err(job) = accept(&mut self.queue, &self.gauges, job) {
+            self.turn_away(*job, "the line's queue is full");
         }
     }
 
     /// Answers a job that was never started.
     fn turn_away(&self, job: Job, reason: &str) {
+        self.gauges.turned_away();
         let now = self.context.clock.now();
         let ending = Ending::NotSent { reason: reason.into() };
         let report =
@@ -159,7 +180,8 @@ impl Bus {
         let _ = job.report.send(report);
     }
 
-    async fn work(&mut self, job: Job) {
+    /// Does one piece of work; what comes in meanwhile is put in its place at once.
+    async fn work(&mut self, job: Job, jobs: &mut mpsc::Receiver<Job>) {
         let breaker = self.breakers.get(&job.meter).copied().unwrap_or_default();
         if let Err(left) = breaker.admit(job.priority, Instant::now()) {
             let seconds = left.as_secs() + 1;
@@ -167,25 +189,55 @@ impl Bus {
                 .turn_away(job, &format!("the meter was silent several times; asked again in {seconds} s"));
         }
         self.acquire(&job).await;
+        let begun = Instant::now();
         let mut attempt = Attempt::begin(self.context.clock, job.sending);
-        let doing = self.talker.perform(&self.context, &mut attempt, &job.meter, &job.work);
-        let outcome = match tokio::time::timeout(self.pace.work_timeout, doing).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(Trouble::Silent {
+        let span =
+            tracing::info_span!("work", line = self.name, meter = job.meter.0, correlation = job.correlation);
+        let outcome = {
+            let Self { talker, context, pace, queue, gauges, .. } = self;
+            let doing = talker.perform(context, &mut attempt, &job.meter, &job.work).instrument(span);
+            let mut doing = pin!(tokio::time::timeout(pace.work_timeout, doing));
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut doing => break outcome,
+                    Some(job) = jobs.recv(), if queue.has_room() => {
+                        // There is room.
+                        let _ = accept(queue, gauges, job);
+                    }
+                }
+            }
+        };
+        let outcome = outcome.unwrap_or_else(|_elapsed| {
+            Err(Trouble::Silent {
                 waited_for: "the whole piece of work".into(),
                 waited: self.pace.work_timeout,
-            }),
-        };
+            })
+        });
         if let Err(trouble) = &outcome
             && trouble.breaks_session()
         {
             self.talker.abandon(trouble.breaks_pipe());
         }
         self.judge(&job.meter, breaker, &outcome);
+        self.count(begun.elapsed(), &attempt, &outcome);
         let report = attempt.end(outcome);
         let (meter, correlation) = (&job.meter.0, &job.correlation);
         tracing::info!(line = self.name, meter, correlation, work = job.work.name(), ending = ?report.ending, "job done");
         let _ = job.report.send(report);
+    }
+
+    fn count(&self, took: Duration, attempt: &Attempt, outcome: &Result<Ending, Trouble>) {
+        let went = match outcome {
+            Err(Trouble::NotReady(_)) => Went::NotAsked,
+            Err(trouble) if trouble.is_silence() => Went::Silent,
+            _ => Went::Answered,
+        };
+        self.gauges.worked(took, went, attempt.associations);
+        // On a network each meter has its own connection: that of one says nothing about the line.
+        if self.pace.places.is_none() && went != Went::NotAsked {
+            self.gauges.port(outcome.as_ref().is_err_and(Trouble::breaks_pipe));
+        }
     }
 
     /// A share of the network for this piece of work; a bus has no need of it.
@@ -209,6 +261,14 @@ impl Bus {
             false => self.breakers.insert(meter.clone(), breaker),
         };
     }
+}
+
+/// Puts a job in its place in the queue; gives it back when the queue is full.
+fn accept(queue: &mut JobQueue, gauges: &Gauges, job: Job) -> Result<(), Box<Job>> {
+    let priority = job.priority;
+    queue.push(job, Instant::now())?;
+    gauges.waiting(priority, 1);
+    Ok(())
 }
 
 /// Until a place of the network is wanted; on a bus, for ever.

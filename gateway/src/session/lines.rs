@@ -4,6 +4,7 @@ use super::bus::{Bus, Pace};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::dlms::DlmsTalker;
+use super::gauges::{Gauges, LineStatus, Waits};
 use super::meter_keys::MeterKeys;
 use super::modbus::{self, ModbusTalker, Wire};
 use super::model::Models;
@@ -13,13 +14,13 @@ use super::talker::Talker;
 use super::work::{LineSender, Serial};
 use crate::clock::Clock;
 use crate::config::{LineConfig, LineKind, Parity, SerialProtocol};
-use crate::driver::{self, ByteCounters, Endpoint, SerialEndpoint, TcpEndpoint, Traffic};
+use crate::driver::{self, Endpoint, SerialEndpoint, TcpEndpoint};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// Jobs that may be on their way to a line's task, not yet in its queue.
 const INBOX: usize = 256;
@@ -46,33 +47,14 @@ pub struct Context {
     pub system_title: [u8; 8],
     /// Meters whose sessions are being recorded.
     pub recordings: Recordings,
+    /// How long jobs waited is counted here.
+    pub waits: Waits,
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("system_title", &self.system_title).finish_non_exhaustive()
     }
-}
-
-/// What a line counts while it works.
-#[derive(Debug, Default)]
-pub(super) struct Gauges {
-    pub bytes: Arc<ByteCounters>,
-    pub waiting: AtomicUsize,
-    pub silent: AtomicUsize,
-}
-
-/// How a line is doing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct LineStatus {
-    /// Its name.
-    pub line: String,
-    /// Bytes that crossed it.
-    pub traffic: Traffic,
-    /// Jobs waiting for it.
-    pub jobs_waiting: usize,
-    /// Meters that it has stopped asking for now, because they were silent several times in a row.
-    pub meters_silent: usize,
 }
 
 /// Why there is no way to a meter.
@@ -91,29 +73,43 @@ pub enum RouteError {
     },
 }
 
+/// A line at work.
+#[derive(Debug)]
+struct Running {
+    config: LineConfig,
+    jobs: LineSender,
+    gauges: Arc<Gauges>,
+    /// Becomes true when the line is taken out of the configuration.
+    close: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
 /// All lines, and which meter is on which. Cloning shares them; the tasks end when the last clone is dropped.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Router {
-    lines: Arc<BTreeMap<String, (LineSender, Arc<Gauges>)>>,
-    directory: Directory,
+    lines: Arc<RwLock<BTreeMap<String, Running>>>,
+    context: Context,
+    /// One change of the lines at a time.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Starts one task per line. A line that cannot be opened now is opened when it is used.
 #[must_use]
 pub fn spawn(lines: &[LineConfig], context: &Context) -> Router {
     let lines = lines.iter().map(|line| (line.name.clone(), start(line, context))).collect();
-    Router { lines: Arc::new(lines), directory: context.directory.clone() }
+    Router { lines: Arc::new(RwLock::new(lines)), context: context.clone(), changing: Arc::default() }
 }
 
-fn start(line: &LineConfig, context: &Context) -> (LineSender, Arc<Gauges>) {
+fn start(line: &LineConfig, context: &Context) -> Running {
     let (sender, jobs) = mpsc::channel(INBOX);
+    let (close, closing) = watch::channel(false);
     let gauges = Arc::new(Gauges::default());
     let bytes = gauges.bytes.clone();
     let bus = |talker| Bus::new(line.name.clone(), talker, context.clone(), gauges.clone(), Pace::bus());
-    match &line.kind {
+    let task = match &line.kind {
         LineKind::Tcp { connections_max } => {
             let network = Network::new(line.name.clone(), *connections_max, context.clone(), gauges.clone());
-            tokio::spawn(network.run(jobs));
+            tokio::spawn(network.run(jobs, closing))
         }
         LineKind::Serial { port, baud, parity, protocol } => {
             let endpoint = Endpoint::Serial(serial(port, *baud, *parity));
@@ -123,15 +119,22 @@ fn start(line: &LineConfig, context: &Context) -> (LineSender, Arc<Gauges>) {
                     Talker::Modbus(ModbusTalker::new(Wire::new(endpoint, modbus::Framing::Rtu, bytes)))
                 }
             };
-            tokio::spawn(bus(talker).run(jobs));
+            tokio::spawn(bus(talker).run(jobs, closing))
         }
         LineKind::ModbusTcp { address } => {
             let tcp = TcpEndpoint { address: *address, connect_timeout: CONNECT_TIMEOUT, source: None };
             let wire = Wire::new(Endpoint::Tcp(tcp), modbus::Framing::Tcp, bytes);
-            tokio::spawn(bus(Talker::Modbus(ModbusTalker::new(wire))).run(jobs));
+            tokio::spawn(bus(Talker::Modbus(ModbusTalker::new(wire))).run(jobs, closing))
         }
-    }
-    (sender, gauges)
+    };
+    Running { config: line.clone(), jobs: sender, gauges, close, task }
+}
+
+/// Bytes a second that a line can carry; nothing for a network, whose lines are not ours.
+fn budget(line: &LineConfig) -> Option<u32> {
+    let LineKind::Serial { port, baud, parity, .. } = &line.kind else { return None };
+    let byte_time = serial(port, *baud, *parity).pacing().byte_time;
+    u32::try_from(Duration::from_secs(1).as_nanos() / byte_time.as_nanos().max(1)).ok()
 }
 
 fn serial(port: &str, baud: u32, parity: Parity) -> SerialEndpoint {
@@ -152,9 +155,10 @@ impl Router {
     /// # Errors
     /// Meter or line unknown.
     pub fn line_of(&self, meter: &Serial) -> Result<LineSender, RouteError> {
-        let endpoint = self.directory.find(meter).ok_or_else(|| RouteError::UnknownMeter(meter.0.clone()))?;
-        match self.lines.get(&endpoint.line) {
-            Some((sender, _)) => Ok(sender.clone()),
+        let endpoint =
+            self.context.directory.find(meter).ok_or_else(|| RouteError::UnknownMeter(meter.0.clone()))?;
+        match self.running().get(&endpoint.line) {
+            Some(line) => Ok(line.jobs.clone()),
             None => Err(RouteError::UnknownLine { meter: meter.0.clone(), line: endpoint.line }),
         }
     }
@@ -162,13 +166,44 @@ impl Router {
     /// How every line is doing, by name.
     #[must_use]
     pub fn status(&self) -> Vec<LineStatus> {
-        let status = |(line, (_, gauges)): (&String, &(LineSender, Arc<Gauges>))| LineStatus {
-            line: line.clone(),
-            traffic: gauges.bytes.traffic(),
-            jobs_waiting: gauges.waiting.load(Ordering::Relaxed),
-            meters_silent: gauges.silent.load(Ordering::Relaxed),
+        let lines = self.running();
+        lines.iter().map(|(name, line)| line.gauges.status(name, budget(&line.config))).collect()
+    }
+
+    /// Makes the lines these: stops those that are gone, starts those that are new, and starts anew those that changed. A line
+    /// that stops finishes the work it is at, which this waits for, and turns the rest away. Lines that stay as they were
+    /// notice nothing.
+    pub async fn change_to(&self, wanted: &[LineConfig]) {
+        let _turn = self.changing.lock().await;
+        let stopped: Vec<Running> = {
+            let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+            let gone: Vec<String> = lines
+                .values()
+                .filter(|line| !wanted.contains(&line.config))
+                .map(|line| line.config.name.clone())
+                .collect();
+            gone.iter().filter_map(|name| lines.remove(name)).collect()
         };
-        self.lines.iter().map(status).collect()
+        for line in &stopped {
+            line.close.send_replace(true);
+        }
+        for line in stopped {
+            tracing::info!(line = line.config.name, "stopping: the configuration no longer has it like this");
+            if let Err(error) = line.task.await {
+                tracing::error!(line = line.config.name, %error, "its task did not end by itself");
+            }
+        }
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        for line in wanted {
+            if !lines.contains_key(&line.name) {
+                tracing::info!(line = line.name, "starting");
+                lines.insert(line.name.clone(), start(line, &self.context));
+            }
+        }
+    }
+
+    fn running(&self) -> RwLockReadGuard<'_, BTreeMap<String, Running>> {
+        self.lines.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,6 +281,7 @@ mod tests {
             clock: Clock::real(),
             system_title: *b"MGWGW001",
             recordings: Recordings::default(),
+            waits: super::super::waits(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -295,7 +331,9 @@ mod tests {
         let neighbour = perform(&router, "B", Priority::Scheduled, None).await;
         assert!(reason(&neighbour).contains("refused"), "tried, not turned away");
         assert_eq!(router.status()[0].meters_silent, 1);
-        assert_eq!(router.status()[0].jobs_waiting, 0);
+        assert_eq!(router.status()[0].jobs(), 0);
+        let status = &router.status()[0];
+        assert_eq!((status.work, status.timeouts, status.turned_away, status.up), (4, 4, 1, false));
     }
 
     #[tokio::test]
@@ -311,5 +349,41 @@ mod tests {
         assert_eq!(error.to_string(), "meter C is on line \"nowhere\", which is not configured");
         let error = router().line_of(&Serial("D".into())).expect_err("no such meter");
         assert_eq!(error.to_string(), "meter D is not known");
+    }
+
+    #[tokio::test]
+    async fn lines_come_and_go_and_those_that_stay_notice_nothing() {
+        let router = router();
+        let feeder = router.running()["feeder"].config.clone();
+        let report = perform(&router, "A", Priority::Scheduled, None).await;
+        assert!(reason(&report).contains("refused"), "{report:?}");
+        let nowhere = LineConfig { name: "nowhere".into(), ..feeder.clone() };
+        router.change_to(&[feeder.clone(), nowhere.clone()]).await;
+        assert_eq!(router.status()[0].work, 1, "the first line goes on counting");
+        let report = perform(&router, "C", Priority::Scheduled, None).await;
+        assert!(reason(&report).contains("refused"), "the new line tries: {report:?}");
+        router.change_to(&[nowhere]).await;
+        let error = router.line_of(&Serial("A".into())).expect_err("its line is gone");
+        assert_eq!(error.to_string(), "meter A is on line \"feeder\", which is not configured");
+        let changed = LineConfig { name: "nowhere".into(), area: Some("T2".into()), ..feeder };
+        router.change_to(&[changed]).await;
+        assert_eq!(router.status()[0].work, 0, "a line that changed begins anew");
+    }
+
+    #[test]
+    fn the_budget_of_a_wire_follows_from_its_speed() {
+        let line = |baud, parity| LineConfig {
+            name: "bus".into(),
+            kind: LineKind::Serial {
+                port: "/dev/ttyS9".into(),
+                baud,
+                parity,
+                protocol: SerialProtocol::ModbusRtu,
+            },
+            area: None,
+        };
+        assert_eq!(budget(&line(9_600, Parity::None)), Some(960));
+        assert_eq!(budget(&line(9_600, Parity::Even)), Some(872));
+        assert_eq!(budget(&line(300, Parity::Even)), Some(27));
     }
 }

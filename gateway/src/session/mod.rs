@@ -7,6 +7,7 @@ mod bus;
 pub mod counters;
 pub mod directory;
 pub mod dlms;
+mod gauges;
 mod lines;
 pub mod meter_keys;
 pub mod modbus;
@@ -18,4 +19,5 @@ mod talker;
 pub mod trouble;
 pub mod work;
 
-pub use lines::{Context, LineStatus, RouteError, Router, spawn};
+pub use gauges::{LineStatus, PriorityLabel, Waits, waits};
+pub use lines::{Context, RouteError, Router, spawn};

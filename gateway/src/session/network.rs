@@ -2,13 +2,15 @@
 
 use super::bus::{Bus, Pace, Places};
 use super::dlms::DlmsTalker;
-use super::lines::{Context, Gauges};
+use super::gauges::Gauges;
+use super::lines::Context;
 use super::talker::Talker;
 use super::work::{Job, LineSender, Serial};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
 /// Jobs on their way to one meter's task.
 const METER_INBOX: usize = 16;
@@ -43,14 +45,22 @@ impl Network {
         Self { name, context, gauges, pace, meters: HashMap::new() }
     }
 
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(job) = jobs.recv().await {
+    /// Runs until every sender is gone, or until `closing` becomes true and what its meters are at is finished.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut closing: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        loop {
+            let job = tokio::select! {
+                Some(job) = jobs.recv() => job,
+                // An error means that nobody can tell us any more, which is an end too.
+                _ = closing.wait_for(|closing| *closing) => break,
+                else => break,
+            };
             let inbox = self.meters.entry(job.meter.clone()).or_insert_with(|| {
                 let (sender, inbox) = mpsc::channel(METER_INBOX);
                 let talker = Talker::Dlms(DlmsTalker::network(self.gauges.bytes.clone()));
                 let (name, pace) = (self.name.clone(), self.pace.clone());
                 let bus = Bus::new(name, talker, self.context.clone(), self.gauges.clone(), pace);
-                tokio::spawn(bus.run(inbox));
+                tasks.spawn(bus.run(inbox, closing.clone()));
                 sender
             });
             // A meter with a full inbox must not hold up the others: its task takes the job when it can.
@@ -59,5 +69,7 @@ impl Network {
                 tokio::spawn(async move { inbox.send(job).await });
             }
         }
+        self.meters.clear();
+        while tasks.join_next().await.is_some() {}
     }
 }

@@ -38,7 +38,10 @@ impl std::fmt::Debug for TokenDigits {
     }
 }
 
-/// Lower is sooner: the order of the priority list.
+/// Tries in vain after which a priority decays.
+const TRIES_TO_DECAY: u32 = 3;
+
+/// Lower is sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// Relay and token commands.
@@ -52,6 +55,37 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// Every priority, most urgent first.
+    pub const ALL: [Self; 4] = [Self::Command, Self::OnDemand, Self::Billing, Self::Scheduled];
+
+    /// Its place among them.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::OnDemand => "on-demand",
+            Self::Billing => "billing",
+            Self::Scheduled => "scheduled",
+        }
+    }
+
+    /// What becomes of it when the work was tried in vain again and again: it no longer holds up what is as urgent and may
+    /// succeed. What somebody waits for stays urgent all the same.
+    #[must_use]
+    pub const fn after_tries(self, tries: u32) -> Self {
+        match self {
+            Self::Command if tries >= TRIES_TO_DECAY => Self::OnDemand,
+            Self::Billing if tries >= TRIES_TO_DECAY => Self::Scheduled,
+            same => same,
+        }
+    }
+
     /// Somebody waits for it: a command or an on-demand read.
     #[must_use]
     pub const fn is_urgent(self) -> bool {

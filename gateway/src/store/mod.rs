@@ -10,6 +10,7 @@ mod counter;
 mod error;
 pub mod event;
 pub mod ledger;
+mod measure;
 pub mod meter;
 pub mod notice;
 pub mod observation;
@@ -20,6 +21,7 @@ mod text;
 mod writer;
 
 pub use error::StoreError;
+pub use measure::Measures;
 pub(crate) use text::words;
 pub use writer::Writing;
 
@@ -41,6 +43,7 @@ pub struct Store {
     readers: SqlitePool,
     writer: writer::Writer,
     committed: watch::Receiver<u64>,
+    measures: Measures,
 }
 
 impl std::fmt::Debug for Store {
@@ -75,7 +78,9 @@ impl Store {
             .connect_with(options.read_only(true))
             .await?;
         let (tell, committed) = watch::channel(0);
-        Ok(Self { readers, writer: writer::Writer::spawn(conn, tell), committed })
+        let measures = Measures::default();
+        let writer = writer::Writer::spawn(conn, tell, measures.clone());
+        Ok(Self { readers, writer, committed, measures })
     }
 
     /// Does one write: all of it or, on `Err`, none of it. Returns after it is durable.

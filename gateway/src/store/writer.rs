@@ -1,6 +1,6 @@
 //! The writer task: the only connection that writes. Whatever has queued up is committed as one group.
 
-use super::StoreError;
+use super::{Measures, StoreError};
 use sqlx::SqliteConnection;
 use std::pin::Pin;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -63,9 +63,9 @@ pub(super) struct Writer(mpsc::Sender<Box<dyn Job>>);
 
 impl Writer {
     /// Starts the task on its connection. It tells `committed` after every group and ends when the last sender is dropped.
-    pub(super) fn spawn(conn: SqliteConnection, committed: watch::Sender<u64>) -> Self {
+    pub(super) fn spawn(conn: SqliteConnection, committed: watch::Sender<u64>, measures: Measures) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(write_groups(conn, receiver, committed));
+        tokio::spawn(write_groups(conn, receiver, committed, measures));
         Self(sender)
     }
 
@@ -86,10 +86,14 @@ async fn write_groups(
     mut conn: SqliteConnection,
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     committed: watch::Sender<u64>,
+    measures: Measures,
 ) {
     let mut group = Vec::with_capacity(GROUP_MAX);
     while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
+        let begun = std::time::Instant::now();
         let fate = run_group(&mut conn, &mut group).await;
+        measures.commit.observe(begun.elapsed().as_secs_f64());
+        measures.group.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         if let Err(error) = &fate {
             tracing::error!(%error, writes = group.len(), "a group of writes was lost");
             // Nothing is left half-done; if there is no transaction to roll back, this fails harmlessly.

@@ -15,6 +15,7 @@ use crate::store::{Store, StoreError, command, event, ledger, meter, payment};
 use crate::units::MinorUnits;
 use crate::vault::{CreditRequest, Vault, VaultError};
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
 use sqlx::SqliteConnection;
 use std::sync::Arc;
@@ -83,13 +84,21 @@ pub struct Vending {
     pub(super) vault: Arc<dyn Vault>,
     pub(super) clock: Clock,
     price: Arc<Price>,
+    /// Payments booked.
+    vends: Counter,
 }
 
 impl Vending {
     /// Over these.
     #[must_use]
     pub fn new(store: Store, vault: Arc<dyn Vault>, clock: Clock, price: Price) -> Self {
-        Self { store, vault, clock, price: Arc::new(price) }
+        Self { store, vault, clock, price: Arc::new(price), vends: Counter::default() }
+    }
+
+    /// Counts payments that were booked.
+    #[must_use]
+    pub fn vends(&self) -> Counter {
+        self.vends.clone()
     }
 
     /// Takes a payment. The same key with the same request gives the same receipt, whenever it comes and how often.
@@ -104,6 +113,9 @@ impl Vending {
                 Box::pin(async move { book(conn, &request, now, &price, vault.as_ref()).await })
             })
             .await?;
+        if booked == Booked::Now {
+            self.vends.inc();
+        }
         let (payment, token) = match booked {
             Booked::Now if payment.state == PaymentState::Recorded => self.mint(payment).await?,
             Booked::Now => (payment, None),

@@ -222,6 +222,7 @@ impl DlmsTalker {
             As::Client | As::Management => dial.associate(pipe, counters).await?,
             As::Prover(keys) => dial.prove(pipe, counters, keys).await?,
         };
+        attempt.associations += 1;
         let security = model.security.describe();
         attempt.note(format!("association open with client {} ({security})", addresses.client));
         self.open = Some((endpoint.serial.clone(), Box::new(association)));

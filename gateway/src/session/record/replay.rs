@@ -134,6 +134,7 @@ pub async fn replay(text: &str, models: &Models) -> Result<Replayed, String> {
         clock: Clock::real(),
         system_title: CLIENT_TITLE,
         recordings: super::Recordings::default(),
+        waits: crate::session::waits(),
     };
     let endpoint = Endpoint {
         serial: Serial(recording.serial),

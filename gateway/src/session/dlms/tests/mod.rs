@@ -97,6 +97,7 @@ fn context_with(keys: DlmsKeys) -> Context {
         counters: Arc::new(TestCounters::default()),
         clock: Clock::real(),
         system_title: *b"MGW\xFE\0\0\0\x01",
+        waits: crate::session::waits(),
         recordings: crate::session::record::Recordings::default(),
     }
 }
