@@ -36,6 +36,12 @@ pub struct Journal<T, const PLACE: usize> {
 }
 
 impl<T: Serialize + DeserializeOwned, const PLACE: usize> Journal<T, PLACE> {
+    /// Over whatever lies there.
+    #[must_use]
+    pub const fn blank(base: u32, places: u32) -> Self {
+        Self { base, places: if places < 2 { 2 } else { places }, sequence: 0, record: PhantomData }
+    }
+
     /// Finds the newest whole record; `None` in a memory that never held one (all ones or all zeros, but for one place whose
     /// very first write may have been cut). `places` is at least 2; more places spread the wear.
     ///
@@ -46,7 +52,7 @@ impl<T: Serialize + DeserializeOwned, const PLACE: usize> Journal<T, PLACE> {
         base: u32,
         places: u32,
     ) -> Result<(Self, Option<T>), JournalError> {
-        let mut journal = Self { base, places: places.max(2), sequence: 0, record: PhantomData };
+        let mut journal = Self::blank(base, places);
         let mut bytes = [0; PLACE];
         let mut newest: Option<(u32, u32)> = None;
         let mut written = 0;

@@ -21,7 +21,7 @@ mod optical;
 pub mod panel;
 mod personalisation;
 mod port;
-mod profile;
+pub mod profile;
 pub mod protection;
 pub mod provisioning;
 pub mod record;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ledger::{EnergyCount, Ledger};
 use crate::personalisation::Personalisation;
+use crate::profile::{Progress, SecondProfile};
 use crate::protection::{Limits, Tripped};
 use crate::relay::RelayLogic;
 use crate::ring::Span;
@@ -94,12 +95,8 @@ pub struct Record {
     pub last_token: Option<LastToken>,
     /// The last time known, UTC; 0 when the clock was never set.
     pub utc_s: u32,
-    /// Rows of the load profile.
-    pub profile: Span,
-    /// Rows before this one are not in the order of their times: the clock was set back.
-    pub profile_ordered_from: u32,
-    /// Number of the profile period last captured (UTC seconds / period); 0 before the first.
-    pub profile_period: u32,
+    /// How far the first load profile is.
+    pub profile: Progress,
     /// Rows of the event log.
     pub events: Span,
     /// Daily billing snapshots.
@@ -140,9 +137,7 @@ impl Record {
             tokens: who.tokens.clone(),
             last_token: None,
             utc_s: 0,
-            profile: Span::default(),
-            profile_ordered_from: 0,
-            profile_period: 0,
+            profile: Progress::default(),
             events: Span::default(),
             daily: Span::default(),
             monthly: Span::default(),
@@ -171,6 +166,7 @@ impl Record {
         &self,
         who: &Personalisation,
         settings: &Settings,
+        second: &SecondProfile,
         tariffs: &Tariffs,
     ) -> [u8; 32] {
         let terms = &self.terms;
@@ -180,7 +176,7 @@ impl Record {
             (terms.daily.active, terms.instalment.active, terms.debt_share),
             self.limits,
             (self.relay.mode, self.relay.returns_automatically),
-            (who.profile_period_s, who.options.modbus_switches),
+            (who.profile_period_s, who.options.modbus_switches, second.capture),
         );
         // The numbers of the account take 130 bytes at most; settings and a tariff less than their journals' places.
         let mut bytes = [0; TARIFF_PLACE_BYTES];

@@ -39,6 +39,15 @@ pub struct Ring<R> {
     row: PhantomData<fn() -> R>,
 }
 
+// Derived, they would ask the same of the rows.
+impl<R> Clone for Ring<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Ring<R> {}
+
 impl<R: Row> Ring<R> {
     /// Bytes of one row in storage.
     pub const ROW_BYTES: u32 = (R::BYTES + FRAME) as u32;

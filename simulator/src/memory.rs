@@ -9,7 +9,7 @@ use hardware::board::Storage;
 use protocol::cosem::account::PaymentMode;
 
 /// Length of a row of the load profile.
-const ROW_BYTES: u32 = Layout::bytes_for(1) - Layout::bytes_for(0);
+const ROW_BYTES: u32 = Layout::bytes_for(2) - Layout::bytes_for(1);
 
 /// Changes the stored state. False when there is none that can be read.
 fn edit(nvm: &mut Nvm, change: impl FnOnce(&mut Record)) -> bool {
@@ -51,14 +51,15 @@ pub fn use_up_counters(nvm: &mut Nvm, ahead: u32) -> bool {
     journal.write(nvm, &counters).is_ok()
 }
 
-/// The newest rows of the load profile are lost.
+/// The newest rows of the first load profile are lost.
 pub fn lose_rows(nvm: &mut Nvm, rows: u32) -> bool {
     let Ok(layout) = Layout::for_capacity(nvm.capacity()) else { return false };
     let mut lost = 0..0;
     let done = edit(nvm, |record| {
-        let next = record.profile.next;
-        record.profile.next = next.saturating_sub(rows).max(record.profile.first);
-        lost = record.profile.next..next;
+        let span = &mut record.profile.rows;
+        let next = span.next;
+        span.next = next.saturating_sub(rows).max(span.first);
+        lost = span.next..next;
     });
     let blank = [0xFF; ROW_BYTES as usize];
     done && lost.into_iter().all(|number| {
@@ -67,11 +68,12 @@ pub fn lose_rows(nvm: &mut Nvm, rows: u32) -> bool {
     })
 }
 
-/// The load profile has room for `rows` rows only: the newest of them stay. Gives the capacity that is left.
+/// The first load profile has room for `rows` rows only: the newest of them stay. The second one begins anew. Gives the
+/// capacity that is left.
 pub fn wrap_profile(nvm: &mut Nvm, rows: u32) -> Option<u32> {
     nvm.restore_power();
     let layout = Layout::for_capacity(nvm.capacity()).ok()?;
-    let span = record(nvm)?.profile;
+    let span = record(nvm)?.profile.rows;
     let rows = rows.clamp(1, layout.profile_rows);
     let kept = span.next.saturating_sub(rows).max(span.first)..span.next;
     let place = |number: u32, of: u32| layout.profile_base + number % of * ROW_BYTES;

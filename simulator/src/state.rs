@@ -38,6 +38,8 @@ pub struct Mark {
     pub seed: u64,
     /// Depth of the load profiles.
     pub profile_rows: u32,
+    /// Bytes of each meter's memory, as the firmware wants them for that depth.
+    pub capacity: u32,
 }
 
 /// What lasts of a meter besides its memory.
@@ -111,6 +113,12 @@ impl StateFile {
     pub fn mark_for(&self, meters: u32, seed: u64, profile_rows: u32) -> anyhow::Result<Option<Mark>> {
         let mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner).2.clone();
         if let Some(of) = &mark {
+            ensure!(
+                of.capacity == self.capacity,
+                "the state is of another version's meters, of {} bytes each: start it with that version, or choose another \
+                 directory",
+                of.capacity
+            );
             ensure!(
                 (of.meters, of.seed, of.profile_rows) == (meters, seed, profile_rows),
                 "the state is of a street with {} meters, seed {} and {} profile rows, not of one with {meters}, {seed} \

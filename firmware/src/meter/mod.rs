@@ -26,6 +26,7 @@ use crate::ledger::Ledger;
 use crate::metrology::Rests;
 use crate::objects::View;
 use crate::personalisation::Personalisation;
+use crate::profile::{SecondJournal, SecondProfile};
 use crate::protection::Watch;
 use crate::record::Record;
 use crate::relay::Contact;
@@ -73,12 +74,20 @@ pub(crate) struct Conditions {
     pub storage_failed: bool,
     /// The capacitors feed the meter.
     pub supply_failing: bool,
-    /// Status bits for the next profile row.
-    pub row_status: u8,
+    /// Status bits for the next row of each load profile.
+    pub row_status: [u8; 2],
     /// Daylight saving, when it was last looked at.
     pub daylight: Option<bool>,
     /// Method 5 of the clock: a time to take over at a word, and when the word counts (UTC).
     pub preset: Option<Preset>,
+}
+
+impl Conditions {
+    /// The next row of either load profile says so.
+    pub(crate) const fn mark_rows(&mut self, bits: u8) {
+        let [first, second] = &mut self.row_status;
+        (*first, *second) = (*first | bits, *second | bits);
+    }
 }
 
 /// See [`Conditions::preset`].
@@ -115,7 +124,10 @@ pub struct Meter<B: Board> {
     settings_journal: Journal<Settings, SETTINGS_PLACE_BYTES>,
     pub(crate) update: Update,
     pub(crate) events: Ring<EventRow>,
-    pub(crate) profile: Ring<LoadRow>,
+    /// Rows of the load profiles.
+    pub(crate) loads: [Ring<LoadRow>; 2],
+    pub(crate) second: SecondProfile,
+    pub(crate) second_journal: SecondJournal,
     pub(crate) daily: Ring<LoadRow>,
     pub(crate) monthly: Ring<LoadRow>,
     pub(crate) contact: Contact,

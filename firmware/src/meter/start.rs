@@ -16,6 +16,7 @@ use crate::layout::{Layout, TooSmall};
 use crate::metrology::Rests;
 use crate::objects::View;
 use crate::personalisation::Personalisation;
+use crate::profile::{LoadProfile, SecondProfile};
 use crate::protection::Watch;
 use crate::record::Record;
 use crate::relay::Contact;
@@ -76,6 +77,8 @@ impl<B: Board> Meter<B> {
             Journal::recover(board.storage(), layout.settings_base, Layout::SETTINGS_PLACES)
                 .map_err(StartError::Journal)?;
         let settings = settings.unwrap_or_else(|| Settings::new(&who));
+        let (second_journal, second) =
+            SecondProfile::recover(board.storage(), &layout, &who).map_err(StartError::Journal)?;
         let update = Update::recover(&mut board, &layout).map_err(StartError::Journal)?;
         let (key_journal, keys) = Journal::recover(board.storage(), layout.keys_base, Layout::KEY_PLACES)
             .map_err(StartError::Journal)?;
@@ -111,7 +114,12 @@ impl<B: Board> Meter<B> {
             settings_journal,
             update,
             events: Ring::new(layout.events_base, Layout::EVENT_ROWS),
-            profile: Ring::new(layout.profile_base, layout.profile_rows),
+            loads: [
+                Ring::new(layout.profile_base, layout.profile_rows),
+                Ring::new(layout.second_base, layout.second_rows),
+            ],
+            second,
+            second_journal,
             daily: Ring::new(layout.daily_base, Layout::DAILY_ROWS),
             monthly: Ring::new(layout.monthly_base, Layout::MONTHLY_ROWS),
             contact: Contact::default(),
@@ -155,7 +163,6 @@ impl<B: Board> Meter<B> {
     /// Takes in the rows written after the last record.
     pub(super) fn recover_rings(&mut self) {
         self.events.recover(self.board.storage(), &mut self.record.events);
-        self.profile.recover(self.board.storage(), &mut self.record.profile);
         self.daily.recover(self.board.storage(), &mut self.record.daily);
         self.monthly.recover(self.board.storage(), &mut self.record.monthly);
         // A snapshot whose record was cut is not taken again.
@@ -164,16 +171,11 @@ impl<B: Board> Meter<B> {
             let day = self.settings.zone.local_s(row.utc_s).unwrap_or(0) / DAY_S;
             self.record.snapshot_day = self.record.snapshot_day.max(day);
         }
-        let newest = self.profile.rows(self.record.profile).next_back();
-        if let Some(row) = newest.and_then(|n| self.profile.get(self.board.storage(), n))
-            && let Some(period) = row.utc_s.checked_div(self.settings.capture.period_s)
-        {
-            self.record.profile_period = self.record.profile_period.max(period);
-        }
+        LoadProfile::BOTH.into_iter().for_each(|which| self.recover_profile(which));
     }
 
     pub(super) fn note_power_gap(&mut self) {
-        self.conditions.row_status |= protocol::cosem::profile::row_status::POWER_DOWN;
+        self.conditions.mark_rows(protocol::cosem::profile::row_status::POWER_DOWN);
         let gap = match self.board.clock().utc_s() {
             Some(utc_s) if self.record.utc_s != 0 => utc_s.saturating_sub(self.record.utc_s),
             _ => 0,

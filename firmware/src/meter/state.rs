@@ -8,7 +8,7 @@ use super::Meter;
 use crate::journal::JournalError;
 use crate::record::Record;
 use crate::relay::RelayEvents;
-use crate::settings::{Capture, Settings};
+use crate::settings::Settings;
 use crate::tariff::Tariffs;
 
 impl<B: Board> Meter<B> {
@@ -77,20 +77,6 @@ impl<B: Board> Meter<B> {
         written.map_err(|_| DataAccessResult::HardwareFault)?;
         self.settings = settings;
         self.configure(self.record.clone())
-    }
-
-    /// Stores what the load profile captures. Its rows go first: a cut in between leaves it empty, as it was.
-    pub(crate) fn change_capture(&mut self, capture: Capture) -> Result<(), DataAccessResult> {
-        if !capture.is_sound() {
-            return Err(DataAccessResult::OtherReason);
-        }
-        let mut next = self.record.clone();
-        next.profile.first = next.profile.next;
-        (next.profile_ordered_from, next.profile_period) = (next.profile.next, 0);
-        self.commit(next).map_err(|_| DataAccessResult::HardwareFault)?;
-        let mut settings = self.settings.clone();
-        settings.capture = capture;
-        self.change_settings(settings)
     }
 
     /// Changes the configuration in the record.

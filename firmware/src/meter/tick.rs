@@ -8,6 +8,7 @@ use protocol::time::{Duration, Instant};
 use super::Meter;
 use crate::journal::{Journal, PLACE_BYTES};
 use crate::layout::Layout;
+use crate::profile::LoadProfile;
 use crate::protection::Finding;
 use crate::record::Record;
 use crate::relay::RelayEvents;
@@ -27,7 +28,7 @@ impl<B: Board> Meter<B> {
         self.measure();
         self.protect();
         self.follow_calendar();
-        self.capture_if_due();
+        LoadProfile::BOTH.into_iter().for_each(|which| self.capture_if_due(which));
         self.follow_contact();
         self.look_for_tampering();
         self.confirm_when_sound();
@@ -61,7 +62,7 @@ impl<B: Board> Meter<B> {
                     self.note(Event::MeasurementError, 0);
                 }
                 self.conditions.measured = false;
-                self.conditions.row_status |= protocol::cosem::profile::row_status::MEASUREMENT_FAILED;
+                self.conditions.mark_rows(protocol::cosem::profile::row_status::MEASUREMENT_FAILED);
                 return;
             }
         };
@@ -207,7 +208,7 @@ impl<B: Board> Meter<B> {
             self.note(event, detail);
         }
         if self.tamper.active() {
-            self.conditions.row_status |= protocol::cosem::profile::row_status::TAMPER;
+            self.conditions.mark_rows(protocol::cosem::profile::row_status::TAMPER);
         }
     }
 }

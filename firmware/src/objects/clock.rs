@@ -177,7 +177,7 @@ impl<B: Board> Meter<B> {
         let from = self.board.clock().utc_s();
         self.board.clock().set_utc_s(to_utc_s);
         let change = from.map_or(0, |from| i64::from(to_utc_s) - i64::from(from));
-        self.conditions.row_status |= row_status::CLOCK_SET;
+        self.conditions.mark_rows(row_status::CLOCK_SET);
         // Days that were not lived are not charged; a small correction over midnight leaves the day's charge due, and one back
         // over midnight does not charge the day again.
         if change.abs() >= i64::from(DAY_S)

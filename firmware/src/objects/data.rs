@@ -52,7 +52,8 @@ impl<B: Board> Meter<B> {
         let digest;
         let value = match name {
             obis::CONFIGURATION_DIGEST => {
-                digest = self.record.configuration_digest(&self.who, &self.settings, &self.tariffs);
+                digest =
+                    self.record.configuration_digest(&self.who, &self.settings, &self.second, &self.tariffs);
                 Data::OctetString(&digest)
             }
             obis::LOGICAL_DEVICE_NAME => Data::OctetString(self.who.logical_device_name.as_bytes()),
@@ -68,7 +69,7 @@ impl<B: Board> Meter<B> {
             obis::CONFIGURATION_CHANGES => Data::DoubleLongUnsigned(self.record.configuration_changes),
             obis::RELAY_REASON => Data::Enum(self.record.relay.reason as u8),
             obis::TARIFF_RATE => Data::Unsigned(self.rate_in_force().map_or(0, |rate| rate + 1)),
-            obis::PROFILE_STATUS => Data::Unsigned(self.conditions.row_status),
+            obis::PROFILE_STATUS => Data::Unsigned(self.conditions.row_status[0]),
             obis::SUPPLY_GROUP => {
                 attributes.supply_group.map_or(Data::Null, |group| Data::DoubleLongUnsigned(group.get()))
             }

@@ -1,5 +1,5 @@
 //! Demand: the average power of a profile period as it runs and as it was last (class 5), and the largest of the month with its
-//! time (class 4). Both come from the rows of the load profile; where two of them do not follow each other there is no value.
+//! time (class 4). Both come from the rows of the first load profile; where two of them do not follow each other there is no value.
 
 use hardware::board::{Board, Clock};
 use protocol::codec::axdr::{Data, DateTime, Unit};
@@ -19,7 +19,7 @@ pub(super) struct DemandObject<'m, B: Board>(pub &'m mut Meter<B>);
 impl<B: Board> DemandObject<'_, B> {
     /// The newest row, whose end is the begin of the period that runs.
     fn newest(&mut self) -> Option<LoadRow> {
-        let number = self.0.record.profile.next.checked_sub(1)?;
+        let number = self.0.record.profile.rows.next.checked_sub(1)?;
         self.0.profile_row(number)
     }
 
@@ -46,7 +46,7 @@ impl<B: Board> DemandRegister for DemandObject<'_, B> {
     }
 
     fn last_average_value(&mut self) -> Access<Data<'_>> {
-        let number = self.0.record.profile.next.wrapping_sub(1);
+        let number = self.0.record.profile.rows.next.wrapping_sub(1);
         Ok(watts(self.0.demand_at(number)))
     }
 
@@ -112,9 +112,10 @@ pub(crate) fn average_w(wh: u32, period_s: u32) -> Option<u32> {
 }
 
 impl<B: Board> Meter<B> {
-    /// A row of the load profile.
+    /// A row of the first load profile.
     fn profile_row(&mut self, number: u32) -> Option<LoadRow> {
-        self.profile.get(self.board.storage(), number)
+        let [ring, _] = self.loads;
+        ring.get(self.board.storage(), number)
     }
 
     /// The average power of the period that row `number` ended; `None` unless the row before it is its beginning.

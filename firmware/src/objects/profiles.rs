@@ -1,4 +1,4 @@
-//! Load profile and event log (class 7): rows go from storage to the wire one piece at a time.
+//! Load profiles, billing profiles and event log (class 7): rows go from storage to the wire one piece at a time.
 
 use core::ops::Range;
 
@@ -16,6 +16,7 @@ use protocol::dlms::model::{Caller, Piece};
 
 use super::full;
 use crate::meter::Meter;
+use crate::profile::LoadProfile;
 use crate::ring::{Ring, Span};
 use crate::settings::Capture;
 use crate::terms::DAY_S;
@@ -45,6 +46,12 @@ pub(super) struct ProfileObject<'m, 's, B: Board> {
     pub selection: Option<SelectiveAccess<'s>>,
 }
 
+impl<B: Board> ProfileObject<'_, '_, B> {
+    fn load_profile(&self) -> Access<LoadProfile> {
+        load_profile(self.name).ok_or(DataAccessResult::ReadWriteDenied)
+    }
+}
+
 impl<B: Board> ProfileGeneric for ProfileObject<'_, '_, B> {
     /// Piece 0 is the number of rows, piece n is row n.
     fn buffer(&mut self, piece: u32, out: &mut dyn Writer) -> Access<Piece> {
@@ -72,19 +79,21 @@ impl<B: Board> ProfileGeneric for ProfileObject<'_, '_, B> {
             let at = at.filter(|at| columns >> at == 0).ok_or(DataAccessResult::OtherReason)?;
             columns |= 1 << at;
         }
-        let capture = Capture { columns, ..self.meter.settings.capture };
-        self.meter.change_capture(capture)
+        let which = self.load_profile()?;
+        let capture = Capture { columns, ..self.meter.capture_of(which) };
+        self.meter.change_capture(which, capture)
     }
 
     fn set_capture_period(&mut self, period_s: u32) -> Access<()> {
-        let capture = Capture { period_s, ..self.meter.settings.capture };
-        self.meter.change_capture(capture)
+        let which = self.load_profile()?;
+        let capture = Capture { period_s, ..self.meter.capture_of(which) };
+        self.meter.change_capture(which, capture)
     }
 
     fn capture_period(&mut self) -> Access<u32> {
-        Ok(match self.name {
-            obis::LOAD_PROFILE => self.meter.settings.capture.period_s,
-            obis::DAILY_PROFILE => DAY_S,
+        Ok(match (load_profile(self.name), self.name) {
+            (Some(which), _) => self.meter.capture_of(which).period_s,
+            (None, obis::DAILY_PROFILE) => DAY_S,
             // By the calendar, and by events.
             _ => 0,
         })
@@ -112,19 +121,17 @@ impl<B: Board> ProfileGeneric for ProfileObject<'_, '_, B> {
     }
 
     fn reset(&mut self, _: Nothing) -> Invoked {
-        let mut next = self.meter.record.clone();
-        next.profile.first = next.profile.next;
-        self.meter.commit(next).map_err(|_| ActionResult::HardwareFault)
+        let which = load_profile(self.name).ok_or(ActionResult::ReadWriteDenied)?;
+        self.meter.reset_profile(which).map_err(|_| ActionResult::HardwareFault)
     }
 
     fn capture(&mut self, _: Nothing) -> Invoked {
+        let which = load_profile(self.name).ok_or(ActionResult::ReadWriteDenied)?;
         let meter = &mut *self.meter;
-        let mut next = meter.record.clone();
         let utc_s = meter.board.clock().utc_s().ok_or(ActionResult::TemporaryFailure)?;
-        let row = meter.row(utc_s);
-        let pushed = meter.profile.push(meter.board.storage(), &mut next.profile, row);
-        pushed.map_err(|_| ActionResult::HardwareFault)?;
-        meter.commit(next).map_err(|_| ActionResult::HardwareFault)
+        let mut progress = meter.progress(which);
+        meter.push_row(which, &mut progress, utc_s).map_err(|_| ActionResult::HardwareFault)?;
+        meter.store_progress(which, progress).map_err(|_| ActionResult::HardwareFault)
     }
 }
 
@@ -163,7 +170,7 @@ impl<B: Board> Meter<B> {
 
     /// The columns of a profile: a bit for each of its capture objects.
     fn shown(&self, name: Obis) -> u32 {
-        if name == obis::LOAD_PROFILE { u32::from(self.settings.capture.columns) } else { u32::MAX }
+        load_profile(name).map_or(u32::MAX, |which| u32::from(self.capture_of(which).columns))
     }
 
     /// The view of this client, or a free one, or the first.
@@ -173,11 +180,11 @@ impl<B: Board> Meter<B> {
     }
 
     /// The ring behind a profile of load rows; `None` for the event log.
-    const fn ring(&self, name: Obis) -> Option<(&Ring<LoadRow>, Span)> {
-        match name {
-            obis::LOAD_PROFILE => Some((&self.profile, self.record.profile)),
-            obis::DAILY_PROFILE => Some((&self.daily, self.record.daily)),
-            obis::MONTHLY_PROFILE => Some((&self.monthly, self.record.monthly)),
+    fn ring(&self, name: Obis) -> Option<(Ring<LoadRow>, Span)> {
+        match (load_profile(name), name) {
+            (Some(which), _) => Some((self.loads[which as usize], self.progress(which).rows)),
+            (None, obis::DAILY_PROFILE) => Some((self.daily, self.record.daily)),
+            (None, obis::MONTHLY_PROFILE) => Some((self.monthly, self.record.monthly)),
             _ => None,
         }
     }
@@ -191,15 +198,10 @@ impl<B: Board> Meter<B> {
 
     fn put_row(&mut self, name: Obis, number: u32, columns: u32, out: &mut dyn Writer) -> Encoded<()> {
         let zone = self.settings.zone;
+        let ring = self.ring(name);
         let storage = self.board.storage();
-        let ring = match name {
-            obis::LOAD_PROFILE => Some(&self.profile),
-            obis::DAILY_PROFILE => Some(&self.daily),
-            obis::MONTHLY_PROFILE => Some(&self.monthly),
-            _ => None,
-        };
         let written = match ring {
-            Some(ring) => {
+            Some((ring, _)) => {
                 ring.get(storage, number).map(|row| row.encode(out, columns, zone.offset_at(row.utc_s)))
             }
             None => {
@@ -234,9 +236,9 @@ impl<B: Board> Meter<B> {
                 let columns = columns_of(name, columns, shown)?;
                 let from = self.bound(from)?.unwrap_or(0);
                 let to = self.bound(to)?.unwrap_or(u32::MAX);
-                let rows = match name {
-                    obis::LOAD_PROFILE => self.rows_between(from, to),
-                    _ => self.scan_between(name, in_use, from, to),
+                let rows = match load_profile(name) {
+                    Some(which) => self.rows_between(which, from, to),
+                    None => self.scan_between(name, in_use, from, to),
                 };
                 Ok((rows, columns))
             }
@@ -269,13 +271,13 @@ impl<B: Board> Meter<B> {
     /// Rows from the first to the last one between two times, for rings that are short enough to look at every row. A clock
     /// that was set back in between does not take out rows.
     fn scan_between(&mut self, name: Obis, rows: Range<u32>, from: u32, to: u32) -> Range<u32> {
+        let ring = self.ring(name);
         let mut found: Option<Range<u32>> = None;
         for number in rows.clone() {
             let storage = self.board.storage();
-            let time = match name {
-                obis::DAILY_PROFILE => self.daily.get(storage, number).map(|row| row.utc_s),
-                obis::MONTHLY_PROFILE => self.monthly.get(storage, number).map(|row| row.utc_s),
-                _ => self.events.get(storage, number).map(|row| row.utc_s),
+            let time = match ring {
+                Some((ring, _)) => ring.get(storage, number).map(|row| row.utc_s),
+                None => self.events.get(storage, number).map(|row| row.utc_s),
             };
             if time.is_some_and(|utc_s| utc_s >= from && utc_s <= to) {
                 let start = found.map_or(number, |range| range.start);
@@ -288,6 +290,14 @@ impl<B: Board> Meter<B> {
 
 fn wrong(_: protocol::codec::codec::Error) -> DataAccessResult {
     DataAccessResult::TypeUnmatched
+}
+
+const fn load_profile(name: Obis) -> Option<LoadProfile> {
+    match name {
+        obis::LOAD_PROFILE => Some(LoadProfile::First),
+        obis::LOAD_PROFILE_2 => Some(LoadProfile::Second),
+        _ => None,
+    }
 }
 
 const fn capture_objects(name: Obis) -> &'static [CaptureObject] {

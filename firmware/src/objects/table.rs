@@ -108,6 +108,7 @@ pub static OBJECTS: &[Object] = &[
     measured(obis::POWER_FACTOR),
     measured(obis::FREQUENCY),
     object(&profile::SHAPE, obis::LOAD_PROFILE).sets(&[3, 4]).calls(&[1, 2]),
+    object(&profile::SHAPE, obis::LOAD_PROFILE_2).sets(&[3, 4]).calls(&[1, 2]),
     object(&profile::SHAPE, obis::DAILY_PROFILE),
     object(&profile::SHAPE, obis::MONTHLY_PROFILE),
     value(obis::PROFILE_STATUS),

@@ -3,6 +3,7 @@
 use super::wire::{MANAGEMENT, READER, VENDING, act, get};
 use super::{board, events, personalisation, start};
 use crate::Meter;
+use crate::profile::LoadProfile;
 use crate::test_board::TestBoard;
 use crate::zone::tests::{AUTUMN, SPRING, central_europe};
 use protocol::codec::axdr::{Data, DateTime};
@@ -69,9 +70,13 @@ fn shown(meter: &mut Meter<TestBoard>) -> DateTime {
     DateTime::from_data(Data::from_bytes_in(&bytes).unwrap()).unwrap()
 }
 
+pub(super) fn rows_of(meter: &mut Meter<TestBoard>, which: LoadProfile) -> Vec<LoadRow> {
+    let (ring, rows) = (meter.loads[which as usize], meter.progress(which).rows);
+    ring.rows(rows).filter_map(|n| ring.get(&mut meter.board.storage, n)).collect()
+}
+
 fn rows(meter: &mut Meter<TestBoard>) -> Vec<LoadRow> {
-    let rows = meter.profile.rows(meter.record.profile);
-    rows.filter_map(|n| meter.profile.get(&mut meter.board.storage, n)).collect()
+    rows_of(meter, LoadProfile::First)
 }
 
 fn months(meter: &mut Meter<TestBoard>) -> Vec<LoadRow> {
@@ -195,8 +200,44 @@ fn after_a_week_back_new_rows_come_at_once_and_the_old_ones_are_read_by_entry() 
     let all = rows(&mut meter);
     assert_eq!(all.len(), before + 4);
     assert_eq!(all[before].status, row_status::CLOCK_SET);
-    let found = meter.rows_between(0, u32::MAX);
+    let found = meter.rows_between(LoadProfile::First, 0, u32::MAX);
     assert_eq!(found.len(), 4, "a range gives what is in order");
+}
+
+#[test]
+fn the_second_profile_keeps_its_own_hours_over_days_of_23_and_25_hours_and_over_steps_of_the_clock() {
+    for change in [SPRING, AUTUMN] {
+        let mut meter = meter_at(change - 12 * HOUR);
+        live(&mut meter, 36 * HOUR);
+        let hours = rows_of(&mut meter, LoadProfile::Second);
+        assert!(hours.windows(2).all(|pair| pair[1].utc_s == pair[0].utc_s + HOUR), "each hour once");
+        assert!(
+            hours.len() >= 35 && hours.iter().skip(1).all(|row| row.status == 0 && row.utc_s % HOUR == 0)
+        );
+    }
+    let mut meter = meter_at(SPRING + 10 * DAY);
+    live(&mut meter, 3 * HOUR);
+    step(&mut meter, 2 * i64::from(HOUR));
+    live(&mut meter, 2 * HOUR);
+    let after = rows_of(&mut meter, LoadProfile::Second);
+    let gap = after.windows(2).position(|pair| pair[1].utc_s != pair[0].utc_s + HOUR).unwrap() + 1;
+    assert_eq!(after[gap].status, row_status::CLOCK_SET, "set, not without power");
+    assert!(after[gap + 1..].iter().all(|row| row.status == 0));
+
+    // Half an hour back doubles no hour; a week back begins a new order.
+    step(&mut meter, -1_800);
+    live(&mut meter, 2 * HOUR);
+    let all = rows_of(&mut meter, LoadProfile::Second);
+    assert!(all.len() > after.len() && all.windows(2).all(|pair| pair[0].utc_s < pair[1].utc_s));
+    assert_eq!(meter.rows_between(LoadProfile::Second, 0, u32::MAX).len(), all.len());
+    step(&mut meter, -7 * i64::from(DAY));
+    live(&mut meter, 2 * HOUR);
+    assert_eq!(rows_of(&mut meter, LoadProfile::Second).len(), all.len() + 2);
+    assert_eq!(
+        meter.rows_between(LoadProfile::Second, 0, u32::MAX).len(),
+        2,
+        "a range gives what is in order"
+    );
 }
 
 #[test]

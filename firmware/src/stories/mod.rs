@@ -23,6 +23,7 @@ mod suite1;
 mod tamper;
 mod tariff;
 mod terms;
+mod two_profiles;
 mod wear;
 mod whole_life;
 mod wire;
@@ -42,6 +43,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::ledger::EnergyCount;
+use crate::profile::Progress;
 use crate::protection::{Limits, Tripped};
 use crate::record::{LastToken, Peak, Record};
 use crate::ring::Span;
@@ -225,12 +227,13 @@ pub fn full_record() -> Record {
         trips_max: u8::MAX,
     };
     record.tripped = Tripped { reason: Some(RelayReason::LockedOut), count: u8::MAX, first_utc_s: u32::MAX };
-    record.profile = Span { first: u32::MAX, next: u32::MAX };
-    (record.events, record.daily, record.monthly) = (record.profile, record.profile, record.profile);
+    let rows = Span { first: u32::MAX, next: u32::MAX };
+    record.profile = Progress { rows, ordered_from: u32::MAX, period: u32::MAX };
+    (record.events, record.daily, record.monthly) = (rows, rows, rows);
     record.snapshot_day = u32::MAX;
     record.rating.month_wh = u64::MAX;
     record.token_remainder = u32::MAX;
-    (record.utc_s, record.profile_period, record.profile_ordered_from) = (u32::MAX, u32::MAX, u32::MAX);
+    record.utc_s = u32::MAX;
     record.peak = Peak { watts: u32::MAX, utc_s: u32::MAX };
     (record.configuration_changes, record.low_credit) = (u32::MAX, i64::MIN);
     record

@@ -294,8 +294,8 @@ fn demand_is_the_average_of_a_period_and_the_largest_is_kept_until_it_is_reset()
     pass(&mut meter, 100);
     assert_eq!(get(&mut meter, READER, last, None).unwrap(), bytes(&Data::Null), "no period has ended");
     pass(&mut meter, 1_900);
-    let newest = meter.record.profile.next - 1;
-    let rows = [newest - 1, newest].map(|n| meter.profile.get(&mut meter.board.storage, n).unwrap());
+    let newest = meter.record.profile.rows.next - 1;
+    let rows = [newest - 1, newest].map(|n| meter.loads[0].get(&mut meter.board.storage, n).unwrap());
     let used_wh = rows[1].import_wh - rows[0].import_wh;
     assert!(used_wh > 0);
     let demand = bytes(&Data::DoubleLongUnsigned(used_wh * 4));

@@ -44,8 +44,8 @@ fn each_sign_of_tampering_has_its_event_its_alarm_and_its_mark_in_the_profile() 
         assert_eq!(told.iter().filter(|(what, _)| *what == event).collect::<Vec<_>>(), [&(event, detail)]);
         let alarms: Vec<_> = core::iter::from_fn(|| meter.next_alarm()).map(|alarm| alarm.event).collect();
         assert_eq!(alarms.iter().filter(|alarm| **alarm == event).count(), 1);
-        let newest = meter.profile.rows(meter.record.profile).next_back().unwrap();
-        let row = meter.profile.get(&mut meter.board.storage, newest).unwrap();
+        let newest = meter.loads[0].rows(meter.record.profile.rows).next_back().unwrap();
+        let row = meter.loads[0].get(&mut meter.board.storage, newest).unwrap();
         assert_eq!(row.status & row_status::TAMPER, row_status::TAMPER, "{event:?}");
     }
 }

@@ -122,7 +122,7 @@ fn memory_that_lost_its_credit_is_replaced_by_what_the_journal_says() {
 fn the_configuration_digest_changes_with_the_configuration_and_not_with_use() {
     let mut meter = meter_with(Terms::default());
     let digest = |meter: &Meter<TestBoard>| {
-        meter.record.configuration_digest(&meter.who, &meter.settings, &meter.tariffs)
+        meter.record.configuration_digest(&meter.who, &meter.settings, &meter.second, &meter.tariffs)
     };
     let before = digest(&meter);
     pass(&mut meter, 500);

@@ -49,6 +49,7 @@ names! {
     POWER_FACTOR = 1 . 0 . 13 . 7 . 0 . 255, "Power factor (class 3)";
     FREQUENCY = 1 . 0 . 14 . 7 . 0 . 255, "Frequency (class 3)";
     LOAD_PROFILE = 1 . 0 . 99 . 1 . 0 . 255, "Load profile 1 (class 7)";
+    LOAD_PROFILE_2 = 1 . 0 . 99 . 2 . 0 . 255, "Load profile 2 (class 7)";
     DAILY_PROFILE = 1 . 0 . 98 . 2 . 0 . 255, "Daily billing profile (class 7)";
     MONTHLY_PROFILE = 0 . 0 . 98 . 1 . 0 . 255, "Monthly billing profile (class 7)";
     PROFILE_STATUS = 0 . 0 . 96 . 10 . 1 . 255, "Status of a load profile row (class 1)";
@@ -93,6 +94,7 @@ mod tests {
         for (name, text) in [
             (IMPORT_ENERGY, "1.0.1.8.0.255"),
             (LOAD_PROFILE, "1.0.99.1.0.255"),
+            (LOAD_PROFILE_2, "1.0.99.2.0.255"),
             (DISCONNECT, "0.0.96.3.10.255"),
             (ACCOUNT, "0.0.19.0.0.255"),
             (TOKEN_GATEWAY, "0.0.19.40.0.255"),

@@ -58,6 +58,7 @@ pub(crate) fn start(config: &mut StreetConfig, roll: &[Entry]) -> anyhow::Result
         meters,
         seed: config.seed,
         profile_rows: config.profile_rows,
+        capacity,
     };
     let scene = Scene {
         clock: config.clock.clone(),

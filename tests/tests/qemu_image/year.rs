@@ -1,10 +1,11 @@
-//! A year of quarter hours, measured by a meter on this machine, in the storage of the emulated one: read by range.
+//! A year of quarter hours and half a year of hours, measured by a meter on this machine, in the storage of the emulated one: read by range.
 
 use super::till::{End, Till};
 use super::{SERIAL, decoder_key, start};
 use firmware::{AccountSetup, Keys, Layout, Meter, Options, Personalisation};
 use hardware::board::{Board, Clock, Health, Metering, NoImages, Relay, Sample, Storage};
 use protocol::codec::axdr::Data;
+use protocol::codec::obis::Obis;
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::clock::date_time;
 use protocol::cosem::disconnect::ControlMode;
@@ -155,11 +156,11 @@ fn a_year_until(end_utc_s: u32) -> Vec<u8> {
     meter.into_board().nvm
 }
 
-fn rows(till: &mut Till, from_utc_s: u32, to_utc_s: u32) -> Vec<LoadRow> {
+fn rows(till: &mut Till, profile: Obis, from_utc_s: u32, to_utc_s: u32) -> Vec<LoadRow> {
     let mut scratch = [0; 128];
     let range = RangeDescriptor::by_clock(date_time(from_utc_s, 0, 0), date_time(to_utc_s, 0, 0));
     let selection = range.to_selective_access(&mut scratch).expect("it fits");
-    let at = BUFFER.of(obis::LOAD_PROFILE);
+    let at = BUFFER.of(profile);
     let End::Done(bytes) = till.read(at, Some(selection)) else { panic!("no profile") };
     let rows = Data::from_bytes_in(&bytes).expect("a value").as_array().expect("an array");
     rows.iter().map(|row| LoadRow::from_data(row.expect("a row")).expect("all columns")).collect()
@@ -178,13 +179,24 @@ fn qemu_meter_keeps_a_year_of_quarter_hours_and_gives_any_part_of_it() {
     // The oldest day, one in the middle, the newest; each quarter once, with the register of its time.
     for day in [0, 200, 364] {
         let from = begin + day * 86_400 + QUARTER_S;
-        let found = rows(&mut till, from, from + 86_400 - QUARTER_S);
+        let found = rows(&mut till, obis::LOAD_PROFILE, from, from + 86_400 - QUARTER_S);
         assert_eq!(found.len(), 96, "day {day}");
         for (quarter, row) in (0..).zip(&found) {
             assert_eq!(row.utc_s, from + quarter * QUARTER_S, "day {day}");
             assert_eq!(row.import_wh, (row.utc_s - begin) / QUARTER_S * 250, "day {day}");
         }
     }
-    let week = rows(&mut till, begin + 100 * 86_400, begin + 107 * 86_400);
+    let week = rows(&mut till, obis::LOAD_PROFILE, begin + 100 * 86_400, begin + 107 * 86_400);
     assert_eq!(week.len(), 7 * 96 + 1);
+    // Beside it the second profile has the hours of half a year.
+    let half = end / 3_600 * 3_600 - 180 * 86_400;
+    for from in [half, end - 86_400] {
+        let first = from.next_multiple_of(3_600);
+        let found = rows(&mut till, obis::LOAD_PROFILE_2, first, first + 23 * 3_600);
+        assert_eq!(found.len(), 24, "hours from {first} on");
+        assert!(
+            (first..).step_by(3_600).zip(&found).all(|(hour, row)| row.utc_s == hour),
+            "hours from {first} on"
+        );
+    }
 }
