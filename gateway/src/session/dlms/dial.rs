@@ -21,6 +21,10 @@ use std::time::Duration;
 
 /// Bytes of our challenge, where the mechanism does not want more. Green Book: 8 to 64.
 const CHALLENGE_LEN: usize = 16;
+/// How far a meter is believed about the counters that it has seen. What it says of them is not protected, so somebody on the
+/// wire could use up all that there are by it; of such steps it takes four thousand. A gateway that was restored from an old
+/// copy has a system title of its own and begins anew; the step covers fifty thousand sessions that were forgotten otherwise.
+const COUNTER_STEP_MAX: u32 = 1 << 20;
 /// The client gives up a little after the channel, which knows the wire's own time.
 const CLIENT_GRACE: Duration = Duration::from_secs(1);
 
@@ -96,6 +100,10 @@ impl Dial<'_> {
             None => self.expected_counter.map(|expected| expected.saturating_sub(1)),
         };
         match seen {
+            Some(seen) if seen.saturating_sub(ours) > COUNTER_STEP_MAX => Err(Trouble::Association(format!(
+                "{refused}; the meter says that it has seen counter {seen}, ours is at {ours}: such a step is not believed \
+                     from an answer without protection. If it is true, give the meter new keys: counters begin anew with them"
+            ))),
             Some(seen) if seen >= ours => {
                 tracing::info!(
                     meter = self.endpoint.serial.0,

@@ -17,11 +17,28 @@ const DISCONNECTED: Option<u8> = Some(ControlState::Disconnected as u8);
 const CONNECTED: Option<u8> = Some(ControlState::Connected as u8);
 const READY: Option<u8> = Some(ControlState::ReadyForReconnection as u8);
 
+/// What a look at the relay brought.
+enum Look {
+    Sensed(RelayState),
+    /// The meter answers, and refuses to say where its contact is.
+    Withheld(String),
+}
+
+/// The command left and its effect cannot be seen.
+fn unsensed(reason: &str) -> Ending {
+    Ending::Unknown {
+        reason: format!("the meter took the command and does not say where its relay is: {reason}"),
+    }
+}
+
 impl Meter<'_> {
     /// Opens the relay: done when the contact is sensed open, the logic says disconnected and no power flows.
     pub(super) async fn disconnect(&mut self) -> Result<Ending, Trouble> {
         let name = present(self.model.objects.disconnect_control)?;
-        self.relay().await?;
+        // For the evidence only: a meter that does not tell where its contact is can be disconnected all the same.
+        if let Look::Withheld(reason) = self.look().await? {
+            self.attempt.note(format!("the relay cannot be sensed beforehand: {reason}"));
+        }
         self.attempt.note(format!("ACTION {name} remote disconnect: sending"));
         self.attempt.about_to_send();
         if let Some(refusal) = self.command(REMOTE_DISCONNECT.of(name), "the disconnection").await? {
@@ -29,7 +46,10 @@ impl Meter<'_> {
         }
         let mut looked = Duration::ZERO;
         loop {
-            let relay = self.relay().await?;
+            let relay = match self.look().await? {
+                Look::Sensed(relay) => relay,
+                Look::Withheld(reason) => return Ok(unsensed(&reason)),
+            };
             let open = !relay.output_closed && relay.control_state == DISCONNECTED;
             if open {
                 self.ask(&[Item::Power]).await?;
@@ -61,7 +81,10 @@ impl Meter<'_> {
         let arms = matches!(mode, 1 | 3 | 5 | 6);
         let mut looked = Duration::ZERO;
         loop {
-            let relay = self.relay().await?;
+            let relay = match self.look().await? {
+                Look::Sensed(relay) => relay,
+                Look::Withheld(reason) => return Ok(unsensed(&reason)),
+            };
             if relay.output_closed && relay.control_state == CONNECTED {
                 return Ok(Ending::Done);
             }
@@ -78,6 +101,15 @@ impl Meter<'_> {
         }
     }
 
+    /// Looks at the relay.
+    async fn look(&mut self) -> Result<Look, Trouble> {
+        match self.relay().await {
+            Ok(relay) => Ok(Look::Sensed(relay)),
+            Err(Trouble::Refused { reason, .. }) => Ok(Look::Withheld(reason)),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
     /// Invokes a method; a refusal by the meter is an ending.
     async fn command(
         &mut self,
@@ -91,7 +123,7 @@ impl Meter<'_> {
             }
             Err(Trouble::Refused { reason, code }) => {
                 self.attempt.note(&reason);
-                self.relay().await?;
+                self.look().await?;
                 Ok(Some(Ending::Rejected { reason, code }))
             }
             Err(trouble) => Err(trouble),

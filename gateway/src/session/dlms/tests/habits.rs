@@ -40,6 +40,8 @@ pub(super) struct Habits {
     pub(super) deviation: Option<bool>,
     /// Its own invocation counters begin again with each connection.
     pub(super) counter_restarts: bool,
+    /// It refuses to say where its contact is.
+    pub(super) hides_contact: bool,
 }
 
 /// What both ends sign with.
@@ -64,6 +66,7 @@ impl Default for Habits {
             deaf_after_rlrq: false,
             deviation: None,
             counter_restarts: false,
+            hides_contact: false,
         }
     }
 }

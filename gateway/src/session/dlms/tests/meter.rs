@@ -141,6 +141,9 @@ impl TestMeter {
                 TokenStatus { code: status_of_sts_result(self.last_result), data_value: self.last_result }
                     .encode(out)
             }
+            (70, obis::DISCONNECT, 2) if self.habits.hides_contact => {
+                return Err(DataAccessResult::ReadWriteDenied);
+            }
             (70, obis::DISCONNECT, 2) => Data::Boolean(self.closed).encode(out),
             (70, obis::DISCONNECT, 3) => self.control.encode(out),
             (70, obis::DISCONNECT, 4) => self.control_mode.encode(out),

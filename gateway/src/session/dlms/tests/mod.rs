@@ -355,6 +355,19 @@ async fn a_gateway_that_lost_its_counters_goes_above_what_the_meter_has_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_meter_that_hides_its_contact_is_disconnected_and_nobody_says_that_it_did_it() {
+    let habits = habits::Habits { hides_contact: true, ..habits::Habits::default() };
+    let bench = Bench::new(TestMeter { habits, ..TestMeter::new(SERIAL) });
+    let report = bench.once(Work::Disconnect).await;
+    let Ending::Unknown { reason } = report.ending else { panic!("{:?}", report.ending) };
+    assert!(reason.contains("does not say where its relay is"), "{reason}");
+    assert!(!bench.meter().closed, "the command reached the meter");
+    let report = bench.once(Work::Reconnect).await;
+    assert!(matches!(report.ending, Ending::NotSent { .. }), "{:?}", report.ending);
+    assert!(!bench.meter().closed, "supply is not restored by somebody who cannot see what he does");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_in_mid_frame_ends_within_its_time() {
     // A wrapper header that promises 80 bytes, and an HDLC frame that promises 32, each with a few of them.
     let wrapper = [0, 1, 0, 1, 0, 18, 0, 80, 0x61, 0x29].as_slice();

@@ -153,6 +153,18 @@ async fn a_meter_without_counter_object_is_believed_about_the_counter_it_expects
 }
 
 #[tokio::test]
+async fn a_counter_that_is_too_far_ahead_is_not_believed_from_an_answer_that_anybody_can_forge() {
+    for (public, object) in [(true, ""), (false, "objects = { invocation_counter = \"\" }")] {
+        let habits = Habits { public, ..Habits::default() };
+        let meter = TestMeter { habits, seen: 2_000_000, ..TestMeter::new(SERIAL) };
+        let scene = Scene::new(meter, Attached::Wrapper).await;
+        let report = scene.once(&model(&[object]), Work::Read).await;
+        let Ending::NotSent { reason } = report.ending else { panic!("{:?}", report.ending) };
+        assert!(reason.contains("counter 2000000") && reason.contains("new keys"), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_meter_that_sleeps_is_woken_and_one_that_needs_a_pause_gets_it() {
     let habits = Habits { wakes_to: Some((&[0x55; 4], Duration::from_millis(60))), ..Habits::default() };
     let quirk = "link = { wake_up = \"55 55 55 55 55 55\", wake_up_pause_ms = 100 }";
