@@ -6,7 +6,7 @@ use crate::street::VENDING_KEY;
 use gateway::vault::ceremony::KeyBytes;
 use gateway::vault::{Actor, MasterKey, MasterKeySource, SoftVault, VendingKeyImport};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub struct GatewayProcess {
     pub process: Process,
     url: String,
     token: String,
+    /// What its processes are started with besides our own environment.
+    environment: Vec<(&'static str, PathBuf)>,
     folder: Folder,
 }
 
@@ -43,7 +45,19 @@ impl GatewayProcess {
     /// When it does not become ready.
     #[must_use]
     pub fn start_with(more: impl FnOnce(&Folder) -> String) -> Self {
-        let folder = Folder::new("gateway");
+        Self::start_in(Folder::new("gateway"), Vec::new(), more)
+    }
+
+    /// The same in a directory that the caller made, with more in the environment.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_in(
+        folder: Folder,
+        environment: Vec<(&'static str, PathBuf)>,
+        more: impl FnOnce(&Folder) -> String,
+    ) -> Self {
         let more = more(&folder);
         let port = crate::free_port();
         folder.file("channel.secret", CHANNEL_SECRET);
@@ -59,10 +73,11 @@ impl GatewayProcess {
         );
         import_vending_key(&folder);
         let url = format!("http://127.0.0.1:{port}");
-        let process = running(&config, &url);
+        let mut process = launched(&config, &environment);
+        until_ready(&mut process, &url);
         let token =
             std::fs::read_to_string(folder.path().join("admin.token")).expect("the first token is written");
-        Self { process, url, token: token.trim().to_owned(), folder }
+        Self { process, url, token: token.trim().to_owned(), environment, folder }
     }
 
     /// Kills it without a chance to tidy up (SIGKILL).
@@ -75,7 +90,25 @@ impl GatewayProcess {
     /// # Panics
     /// When it does not become ready.
     pub fn start_again(&mut self) {
-        self.process = running(&self.folder.path().join("gateway.toml"), &self.url);
+        self.launch_again();
+        until_ready(&mut self.process, &self.url);
+    }
+
+    /// Starts it again and does not wait for it.
+    pub fn launch_again(&mut self) {
+        self.process = launched(&self.folder.path().join("gateway.toml"), &self.environment);
+    }
+
+    /// The secret that the till signs its payments with.
+    #[must_use]
+    pub const fn channel_secret() -> &'static str {
+        CHANNEL_SECRET
+    }
+
+    /// A bearer token of the administrator.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// Where its API listens, as host and port.
@@ -196,10 +229,15 @@ impl GatewayProcess {
     }
 }
 
-/// `run`, until it says that it is ready.
-fn running(config: &Path, url: &str) -> Process {
+/// `run`, just started.
+fn launched(config: &Path, environment: &[(&'static str, PathBuf)]) -> Process {
     let mut command = program("meter-gateway");
-    let mut process = Process::start(command.args(["run", "--config"]).arg(config));
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    Process::start(command.args(["run", "--config"]).arg(config))
+}
+
+/// Waits until it says that it is ready.
+fn until_ready(process: &mut Process, url: &str) {
     let ready = format!("{url}/api/v1/ready");
     let deadline = Instant::now() + START_TIMEOUT;
     while ureq::get(&ready).call().is_err() {
@@ -207,7 +245,6 @@ fn running(config: &Path, url: &str) -> Process {
         assert!(process.is_running(), "the gateway ended; it said:\n{}", process.said());
         std::thread::sleep(Duration::from_millis(50));
     }
-    process
 }
 
 /// The published vending key of the test vectors, as a key ceremony would have put it into the vault.
