@@ -10,6 +10,7 @@ use super::life::{self, Attempt, Step, Then};
 use super::measures::{CommandSteps, StateLabel};
 use super::outcome::{self, Outcome};
 use super::router::{NoPlace, Place, Router};
+use super::used::{self, Shown};
 use crate::clock::Clock;
 use crate::guards::{self, Asked, Rules, Unmet};
 use crate::session::work::{Ending, Facts, Job, Priority, Report, Serial, Work};
@@ -424,7 +425,10 @@ impl Engine {
         for message in batch.drain(..) {
             let outcome = match message {
                 Message::Sending(id) => self.sending(id),
-                Message::Report(id, report) => self.settle(id, *report),
+                Message::Report(id, report) => {
+                    let credit = self.credit(id, &report).await;
+                    self.settle(id, *report, credit)
+                }
             };
             outcomes.extend(outcome);
         }
@@ -476,7 +480,20 @@ impl Engine {
         })
     }
 
-    fn settle(&mut self, id: i64, report: Report) -> Option<Outcome> {
+    /// What the registers say about a token that the meter calls used.
+    async fn credit(&self, id: i64, report: &Report) -> Shown {
+        let token = self.open.get(&id).and_then(|open| open.command.request.token_id);
+        let Some(token) = token.filter(|_| life::says_used(report)) else { return Shown::Unclear };
+        match self.store.credit_before(token).await {
+            Ok(before) => used::shown(before.as_ref(), &report.facts),
+            Err(error) => {
+                tracing::error!(%error, token, "the credit before a token could not be looked up");
+                Shown::Unclear
+            }
+        }
+    }
+
+    fn settle(&mut self, id: i64, report: Report, credit: Shown) -> Option<Outcome> {
         let open = self.open.get_mut(&id)?;
         let attempt = Attempt {
             kind: open.command.request.kind,
@@ -485,6 +502,7 @@ impl Engine {
             tries: open.tries,
             serial: &open.meter.serial.0,
             expects_prepaid: open.meter.balance == BalanceHolder::Meter,
+            credit,
         };
         let mut verdict = life::settle(&attempt, &report);
         if let (Then::Act(_), Some(by)) = (verdict.then, &open.cancelled_by) {

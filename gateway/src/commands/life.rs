@@ -4,13 +4,14 @@
 //! |---|---|---|---|---|
 //! | read | verified | rejected | again, then expired | again, then expired |
 //! | commission | verified, if it is the right meter in the right mode | rejected | again | again |
-//! | deliver token | accepted, verified | rejected; `Used` means the meter has it | again | ask the meter |
+//! | deliver token | accepted, verified | rejected; `Used` where the credit shows it: accepted, verified | again | ask the meter |
 //! | deliver token, asking | accepted, verified | rejected, or not got it: send the same token again | ask again | ask again |
 //! | disconnect, reconnect | verified if the relay is as wanted, else read again | rejected | again | read the relay |
 //! | rotate keys | accepted, verified | rejected | again | ask which keys the meter has |
 //! | rotate keys, asking | accepted, verified | it has the old ones: again | ask again | ask again |
 //! | disconnect, reconnect, asking | verified, or again if the relay is not as wanted | ask again | ask again | ask again |
 
+use super::used::Shown;
 use crate::session::work::{Ending, Facts, RelayState, Report};
 use crate::store::command::{CommandKind, CommandState};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Attempt<'a> {
     pub serial: &'a str,
     /// The meter must be in prepayment mode (N04).
     pub expects_prepaid: bool,
+    /// Where the meter says that the token is used: what its registers say about the credit.
+    pub credit: Shown,
 }
 
 /// What comes next.
@@ -168,9 +171,7 @@ fn wrong_meter(attempt: &Attempt<'_>, facts: &Facts) -> Option<String> {
 fn settle_delivery(attempt: &Attempt<'_>, report: &Report) -> Verdict {
     match &report.ending {
         Ending::Done => done("the meter accepted the token", describe(&report.facts)),
-        Ending::Rejected { code: Some(STS_USED), .. } => {
-            done("the meter has this token already", describe(&report.facts))
-        }
+        Ending::Rejected { code: Some(STS_USED), .. } => settle_used(attempt, &report.facts),
         Ending::Rejected { reason, code: Some(code) } if STS_PASSING.contains(code) => {
             act_again(attempt, reason)
         }
@@ -191,7 +192,9 @@ fn settle_token_question(attempt: &Attempt<'_>, report: &Report) -> Verdict {
             return one(CommandState::Queued, line, Then::Act(Duration::ZERO));
         }
         (Some(true), Some((STATUS_EXECUTED, _))) => return accepted(),
-        (Some(true), Some((code, STS_USED))) if STATUS_REFUSED.contains(&code) => return accepted(),
+        (Some(true), Some((code, STS_USED))) if STATUS_REFUSED.contains(&code) => {
+            return settle_used(attempt, facts);
+        }
         (Some(true), Some((code, result))) if STATUS_REFUSED.contains(&code) => {
             if STS_PASSING.contains(&result) {
                 return act_again(attempt, "asked: the meter could not take the token yet");
@@ -205,11 +208,35 @@ fn settle_token_question(attempt: &Attempt<'_>, report: &Report) -> Verdict {
     }
     match &report.ending {
         Ending::Done => accepted(),
-        Ending::Rejected { code: Some(STS_USED), .. } => accepted(),
+        Ending::Rejected { code: Some(STS_USED), .. } => settle_used(attempt, facts),
         Ending::Rejected { reason, .. } | Ending::NotSent { reason } | Ending::Unknown { reason } => {
             ask_again(attempt, reason)
         }
     }
+}
+
+/// The meter has seen the token's number before. Whether in this token, its credit tells.
+fn settle_used(attempt: &Attempt<'_>, facts: &Facts) -> Verdict {
+    match attempt.credit {
+        Shown::Added => done("the meter has this token already, and its credit shows it", describe(facts)),
+        Shown::NotAdded => rejected(format!(
+            "the meter has seen this token id before, but its credit shows that this token was not added: another vending system \
+             has used the id. Nothing was credited, the money is owed back; {}",
+            describe(facts)
+        )),
+        Shown::Unclear => done(
+            "the meter has this token already; no reading from before it was made shows whether its credit was added",
+            describe(facts),
+        ),
+    }
+}
+
+/// Whether a report rests on the meter's word that the token is used.
+#[must_use]
+pub fn says_used(report: &Report) -> bool {
+    let by_status =
+        matches!(report.facts.token_status, Some((code, STS_USED)) if STATUS_REFUSED.contains(&code));
+    by_status || matches!(report.ending, Ending::Rejected { code: Some(STS_USED), .. })
 }
 
 fn settle_rotation(attempt: &Attempt<'_>, report: &Report) -> Verdict {

@@ -10,3 +10,4 @@ mod outcome;
 pub mod reader;
 pub mod router;
 pub mod schedule;
+pub mod used;

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod campaign;
 pub mod command;
 mod counter;
+pub mod credit_before;
 mod error;
 pub mod event;
 pub mod ledger;

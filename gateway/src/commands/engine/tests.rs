@@ -134,6 +134,38 @@ async fn a_gateway_killed_before_handing_over_sends_when_it_is_back() {
     assert_eq!(bench.finished(delivery(&bench, &receipt).await).await.state, Verified);
 }
 
+/// A meter that was read, then topped up, and calls the token used, with this credit left.
+async fn called_used(credit_wh: i64) -> (Bench, Command) {
+    let mut bench = Bench::new().await;
+    let read = record(&bench, CommandKind::Read, DRN, None).await;
+    let registers =
+        |credit, import| Facts { credit_wh: Some(credit), import_wh: Some(import), ..relay(true) };
+    answer(bench.job().await, Ending::Done, registers(5_000, 100_000));
+    bench.finished(read).await;
+    let receipt = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
+    let used = Ending::Rejected { reason: "STS result 10: used".into(), code: Some(10) };
+    answer(bench.job().await, used, registers(credit_wh, 101_000));
+    let command = bench.finished(delivery(&bench, &receipt).await).await;
+    (bench, command)
+}
+
+#[tokio::test]
+async fn a_token_that_the_customer_typed_first_is_used_and_in_the_credit() {
+    let (bench, command) = called_used(4_000 + 33_300).await;
+    assert_eq!(command.state, Verified, "{:?}", command.outcome);
+    let money = bench.store().money_balance().await.unwrap();
+    assert_eq!((money.accepted, money.refused), (MinorUnits(999), MinorUnits(0)));
+}
+
+#[tokio::test]
+async fn a_token_whose_id_another_vending_system_used_is_money_owed_back() {
+    let (bench, command) = called_used(4_000).await;
+    assert_eq!(command.state, Rejected, "{:?}", command.outcome);
+    let money = bench.store().money_balance().await.unwrap();
+    assert_eq!((money.accepted, money.refused), (MinorUnits(0), MinorUnits(999)));
+    bench.assert_balanced().await;
+}
+
 #[tokio::test]
 async fn a_refused_token_is_money_owed_back_to_the_last_unit() {
     let mut bench = Bench::new().await;

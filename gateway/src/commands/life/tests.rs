@@ -9,6 +9,7 @@ fn attempt(kind: CommandKind, step: Step) -> Attempt<'static> {
         tries: 0,
         serial: "01000000016",
         expects_prepaid: true,
+        credit: Shown::Unclear,
     }
 }
 
@@ -87,10 +88,24 @@ fn a_meter_that_has_taken_the_token_settles_the_question() {
 }
 
 #[test]
-fn used_means_the_meter_has_it_and_other_refusals_are_final() {
+fn used_is_believed_as_far_as_the_credit_bears_it_out() {
+    for (step, facts) in [(Step::Act, Facts::default()), (Step::Ask, token_facts(true, 6, STS_USED))] {
+        let used = report(refused(STS_USED), facts);
+        assert!(says_used(&used));
+        let settled = |credit| settle(&Attempt { credit, ..attempt(DELIVER, step) }, &used);
+        let added = [CommandState::Accepted, CommandState::Verified];
+        assert_eq!(states(&settled(Shown::Added)), added);
+        assert_eq!(states(&settled(Shown::Unclear)), added);
+        let other = settled(Shown::NotAdded);
+        assert_eq!((states(&other), other.then), (vec![CommandState::Rejected], Then::Finish));
+        assert!(other.states[0].1.contains("another vending system"), "{:?}", other.states);
+    }
+    assert!(!says_used(&report(Ending::Done, token_facts(true, 3, STS_USED))));
+}
+
+#[test]
+fn refusals_other_than_used_are_final_or_pass() {
     let act = attempt(DELIVER, Step::Act);
-    let verdict = settle(&act, &report(refused(STS_USED), Facts::default()));
-    assert_eq!(states(&verdict), [CommandState::Accepted, CommandState::Verified]);
     let verdict = settle(&act, &report(refused(13), Facts::default()));
     assert_eq!((states(&verdict), verdict.then), (vec![CommandState::Rejected], Then::Finish));
     let verdict = settle(&act, &report(refused(15), Facts::default()));

@@ -13,8 +13,10 @@ const PROCESSED_WITHIN: Duration = Duration::from_secs(8);
 const PROCESSED_POLL: Duration = Duration::from_millis(500);
 /// What is read back after a token, together with its status.
 const AFTER: [Item; 4] = [Item::Credit, Item::Output, Item::ControlState, Item::RelayReason];
-/// STS result: the token was used on this meter before.
+/// STS result: the meter has seen the token's id before, in this token or in another.
 const STS_USED: u8 = 10;
+/// What tells whether a token that is called used is in the credit.
+const REGISTERS: [Item; 2] = [Item::Credit, Item::Import];
 
 /// What a meter says about a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Meter<'_> {
         let verdict = self.wait_for_verdict(token).await?;
         Ok(match verdict {
             Verdict::Accepted => Ending::Done,
-            Verdict::Refused(status) => refused(status),
+            Verdict::Refused(status) => self.refused(status).await?,
             Verdict::Pending => Ending::Unknown {
                 reason: format!(
                     "the meter took the token in and has not decided within {} s",
@@ -76,9 +78,7 @@ impl Meter<'_> {
         let verdict = self.wait_for_verdict(token).await?;
         Ok(match verdict {
             Verdict::Accepted => Ending::Done,
-            // The token's number is in the meter's memory: it was accepted earlier, and entered again since.
-            Verdict::Refused(status) if status.data_value == STS_USED => Ending::Done,
-            Verdict::Refused(status) => refused(status),
+            Verdict::Refused(status) => self.refused(status).await?,
             Verdict::Pending => {
                 Ending::Unknown { reason: "the meter has the token and has not decided yet".into() }
             }
@@ -86,6 +86,14 @@ impl Meter<'_> {
                 reason: "the meter has not seen this token: its last one is another".into(),
             },
         })
+    }
+
+    async fn refused(&mut self, status: TokenStatus) -> Result<Ending, Trouble> {
+        let code = status.data_value;
+        if code == STS_USED {
+            self.ask(&REGISTERS).await?;
+        }
+        Ok(Ending::Rejected { reason: format!("STS result {code}: {}", sts_text(code)), code: Some(code) })
     }
 
     async fn wait_for_verdict(&mut self, token: &TokenDigits) -> Result<Verdict, Trouble> {
@@ -155,11 +163,6 @@ impl Meter<'_> {
         parameter.extend_from_slice(&octets);
         Ok(parameter)
     }
-}
-
-fn refused(status: TokenStatus) -> Ending {
-    let code = status.data_value;
-    Ending::Rejected { reason: format!("STS result {code}: {}", sts_text(code)), code: Some(code) }
 }
 
 /// The 66 bits of a token in 9 bytes, right-aligned.
