@@ -37,7 +37,7 @@ pub fn switch_and_read(door: &Door, serial: &str, over: &AtomicBool) -> Vec<Orde
 fn give(door: &Door, serial: &str, kind: &str, over: &AtomicBool) -> Option<i64> {
     while !over.load(Ordering::Relaxed) {
         match door.post("/commands", &command(serial, kind)) {
-            Some((200 | 201 | 202, answer)) => {
+            Some((200..=202, answer)) => {
                 return Some(answer["id"].as_i64().expect("a command has an id"));
             }
             Some((status, answer)) if status < 500 => panic!("{kind} was refused: {status} {answer}"),

@@ -45,7 +45,7 @@ pub fn pay(door: &Door, key: &str, serial: &str, amount_minor: i64) -> Receipt {
         let signature = sign(GatewayProcess::channel_secret().as_bytes(), now, &signed);
         let headers = [("idempotency-key", key), ("x-channel", "till"), ("x-signature", &signature)];
         match door.post_with("/top-ups", &headers, &body) {
-            Some((200 | 201 | 202, answer)) => {
+            Some((200..=202, answer)) => {
                 let number =
                     |field: &str| answer[field].as_i64().unwrap_or_else(|| panic!("{field} in {answer}"));
                 return Receipt {
