@@ -6,18 +6,15 @@
 
 use gateway::clock::Clock;
 use gateway::config::{LineConfig, LineKind};
-use gateway::session::counters::Counters;
+use gateway::session::counters::MemoryCounters;
 use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::meter_keys::MeterKeys;
 use gateway::session::model::Models;
 use gateway::session::work::{Ending, Job, Priority, Serial, Work};
 use gateway::session::{Context, Router, spawn};
-use gateway::vault::{DlmsKeys, KeyMark, VaultError};
+use gateway::vault::{DlmsKeys, VaultError};
 use simulator::street::{Street, StreetConfig};
-use std::collections::HashMap;
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -34,43 +31,6 @@ struct TestKeys;
 impl MeterKeys for TestKeys {
     fn dlms_keys(&self, _: &Serial) -> Result<DlmsKeys, VaultError> {
         Ok(DlmsKeys::new(std::array::from_fn(|i| i as u8), std::array::from_fn(|i| 0xD0 + i as u8)))
-    }
-}
-
-/// Counters in memory: the store's share is measured elsewhere.
-#[derive(Debug, Default)]
-struct MemoryCounters(Mutex<HashMap<Serial, u32>>);
-
-impl Counters for MemoryCounters {
-    fn reserve(
-        &self,
-        meter: &Serial,
-        _: u8,
-        at_least: u32,
-        count: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
-        let mut given = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let next = given.entry(meter.clone()).or_insert(1);
-        let first = (*next).max(at_least);
-        *next = first + count;
-        Box::pin(async move { Ok(first..first + count) })
-    }
-
-    fn heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn keep_heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-        _: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async { Ok(()) })
     }
 }
 

@@ -4,59 +4,21 @@
 use gateway::clock::Clock;
 use gateway::session::Context;
 use gateway::session::attempt::Attempt;
-use gateway::session::counters::Counters;
+use gateway::session::counters::MemoryCounters;
 use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::dlms::DlmsTalker;
 use gateway::session::model::{DlmsModel, Model, Models};
 use gateway::session::record::Recordings;
 use gateway::session::work::{Ending, Report, Serial, Work};
-use gateway::vault::{DlmsKeys, KeyMark, KeyVault, MasterKey, Vault};
+use gateway::vault::{DlmsKeys, KeyVault, MasterKey, Vault};
 use protocol::dlms::security::Key;
 use protocol::link::wrapper::{HEADER_LEN, Header};
 use simulator::roll::Place;
 use simulator::street::{Street, StreetConfig};
-use std::ops::Range;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-
-/// Counters that outlive every restart, as the store's do.
-#[derive(Debug, Default)]
-struct TestCounters(Mutex<u32>);
-
-impl Counters for TestCounters {
-    fn reserve(
-        &self,
-        _: &Serial,
-        _: u8,
-        at_least: u32,
-        count: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
-        let mut next = self.0.lock().expect("not poisoned");
-        let first = (*next + 1).max(at_least);
-        *next = first + count;
-        Box::pin(async move { Ok(first..first + count) })
-    }
-
-    fn heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn keep_heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-        _: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async { Ok(()) })
-    }
-}
 
 /// Where the next cut is: after so many requests, before or after the meter got the next one.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +68,7 @@ struct Scene {
     street: Street,
     at: Endpoint,
     model: DlmsModel,
-    counters: Arc<TestCounters>,
+    counters: Arc<MemoryCounters>,
     armed: Armed,
     folder: PathBuf,
 }

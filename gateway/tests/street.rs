@@ -3,23 +3,21 @@
 
 use gateway::clock::Clock;
 use gateway::config::{LineConfig, LineKind, Parity, SerialProtocol};
-use gateway::session::counters::Counters;
+use gateway::session::counters::MemoryCounters;
 use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::meter_keys::MeterKeys;
 use gateway::session::model::Models;
 use gateway::session::record::{Recordings, replay};
 use gateway::session::work::{Ending, Job, Priority, Report, Serial, TokenDigits, Work};
 use gateway::session::{Context, Router, spawn};
-use gateway::vault::{DlmsKeys, KeyMark, VaultError};
+use gateway::vault::{DlmsKeys, VaultError};
 use simulator::clock::SimClock;
 use simulator::faults::{Damage, Fault, On};
 use simulator::identity::{FEEDER, drn};
 use simulator::roll::{Entry, Place};
 use simulator::session::Framing as SimFraming;
 use simulator::street::{Street, StreetConfig};
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The published test keys of the simulated meters.
@@ -29,41 +27,6 @@ struct TestKeys;
 impl MeterKeys for TestKeys {
     fn dlms_keys(&self, _: &Serial) -> Result<DlmsKeys, VaultError> {
         Ok(DlmsKeys::new(std::array::from_fn(|i| i as u8), std::array::from_fn(|i| 0xD0 + i as u8)))
-    }
-}
-
-#[derive(Debug, Default)]
-struct TestCounters(Mutex<u32>);
-
-impl Counters for TestCounters {
-    fn reserve(
-        &self,
-        _: &Serial,
-        _: u8,
-        at_least: u32,
-        count: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
-        let mut next = self.0.lock().expect("not poisoned");
-        let first = (*next + 1).max(at_least);
-        *next = first + count;
-        Box::pin(async move { Ok(first..first + count) })
-    }
-
-    fn heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn keep_heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-        _: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async { Ok(()) })
     }
 }
 
@@ -106,7 +69,7 @@ impl Bench {
             directory,
             models: Models::load(None).expect("built-in models"),
             keys: Arc::new(TestKeys),
-            counters: Arc::new(TestCounters::default()),
+            counters: Arc::new(MemoryCounters::default()),
             clock: Clock::simulated(origin, speed),
             system_title: *b"MGWGW001",
             recordings: Recordings::default(),

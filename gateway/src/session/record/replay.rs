@@ -6,20 +6,17 @@ use super::tape::ending_word;
 use super::{CLIENT_TITLE, SERVER_TITLE};
 use crate::clock::Clock;
 use crate::session::attempt::Attempt;
-use crate::session::counters::Counters;
+use crate::session::counters::MemoryCounters;
 use crate::session::directory::{Directory, Endpoint, Framing};
 use crate::session::dlms::DlmsTalker;
 use crate::session::lines::Context;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::{DlmsModel, Model, Models};
 use crate::session::work::{Serial, TokenDigits, Work};
-use crate::vault::{DlmsKeys, KeyMark, VaultError};
+use crate::vault::{DlmsKeys, VaultError};
 use protocol::dlms::client::Config;
 use protocol::dlms::security::{Key, Secret, SystemTitle};
-use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::net::TcpListener;
 
 /// A replay that went as recorded.
@@ -75,41 +72,6 @@ impl MeterKeys for ExampleKeys {
     }
 }
 
-/// Counters for the time of a replay.
-#[derive(Debug, Default)]
-struct ReplayCounters(AtomicU32);
-
-impl Counters for ReplayCounters {
-    fn reserve(
-        &self,
-        _: &Serial,
-        _: u8,
-        at_least: u32,
-        count: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
-        let first = self.0.fetch_add(count, Ordering::Relaxed).max(at_least);
-        Box::pin(async move { Ok(first..first.saturating_add(count)) })
-    }
-
-    fn heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
-        // Every replay counts from one.
-        Box::pin(async { Ok(None) })
-    }
-
-    fn keep_heard(
-        &self,
-        _: &Serial,
-        _: KeyMark,
-        _: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
 /// Runs the recorded session again.
 ///
 /// # Errors
@@ -130,7 +92,7 @@ pub async fn replay(text: &str, models: &Models) -> Result<Replayed, String> {
         directory: Directory::default(),
         models: models.clone(),
         keys: Arc::new(keys),
-        counters: Arc::new(ReplayCounters::default()),
+        counters: Arc::new(MemoryCounters::default()),
         clock: Clock::real(),
         system_title: CLIENT_TITLE,
         recordings: super::Recordings::default(),

@@ -11,18 +11,16 @@ mod short_names;
 use super::*;
 use crate::clock::Clock;
 use crate::driver::SerialEndpoint;
-use crate::session::counters::Counters;
+use crate::session::counters::{Counters, MemoryCounters};
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::{Model, Models};
 use crate::session::work::{RelayState, Report, TokenDigits};
-use crate::vault::{DlmsKeys, KeyMark, VaultError};
+use crate::vault::{DlmsKeys, VaultError};
 use line::{Attached, Shared, serve};
 use meter::{AK, EK, Fault, TestMeter};
 use protocol::cosem::account::PaymentMode;
 use protocol::cosem::disconnect::{ControlMode, ControlState, RelayReason};
-use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -39,48 +37,6 @@ impl MeterKeys for TestKeys {
     }
 }
 
-/// Gives each counter once, as long as it lives.
-#[derive(Debug, Default)]
-struct TestCounters {
-    given: Mutex<HashMap<(Serial, u8), u32>>,
-    heard: Mutex<HashMap<(Serial, KeyMark), u32>>,
-}
-
-impl Counters for TestCounters {
-    fn reserve(
-        &self,
-        meter: &Serial,
-        client_sap: u8,
-        at_least: u32,
-        count: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<Range<u32>, String>> + Send + '_>> {
-        let mut given = self.given.lock().expect("not poisoned");
-        let next = given.entry((meter.clone(), client_sap)).or_insert(1);
-        let first = (*next).max(at_least);
-        *next = first + count;
-        Box::pin(async move { Ok(first..first + count) })
-    }
-
-    fn heard(
-        &self,
-        meter: &Serial,
-        keys: KeyMark,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<u32>, String>> + Send + '_>> {
-        let heard = self.heard.lock().expect("not poisoned").get(&(meter.clone(), keys)).copied();
-        Box::pin(async move { Ok(heard) })
-    }
-
-    fn keep_heard(
-        &self,
-        meter: &Serial,
-        keys: KeyMark,
-        counter: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
-        self.heard.lock().expect("not poisoned").insert((meter.clone(), keys), counter);
-        Box::pin(async { Ok(()) })
-    }
-}
-
 fn context() -> Context {
     context_with_key(EK)
 }
@@ -94,7 +50,7 @@ fn context_with(keys: DlmsKeys) -> Context {
         directory: Directory::default(),
         models: Models::load(None).expect("built-in models"),
         keys: Arc::new(TestKeys(keys)),
-        counters: Arc::new(TestCounters::default()),
+        counters: Arc::new(MemoryCounters::default()),
         clock: Clock::real(),
         system_title: *b"MGW\xFE\0\0\0\x01",
         waits: crate::session::waits(),

@@ -78,6 +78,6 @@ async fn an_answer_recorded_before_a_restart_is_refused_after_it() {
     );
     assert_eq!(asked, 1, "the recorded AARE is not believed, and nothing more is said");
     // A gateway that had forgotten would have believed the AARE and gone on.
-    let (_, asked) = read_replayed(Arc::new(TestCounters::default()), answers).await;
+    let (_, asked) = read_replayed(Arc::new(MemoryCounters::default()), answers).await;
     assert!(asked > 1);
 }
