@@ -13,6 +13,7 @@
 //! | answer of a job (one per job on a line) | its two one-shot channels | first byte, report | the engine |
 //! | reader (`commands::reader`) | the read schedule | a tick, meters commissioned, reads ended, stop | lines (jobs) |
 //! | end of a read (one per read on a line) | its one-shot channel | report | the store; the reader |
+//! | pacer (`commands::bulk`) | commands of bulk commands that are to be recorded | commits, its pace, stop | the store; the engine (a stop) |
 //! | follow-up (`vending::follow_up`) | payments and meters that are to be tried later | commits, time, stop | the store |
 //! | line (`session`, one per configured line) | its byte pipe and the protocol clients on it | jobs, bytes, deadlines | whoever gave the job |
 //! | meter of a tcp line (`session::network`, one per meter) | its connection and association | jobs, bytes, deadlines, one of the line's places | whoever gave the job |
@@ -25,6 +26,7 @@
 pub mod api;
 #[cfg(test)]
 mod bench;
+pub mod bulk;
 pub mod cli;
 pub mod clock;
 pub mod commands;

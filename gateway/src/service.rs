@@ -2,6 +2,7 @@
 
 use crate::api::{self, App};
 use crate::clock::Clock;
+use crate::commands::bulk::{self, Bulk};
 use crate::commands::desk::{Desk, Said};
 use crate::commands::engine::{Engine, Policy};
 use crate::commands::reader::Reader;
@@ -96,6 +97,17 @@ pub async fn run(
             http: http.clone(),
         },
     );
+    let bulk = Bulk {
+        store: store.clone(),
+        clock,
+        models: models.clone(),
+        rules: Arc::new(config.disconnection.rules.clone()),
+        limits: config.bulk,
+        command_expiry,
+        approval_expiry: SignedDuration::try_from(config.disconnection.approval_expiry)
+            .unwrap_or(SignedDuration::MAX),
+    };
+    let (pacer, pacer_desk) = (bulk.clone(), desk.clone());
     let waiting = vending.clone();
     let address = listener.local_addr()?;
     let sinks = config.sinks.clone();
@@ -113,6 +125,7 @@ pub async fn run(
         lines,
         metrics,
         http,
+        bulk,
         stop: stopped.clone(),
     };
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -121,6 +134,11 @@ pub async fn run(
     let stop_waiting = stopped.clone();
     tasks.spawn(async move {
         follow_up::run(waiting, stop_waiting).await;
+        Ok(())
+    });
+    let stop_pacing = stopped.clone();
+    tasks.spawn(async move {
+        bulk::run(pacer, pacer_desk, stop_pacing).await;
         Ok(())
     });
     for sink in sinks {

@@ -7,6 +7,7 @@ use gateway::session::counters::MemoryCounters;
 use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::meter_keys::MeterKeys;
 use gateway::session::model::Models;
+use gateway::session::order::{LoadLimit, Order};
 use gateway::session::record::{Recordings, replay};
 use gateway::session::work::{Ending, Job, Priority, Report, Serial, TokenDigits, Work};
 use gateway::session::{Context, Router, spawn};
@@ -241,4 +242,67 @@ async fn sessions_with_simulated_meters_are_recorded_and_go_the_same_way_again()
         let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("simulator-{name}.txt"));
         std::fs::write(file, text).expect("written");
     }
+}
+
+fn limit(limit_w: u32) -> Order {
+    Order::LimitLoad(LoadLimit { limit_w, over_s: 90, under_s: 120 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_given_read_back_and_not_asked_of_meters_that_have_none() {
+    let bench = Bench::start(1).await;
+    for entry in bench.entries() {
+        let modbus = matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(_));
+        for (order, wrong) in [(Order::SetClock, Order::SetClock), (limit(4_000), limit(4_001))] {
+            let report = bench.perform(&entry.serial, Work::Carry(order.clone())).await;
+            if modbus {
+                let Ending::Rejected { reason, .. } = &report.ending else { panic!("{report:?}") };
+                assert!(reason.contains("says nothing about a"), "{reason}");
+                continue;
+            }
+            assert_eq!(report.ending, Ending::Done, "{entry:?}: {:?}", report.evidence);
+            let look = bench.perform(&entry.serial, Work::Check(order.clone())).await;
+            assert_eq!(look.ending, Ending::Done, "{entry:?}: {:?}", look.evidence);
+            if wrong != order {
+                let look = bench.perform(&entry.serial, Work::Check(wrong)).await;
+                assert!(matches!(look.ending, Ending::Rejected { .. }), "{entry:?}: {:?}", look.evidence);
+            }
+        }
+    }
+}
+
+/// The meter restarts at each request of the dialogue in turn. Whatever the gateway makes of it, a look afterwards says what
+/// the meter has, and giving it once more ends well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_cut_at_any_request_is_looked_at_and_given_again() {
+    let bench = Bench::start(1).await;
+    let serial = bench.entries()[0].serial.clone();
+    let (mut unknown, mut not_sent) = (0, 0);
+    for requests in 1..24 {
+        let order = limit(1_000 + requests);
+        assert!(bench.street.inject(0, Fault::RebootInTransfer { requests }));
+        let report = bench.perform(&serial, Work::Carry(order.clone())).await;
+        match report.ending {
+            Ending::Done => break,
+            Ending::Unknown { .. } => unknown += 1,
+            Ending::NotSent { .. } => not_sent += 1,
+            Ending::Rejected { .. } => panic!("a restart is no refusal: {report:?}"),
+        }
+        let mut look = bench.perform(&serial, Work::Check(order.clone())).await;
+        for _ in 0..20 {
+            if !matches!(look.ending, Ending::NotSent { .. }) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            look = bench.perform(&serial, Work::Check(order.clone())).await;
+        }
+        if let Ending::Rejected { reason, .. } = &look.ending {
+            assert!(reason.contains("limit is not"), "{reason}");
+            let again = bench.perform(&serial, Work::Carry(order.clone())).await;
+            assert_eq!(again.ending, Ending::Done, "{:?}", again.evidence);
+            look = bench.perform(&serial, Work::Check(order)).await;
+        }
+        assert_eq!(look.ending, Ending::Done, "{requests}: {:?}", look.evidence);
+    }
+    assert!(unknown >= 3 && not_sent >= 3, "{unknown} unknown, {not_sent} not sent");
 }

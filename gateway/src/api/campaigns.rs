@@ -6,11 +6,10 @@ use super::meters::Page;
 use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
-use crate::store::campaign::{Campaign, CampaignMeter, CampaignState, MeterProgress};
+use crate::bulk::{self, Asking, BulkError, Selection, Verb};
+use crate::store::campaign::{Campaign, CampaignKind, CampaignMeter, CampaignState, MeterProgress};
 use crate::store::command::CommandState;
-use crate::vending::{
-    Asking, CampaignError, CampaignRequest, CampaignVerb, Preview, Selection, SpecialAction,
-};
+use crate::vending::{CampaignRequest, Preview, SpecialAction};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
@@ -51,8 +50,8 @@ fn sixteen() -> u32 {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    /// `pause`, `resume`, `stop` or `retry`.
-    verb: CampaignVerb,
+    /// `pause`, `resume`, `stop`; `retry` for key changes.
+    pub(super) verb: Verb,
 }
 
 /// A campaign and how far it is.
@@ -97,13 +96,15 @@ pub struct CampaignMeterView {
     outcome: Option<String>,
     /// Its set, once that is made: a special token.
     special_id: Option<i64>,
+    /// Its command, once that is recorded.
+    command_id: Option<i64>,
     /// Tokens in the set.
     tokens: u32,
     /// Tokens that the meter has taken in this round.
     taken: u32,
     /// How often delivery of the set was begun.
     rounds: u32,
-    /// Where the newest delivery is.
+    /// Where its command or the newest delivery is.
     command_state: Option<CommandState>,
 }
 
@@ -114,6 +115,7 @@ impl From<CampaignMeter> for CampaignMeterView {
             progress: meter.progress,
             outcome: meter.outcome,
             special_id: meter.special_id,
+            command_id: meter.command_id,
             tokens: meter.tokens,
             taken: meter.taken,
             rounds: meter.rounds,
@@ -122,14 +124,16 @@ impl From<CampaignMeter> for CampaignMeterView {
     }
 }
 
-impl From<CampaignError> for Problem {
-    fn from(error: CampaignError) -> Self {
+impl From<BulkError> for Problem {
+    fn from(error: BulkError) -> Self {
         let detail = error.to_string();
         match error {
-            CampaignError::Unknown(_) => Self::not_found(detail),
-            CampaignError::Request(_) => Self::refused("bad-campaign", detail),
-            CampaignError::State { .. } => Self::refused("campaign-state", detail),
-            CampaignError::Store(error) => error.into(),
+            BulkError::Unknown { .. } => Self::not_found(detail),
+            BulkError::Request(_) => Self::refused("bad-campaign", detail),
+            BulkError::State { .. } => Self::refused("campaign-state", detail),
+            BulkError::Changed(_) => Self::new(StatusCode::CONFLICT, "changed-since-preview", detail),
+            BulkError::SamePerson(_) => Self::new(StatusCode::CONFLICT, "same-person", detail),
+            BulkError::Store(error) => error.into(),
         }
     }
 }
@@ -195,7 +199,7 @@ fn number(id: &str) -> Result<i64, Problem> {
 
 async fn find(app: &App, id: &str) -> Result<Campaign, Problem> {
     let id = number(id)?;
-    Ok(app.store.campaign(id).await?.ok_or(CampaignError::Unknown(id))?)
+    Ok(bulk::find(&app.store, CampaignKind::KeyChange, id).await?)
 }
 
 /// Pauses, resumes or stops a campaign, or delivers its refused sets once more. Sets on the way always go on: a meter with
@@ -257,7 +261,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<CampaignView>>, Problem> {
     caller.needs(Scope::Read)?;
     let mut views = Vec::new();
-    for campaign in app.store.campaigns(which.serial(), which.limit()).await? {
+    for campaign in app.store.campaigns(CampaignKind::KeyChange, which.serial(), which.limit()).await? {
         views.push(view(&app, campaign).await?);
     }
     Ok(Json(views))

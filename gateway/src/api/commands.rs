@@ -6,12 +6,12 @@ use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
 use crate::commands::desk::{DeskError, Word};
+use crate::commands::order;
 use crate::guards::{self, Asked, Guard};
 use crate::session::work::Serial;
 use crate::store::command::{
     self, Breach, Command, CommandEvent, CommandKind, CommandState, DisconnectReason, NewCommand,
 };
-use crate::store::meter::{BalanceHolder, Meter, Role};
 use crate::store::{StoreError, event};
 use axum::Json;
 use axum::body::Bytes;
@@ -31,7 +31,7 @@ const TEXT_MAX: usize = 500;
 pub struct CommandRequest {
     /// To which meter.
     serial: String,
-    /// `disconnect`, `reconnect`, `read` or `commission`.
+    /// `disconnect`, `reconnect`, `read`, `commission`, `rotate_keys`, `set_clock`, `arm` or `limit_load`.
     kind: String,
     /// Needed for a disconnect: `planned`, `fault`, `peak_avoidance`, `breach_of_contract` or `arrears`.
     #[serde(default)]
@@ -39,6 +39,10 @@ pub struct CommandRequest {
     /// In your own words.
     #[serde(default)]
     reason_text: Option<String>,
+    /// What exactly. A `limit_load` needs `limit_w`, and may say `over_s` and `under_s`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<serde_json::Value>,
     /// Needed for a breach of contract: the case.
     #[serde(default)]
     case_id: Option<String>,
@@ -52,7 +56,7 @@ pub struct CommandRequest {
 #[serde(deny_unknown_fields)]
 pub struct CommandDecision {
     /// Whether it may go ahead.
-    agreed: bool,
+    pub(super) agreed: bool,
 }
 
 /// One step in a command's life.
@@ -84,6 +88,9 @@ pub struct CommandView {
     reason: Option<DisconnectReason>,
     /// In somebody's own words.
     reason_text: Option<String>,
+    /// What exactly, where the kind does not say all.
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<serde_json::Value>,
     /// The case of a breach of contract.
     case_id: Option<String>,
     /// The inspector who confirmed it.
@@ -121,6 +128,7 @@ fn view(command: Command, steps: Vec<CommandEvent>) -> CommandView {
         finished: command.state.is_final(),
         reason: command.request.reason,
         reason_text: command.request.reason_text,
+        parameters: command.request.action.and_then(|action| serde_json::from_str(&action).ok()),
         case_id,
         confirmed_by,
         actor: command.request.actor,
@@ -207,13 +215,12 @@ async fn check(
         }
         Some(kind) => kind,
         None => {
-            let detail = format!(
-                "kind {:?} is none of disconnect, reconnect, read, commission, rotate_keys",
-                request.kind
-            );
+            let detail = format!("kind {:?} is none of {}", request.kind, order::words());
             return Err(Problem::refused("bad-command", detail));
         }
     };
+    let action = order::checked(kind, request.parameters.as_ref())
+        .map_err(|detail| Problem::refused("bad-parameters", detail))?;
     let reason = reason(kind, request.reason.as_deref())?;
     if request.reason_text.as_ref().is_some_and(|text| text.len() > TEXT_MAX) {
         let detail = format!("reason_text is longer than {TEXT_MAX} bytes");
@@ -223,10 +230,11 @@ async fn check(
     let Some((meter, _)) = app.store.meter(&request.serial).await? else {
         return Err(Problem::unknown_meter(&request.serial));
     };
-    let switches = matches!(kind, CommandKind::Disconnect | CommandKind::Reconnect);
-    if switches && !has_switch(&meter) {
-        let detail = format!("meter {} has no supply to switch", meter.serial.0);
+    if let Some(detail) = order::no_switch(kind, &meter) {
         return Err(Problem::refused("no-switch", detail));
+    }
+    if let Some(detail) = order::obstacle(kind, &meter, app.models.find(&meter.model).as_deref()) {
+        return Err(Problem::refused("not-able", detail));
     }
     Ok(NewCommand {
         serial: Serial(request.serial),
@@ -237,29 +245,21 @@ async fn check(
         actor: caller.name.clone(),
         correlation,
         token_id: None,
+        action,
         // Commissioning has no hurry: the meter may not be installed yet.
         not_after: (kind != CommandKind::Commission).then(|| later(now, app.config.schedule.command_expiry)),
     })
 }
 
-/// A feeder meter must not be asked to cut off a whole area, and a meter nobody sells through has no relay we know of.
-fn has_switch(meter: &Meter) -> bool {
-    meter.role == Role::Customer && meter.balance != BalanceHolder::None
-}
-
 fn reason(kind: CommandKind, word: Option<&str>) -> Result<Option<DisconnectReason>, Problem> {
-    const WORDS: &str = "planned, fault, peak_avoidance, breach_of_contract, arrears";
     match (kind, word) {
         (CommandKind::Disconnect, None | Some("")) => {
-            Err(Problem::refused("missing-reason", format!("a disconnect needs a reason: one of {WORDS}")))
+            let detail = format!("a disconnect needs a reason: one of {}", order::REASONS);
+            Err(Problem::refused("missing-reason", detail))
         }
-        (CommandKind::Disconnect, Some(word)) => match DisconnectReason::parse(word) {
-            // A zero balance is for the gateway to see, not for a person to claim (N21).
-            None | Some(DisconnectReason::NoCredit) => {
-                Err(Problem::refused("bad-reason", format!("reason {word:?} is none of {WORDS}")))
-            }
-            some => Ok(some),
-        },
+        (CommandKind::Disconnect, Some(word)) => {
+            order::reason(word).map(Some).map_err(|detail| Problem::refused("bad-reason", detail))
+        }
         (_, None | Some("")) => Ok(None),
         (_, Some(_)) => {
             Err(Problem::refused("bad-reason", format!("a {kind} takes no reason; say it in reason_text")))

@@ -133,6 +133,7 @@ async fn write_meter(
         actor: actor.to_owned(),
         correlation: correlation.to_owned(),
         token_id: None,
+        action: None,
         not_after: None,
     };
     Ok(Ok(command::insert(conn, &request, at).await?))

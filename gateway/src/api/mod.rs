@@ -4,6 +4,7 @@ pub mod access;
 pub mod accounts;
 mod amount;
 pub mod areas;
+pub mod bulk_commands;
 pub mod campaigns;
 pub mod commands;
 mod correlation;
@@ -30,6 +31,7 @@ pub use openapi::document;
 pub use problem::Problem;
 
 use crate::clock::Clock;
+use crate::commands::bulk::Bulk;
 use crate::commands::desk::Desk;
 use crate::config::Config;
 use crate::metrics::{HttpCounts, Metrics};
@@ -77,6 +79,8 @@ pub struct App {
     pub metrics: Metrics,
     /// What this service counts.
     pub http: HttpCounts,
+    /// Commands for many meters.
+    pub bulk: Bulk,
     /// Becomes true when the gateway stops: streams end then.
     pub stop: watch::Receiver<bool>,
 }
@@ -105,6 +109,13 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/campaigns/{id}", get(campaigns::show))
         .route("/api/v1/campaigns/{id}/meters", get(campaigns::meters))
         .route("/api/v1/campaigns/{id}/verb", post(campaigns::change))
+        .route("/api/v1/bulk-commands", get(bulk_commands::list))
+        .route("/api/v1/bulk-commands/preview", post(bulk_commands::preview))
+        .route("/api/v1/bulk-commands/{id}", get(bulk_commands::show))
+        .route("/api/v1/bulk-commands/{id}/meters", get(bulk_commands::meters))
+        .route("/api/v1/bulk-commands/{id}/start", post(bulk_commands::start))
+        .route("/api/v1/bulk-commands/{id}/decision", post(bulk_commands::decide))
+        .route("/api/v1/bulk-commands/{id}/verb", post(bulk_commands::change))
         .route("/api/v1/commands", get(commands::list).post(commands::create))
         .route("/api/v1/commands/{id}", get(commands::show))
         .route("/api/v1/commands/{id}/decision", post(commands::decide))

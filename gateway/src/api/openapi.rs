@@ -1,8 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, campaigns, commands, enter, events, guards, health, meters, readings,
-    recordings, sinks, special_tokens, status, top_ups,
+    access, accounts, areas, bulk_commands, campaigns, commands, enter, events, guards, health, meters,
+    readings, recordings, sinks, special_tokens, status, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -39,6 +39,13 @@ use utoipa::{Modify, OpenApi};
         campaigns::list,
         campaigns::show,
         campaigns::meters,
+        bulk_commands::preview,
+        bulk_commands::start,
+        bulk_commands::decide,
+        bulk_commands::change,
+        bulk_commands::list,
+        bulk_commands::show,
+        bulk_commands::meters,
         commands::list,
         commands::create,
         commands::show,

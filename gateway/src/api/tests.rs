@@ -101,6 +101,15 @@ impl Api {
             lines,
             metrics,
             http,
+            bulk: crate::commands::bulk::Bulk {
+                store: bench.store().clone(),
+                clock: Clock::real(),
+                models: Models::load(None).unwrap(),
+                rules: Arc::default(),
+                limits: crate::commands::bulk::Limits::default(),
+                command_expiry: jiff::SignedDuration::from_hours(1),
+                approval_expiry: jiff::SignedDuration::from_hours(24),
+            },
             stop: stopped,
         };
         Self { bench, router: service(app), _stop: stop }
@@ -161,7 +170,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 42, "every operation of the document was tried");
+    assert_eq!(tried, 49, "every operation of the document was tried");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Meters shown at a time.
 const PAGE: usize = 1000;
@@ -145,19 +145,24 @@ struct Meter {
     command_state: Option<String>,
 }
 
+/// The serials of a file, one a line; none when there is no file.
+///
+/// # Errors
+/// A file that cannot be read, or is empty.
+pub(super) fn serials_of(file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Data(format!("{}: {error}", file.display())))?;
+    let serials: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    if serials.is_empty() {
+        return Err(Failure::Data("the file with serials is empty".into()));
+    }
+    Ok(serials)
+}
+
 impl Change {
     fn body(&self) -> Result<Value, Failure> {
-        let serials: Vec<String> = match &self.serials {
-            Some(file) => std::fs::read_to_string(file)
-                .map_err(|error| Failure::Data(format!("{}: {error}", file.display())))?
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect(),
-            None => Vec::new(),
-        };
-        if self.serials.is_some() && serials.is_empty() {
-            return Err(Failure::Data("the file with serials is empty".into()));
-        }
+        let serials = serials_of(self.serials.as_deref())?;
         Ok(json!({
             "action": {
                 "kind": "key_change", "sgc": self.to_sgc, "ti": self.to_ti, "krn": self.to_krn, "kt": self.to_kt,
@@ -231,21 +236,28 @@ fn verb(connection: &Connection, id: i64, verb: &str) -> Result<(), Failure> {
 }
 
 fn show(connection: &Connection, id: i64) -> Result<(), Failure> {
-    let view: View = connection.get(&path(id))?;
+    show_campaign(connection, &path(id))?;
+    show_one(&connection.get(&path(id))?);
+    Ok(())
+}
+
+/// Shows each meter of what stands at that path.
+///
+/// # Errors
+/// What the gateway refused.
+pub(super) fn show_campaign(connection: &Connection, path: &str) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
         let page: Vec<Meter> =
-            connection.get(&format!("{}/meters?limit={PAGE}&after={}", path(id), segment(&after)))?;
+            connection.get(&format!("{path}/meters?limit={PAGE}&after={}", segment(&after)))?;
         for meter in &page {
             show_meter(meter);
         }
         match page.last() {
             Some(last) if page.len() == PAGE => after = last.serial.clone(),
-            _ => break,
+            _ => return Ok(()),
         }
     }
-    show_one(&view);
-    Ok(())
 }
 
 fn show_meter(meter: &Meter) {

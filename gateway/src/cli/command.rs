@@ -61,7 +61,7 @@ pub struct Disconnect {
     connection: Connection,
 }
 
-/// Arguments of `reconnect`, `read` and `rotate-keys`.
+/// Arguments of `reconnect`, `read`, `set-clock`, `arm` and `rotate-keys`.
 #[derive(Debug, clap::Args)]
 pub struct Plain {
     /// Serial number of the meter.
@@ -87,12 +87,46 @@ pub fn disconnect(args: &Disconnect) -> Result<(), Failure> {
     send(&args.connection, &args.follow, &body)
 }
 
-/// Runs `reconnect`, `read` or `rotate-keys`.
+/// Runs a command that needs nothing but a meter.
 ///
 /// # Errors
 /// A refusal, or a command that was not verified.
 pub fn plain(kind: &str, args: &Plain) -> Result<(), Failure> {
     let body = json!({"serial": args.serial, "kind": kind, "reason_text": args.text});
+    send(&args.connection, &args.follow, &body)
+}
+
+/// Arguments of `limit-load`.
+#[derive(Debug, clap::Args)]
+pub struct LimitLoad {
+    /// Serial number of the meter.
+    serial: String,
+    /// Watts.
+    limit_w: u32,
+    /// Seconds above the limit before the meter acts.
+    #[arg(long, default_value_t = 60)]
+    over_s: u32,
+    /// Seconds below the limit before the meter gives supply back, where it does.
+    #[arg(long, default_value_t = 60)]
+    under_s: u32,
+    /// A note for the record.
+    #[arg(long)]
+    text: Option<String>,
+    #[command(flatten)]
+    follow: Follow,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Runs `limit-load`.
+///
+/// # Errors
+/// A refusal, or a command that was not verified.
+pub fn limit_load(args: &LimitLoad) -> Result<(), Failure> {
+    let body = json!({
+        "serial": args.serial, "kind": "limit_load", "reason_text": args.text,
+        "parameters": {"limit_w": args.limit_w, "over_s": args.over_s, "under_s": args.under_s},
+    });
     send(&args.connection, &args.follow, &body)
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Each has an `Args` and a `run(Args) -> Result<(), Failure>`.
 
 pub mod backup;
+pub mod bulk;
 pub mod campaign;
 pub mod check_config;
 pub mod client;
@@ -53,6 +54,8 @@ enum Command {
     Secret(secret::Args),
     /// Change the keys of many meters: preview, start, follow, stop.
     Campaign(campaign::Args),
+    /// One command for many meters: preview, start, follow, stop.
+    Bulk(bulk::Args),
     /// Add, import, list and show meters.
     Meter(meter::Args),
     /// Send a signed payment and follow its token to the meter.
@@ -71,6 +74,12 @@ enum Command {
     Reconnect(command::Plain),
     /// Read a meter now.
     Read(command::Plain),
+    /// Set a meter's clock to the gateway's and see it read back.
+    SetClock(command::Plain),
+    /// Make a meter's relay ready for a person to close, without closing it.
+    Arm(command::Plain),
+    /// Limit a meter's load and see the limit read back.
+    LimitLoad(command::LimitLoad),
     /// Give a meter new DLMS keys and see them proved; needs its master key and scope admin.
     RotateKeys(command::Plain),
     /// Record what a meter and the gateway say to each other, without secrets.
@@ -97,6 +106,7 @@ impl Cli {
             Command::Restore(args) => backup::restore(&args),
             Command::Secret(args) => secret::run(&args),
             Command::Campaign(args) => campaign::run(&args),
+            Command::Bulk(args) => bulk::run(&args),
             Command::Meter(args) => meter::run(&args),
             Command::TopUp(args) => top_up::run(&args),
             Command::Disconnect(args) => command::disconnect(&args),
@@ -106,6 +116,9 @@ impl Cli {
             Command::Command(args) => guard::command(&args),
             Command::Reconnect(args) => command::plain("reconnect", &args),
             Command::Read(args) => command::plain("read", &args),
+            Command::SetClock(args) => command::plain("set_clock", &args),
+            Command::Arm(args) => command::plain("arm", &args),
+            Command::LimitLoad(args) => command::limit_load(&args),
             Command::RotateKeys(args) => command::plain("rotate_keys", &args),
             Command::Record(args) => record::record(&args),
             Command::Replay(args) => record::replay(&args),

@@ -8,6 +8,7 @@ mod people;
 use super::desk::Said;
 use super::life::{self, Attempt, Step, Then};
 use super::measures::{CommandSteps, StateLabel};
+use super::order;
 use super::outcome::{self, Outcome};
 use super::router::{NoPlace, Place, Router};
 use super::used::{self, Shown};
@@ -65,9 +66,12 @@ struct Open {
 fn lane(kind: CommandKind) -> u8 {
     match kind {
         CommandKind::DeliverToken => 0,
-        CommandKind::Disconnect | CommandKind::Reconnect => 1,
+        CommandKind::Disconnect | CommandKind::Reconnect | CommandKind::Arm => 1,
         CommandKind::Read => 2,
-        CommandKind::Commission | CommandKind::RotateKeys => 3,
+        CommandKind::Commission
+        | CommandKind::RotateKeys
+        | CommandKind::SetClock
+        | CommandKind::LimitLoad => 3,
     }
 }
 
@@ -332,6 +336,10 @@ impl Engine {
             (CommandKind::Reconnect, Step::Act) => Work::Reconnect,
             (CommandKind::RotateKeys, Step::Act) => Work::RotateKeys,
             (CommandKind::RotateKeys, Step::Ask) => Work::AskKeys,
+            (kind @ (CommandKind::SetClock | CommandKind::Arm | CommandKind::LimitLoad), step) => {
+                let order = order::stored(kind, open.command.request.action.as_deref())?;
+                if step == Step::Ask { Work::Check(order) } else { Work::Carry(order) }
+            }
             (CommandKind::DeliverToken, step) => {
                 let id = open.command.request.token_id.ok_or("a delivery without a token")?;
                 let digits = self.vending.digits_of(id).await.map_err(|error| error.to_string())?;

@@ -7,8 +7,8 @@
 //! | deliver token | accepted, verified | rejected; `Used` where the credit shows it: accepted, verified | again | ask the meter |
 //! | deliver token, asking | accepted, verified | rejected, or not got it: send the same token again | ask again | ask again |
 //! | disconnect, reconnect | verified if the relay is as wanted, else read again | rejected | again | read the relay |
-//! | rotate keys | accepted, verified | rejected | again | ask which keys the meter has |
-//! | rotate keys, asking | accepted, verified | it has the old ones: again | ask again | ask again |
+//! | rotate keys; arm, set clock, limit load | accepted, verified | rejected | again | ask which keys the meter has; look at the setting |
+//! | the same, asking | accepted, verified | it has the old ones; it is not so set: again | ask again | ask again |
 //! | disconnect, reconnect, asking | verified, or again if the relay is not as wanted | ask again | ask again | ask again |
 
 use super::used::Shown;
@@ -93,7 +93,10 @@ pub fn settle(attempt: &Attempt<'_>, report: &Report) -> Verdict {
             Step::Act => settle_delivery(attempt, report),
             Step::Ask => settle_token_question(attempt, report),
         },
-        CommandKind::RotateKeys => settle_rotation(attempt, report),
+        CommandKind::RotateKeys => settle_setting(attempt, report, &ROTATION),
+        CommandKind::SetClock | CommandKind::Arm | CommandKind::LimitLoad => {
+            settle_setting(attempt, report, &SETTING)
+        }
         CommandKind::Disconnect | CommandKind::Reconnect => match attempt.step {
             Step::Act => settle_switch(attempt, report),
             Step::Ask => settle_relay_question(attempt, report),
@@ -239,21 +242,42 @@ pub fn says_used(report: &Report) -> bool {
     by_status || matches!(report.ending, Ending::Rejected { code: Some(STS_USED), .. })
 }
 
-fn settle_rotation(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+/// What is said about something that does no harm when it is given twice.
+struct Words {
+    accepted: &'static str,
+    verified: &'static str,
+    found: &'static str,
+    found_verified: &'static str,
+    lost: &'static str,
+}
+
+const ROTATION: Words = Words {
+    accepted: "the meter took the new keys",
+    verified: "it answers under them",
+    found: "asked: the meter has the new keys",
+    found_verified: "it answers under them; the old ones are gone",
+    lost: "old and new keys are kept, and the meter will be asked",
+};
+
+const SETTING: Words = Words {
+    accepted: "the meter took the setting",
+    verified: "read back: it is as ordered",
+    found: "asked: the meter has the setting",
+    found_verified: "read back: it is as ordered",
+    lost: "the setting will be read back",
+};
+
+fn settle_setting(attempt: &Attempt<'_>, report: &Report, words: &Words) -> Verdict {
     match (attempt.step, &report.ending) {
-        (Step::Act, Ending::Done) => done("the meter took the new keys", "it answers under them"),
-        (Step::Ask, Ending::Done) => {
-            done("asked: the meter has the new keys", "it answers under them; the old ones are gone")
-        }
+        (Step::Act, Ending::Done) => done(words.accepted, words.verified),
+        (Step::Ask, Ending::Done) => done(words.found, words.found_verified),
         (Step::Act, Ending::Rejected { reason, .. }) => rejected(reason),
         (Step::Ask, Ending::Rejected { reason, .. }) | (Step::Act, Ending::NotSent { reason }) => {
             act_again(attempt, reason)
         }
-        (Step::Act, Ending::Unknown { reason }) => one(
-            CommandState::Unknown,
-            format!("{reason}; old and new keys are kept, and the meter will be asked"),
-            Then::Ask(pause(0)),
-        ),
+        (Step::Act, Ending::Unknown { reason }) => {
+            one(CommandState::Unknown, format!("{reason}; {}", words.lost), Then::Ask(pause(0)))
+        }
         (Step::Ask, Ending::NotSent { reason } | Ending::Unknown { reason }) => ask_again(attempt, reason),
     }
 }

@@ -1,11 +1,13 @@
 //! Commands: from a recorded intent to a verified effect. What follows from a report is decided by pure functions
 //! ([`life`], [`schedule`]); [`engine`] and [`reader`] carry it out.
 
+pub mod bulk;
 pub mod desk;
 pub mod engine;
 pub mod life;
 pub mod measures;
 pub mod observe;
+pub mod order;
 mod outcome;
 pub mod reader;
 pub mod router;

@@ -3,6 +3,7 @@
 //! An unknown key, a wrong type or a contradiction is refused with the line it stands on; nothing is guessed. Paths in the
 //! file are relative to the file.
 
+mod bulk;
 mod disconnection;
 mod error;
 mod line;
@@ -39,6 +40,8 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     /// What has to be on record before supply is cut.
     pub disconnection: DisconnectionConfig,
+    /// How fast commands for many meters are started, and when a second person has to agree.
+    pub bulk: crate::commands::bulk::Limits,
     /// Model files of meters, besides those built in.
     pub models: Option<PathBuf>,
     /// The lines, in file order. Names are unique.

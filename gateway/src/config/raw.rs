@@ -1,5 +1,6 @@
 //! The file as written, and the checks that turn it into a [`Config`].
 
+use super::bulk::{self, RawBulk};
 use super::disconnection::{self, RawDisconnection};
 use super::sink::{self, RawSink};
 use super::{
@@ -28,6 +29,8 @@ struct RawConfig {
     schedule: RawSchedule,
     #[serde(default)]
     disconnection: RawDisconnection,
+    #[serde(default)]
+    bulk: RawBulk,
     #[serde(default)]
     models: Option<PathBuf>,
     #[serde(default, rename = "line")]
@@ -183,6 +186,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             command_expiry: Duration::from_secs(raw.schedule.command_expiry_s.max(1)),
         },
         disconnection: disconnection::check(&checker, &raw.disconnection)?,
+        bulk: bulk::check(&checker, &raw.bulk)?,
         models: raw.models.as_deref().map(|models| checker.beside(models)),
         lines: checker.lines(&raw.lines)?,
         channels: checker.channels(&raw.channels)?,

@@ -13,6 +13,7 @@ pub mod meter_keys;
 pub mod modbus;
 pub mod model;
 mod network;
+pub mod order;
 pub mod queue;
 pub mod record;
 mod talker;

@@ -1,5 +1,7 @@
 //! The seam between decisions and sessions: what a line may be asked to do to a meter, and what it can answer.
 
+use super::model::Ability;
+use super::order::Order;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -112,6 +114,10 @@ pub enum Work {
     RotateKeys,
     /// A key rotation was cut: find out which keys the meter has. Changes nothing at the meter.
     AskKeys,
+    /// Give the meter a setting, then look whether it has it.
+    Carry(Order),
+    /// The answer to a setting was lost: look whether the meter has it. Changes nothing at the meter.
+    Check(Order),
 }
 
 impl Work {
@@ -127,6 +133,20 @@ impl Work {
             Self::Reconnect => "reconnect",
             Self::RotateKeys => "rotate keys",
             Self::AskKeys => "ask about keys",
+            Self::Carry(order) => order.name(),
+            Self::Check(_) => "look at a setting",
+        }
+    }
+
+    /// What a meter must be able to do for it.
+    #[must_use]
+    pub const fn needs(&self) -> Ability {
+        match self {
+            Self::Commission | Self::Read => Ability::Read,
+            Self::DeliverToken(_) | Self::AskToken(_) => Ability::TakeTokens,
+            Self::Disconnect | Self::Reconnect => Ability::SwitchRelay,
+            Self::RotateKeys | Self::AskKeys => Ability::ChangeKeys,
+            Self::Carry(order) | Self::Check(order) => order.needs(),
         }
     }
 }

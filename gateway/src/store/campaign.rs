@@ -1,4 +1,5 @@
-//! Campaigns: one key change for many meters. How far a meter is follows from its set; nothing is written twice.
+//! Campaigns: key changes or bulk commands for many meters. How far a meter is follows from its set of tokens or its command;
+//! nothing is written twice.
 
 use super::command::CommandState;
 use super::text::words;
@@ -10,15 +11,42 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 words! {
+    /// What each meter of a campaign gets.
+    CampaignKind {
+        /// A set of key-change tokens.
+        KeyChange = "key_change",
+        /// A command.
+        Command = "command",
+    }
+}
+
+impl CampaignKind {
+    /// What one is called.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::KeyChange => "campaign",
+            Self::Command => "bulk command",
+        }
+    }
+}
+
+words! {
     /// Where a campaign is.
     CampaignState {
-        /// Sets are started as others end.
+        /// Looked at, not started.
+        Previewed = "previewed",
+        /// A second person has to agree first.
+        Waiting = "waiting",
+        /// The second person did not agree, or not in time.
+        Declined = "declined",
+        /// Sets or commands are started as others end.
         Running = "running",
-        /// No set is started; those on the way go on, because a meter with half a set is no better off.
+        /// Nothing is started; what is on the way goes on, because a meter with half a set is no better off.
         Paused = "paused",
         /// Ended by a person: meters that wait are left as they are.
         Stopped = "stopped",
-        /// Every meter has its new key or refused it.
+        /// Each meter has ended.
         Done = "done",
     }
 }
@@ -28,15 +56,15 @@ words! {
     MeterProgress {
         /// Not taken in, and why is said.
         Excluded = "excluded",
-        /// Its set is not made yet.
+        /// Not begun yet.
         Waiting = "waiting",
-        /// Its set is being delivered.
+        /// Its set is being delivered, its command is under way.
         OnTheWay = "on_the_way",
-        /// It has its new key.
+        /// It has its new key; its command was verified.
         Done = "done",
-        /// It refused a token of its set, or keeps forgetting parts.
+        /// It refused a token of its set or keeps forgetting parts; its command was rejected or expired.
         Refused = "refused",
-        /// The campaign was stopped before its set was made.
+        /// Stopped before its set was made, or its command taken back.
         Stopped = "stopped",
     }
 }
@@ -46,7 +74,9 @@ words! {
 pub struct Campaign {
     /// Its id.
     pub id: i64,
-    /// The key change, JSON.
+    /// What each meter gets.
+    pub kind: CampaignKind,
+    /// The key change or the command, JSON.
     pub action: String,
     /// Which meters were asked for, JSON.
     pub selection: String,
@@ -54,8 +84,14 @@ pub struct Campaign {
     pub reason: String,
     /// Who started it.
     pub requested_by: String,
-    /// Sets on the way at once.
+    /// The second person, where one had to agree.
+    pub decided_by: Option<String>,
+    /// Sets or commands on the way at once.
     pub sets_max: u32,
+    /// Commands started in a minute at most.
+    pub per_minute: Option<u32>,
+    /// The same, in one area.
+    pub area_per_minute: Option<u32>,
     /// Where it is.
     pub state: CampaignState,
     /// From the API call down to the frames.
@@ -73,43 +109,80 @@ pub struct CampaignMeter {
     pub serial: Serial,
     /// How far it is.
     pub progress: MeterProgress,
-    /// Why it is excluded, or the last word about its set.
+    /// Why it is excluded, or the last word about its set or command; before that, what the preview said.
     pub outcome: Option<String>,
     /// Its set, once that is made.
     pub special_id: Option<i64>,
+    /// Its command, once that is recorded.
+    pub command_id: Option<i64>,
     /// Tokens in the set, and how many the meter has taken in this round.
     pub tokens: u32,
     /// See above.
     pub taken: u32,
     /// How often delivery of the set was begun.
     pub rounds: u32,
-    /// Where the newest delivery is.
+    /// Where its command or the newest delivery is.
     pub command_state: Option<CommandState>,
 }
 
-/// A query over campaign `c`, its meters `m` and their sets `s`, with how far each meter is in column `progress`.
+/// A meter on its way into a campaign.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Which.
+    pub serial: String,
+    /// Why it does not take part.
+    pub excluded: Option<String>,
+    /// What there is to say about a meter that does.
+    pub note: Option<String>,
+}
+
+impl Place {
+    /// One that takes part.
+    #[must_use]
+    pub fn of(serial: String) -> Self {
+        Self { serial, ..Self::default() }
+    }
+
+    /// One that does not.
+    #[must_use]
+    pub fn excluded(serial: String, why: String) -> Self {
+        Self { serial, excluded: Some(why), note: None }
+    }
+}
+
+/// A query over campaign `c`, its meters `m`, their sets `s` and commands `b`, with how far each meter is in column `progress`.
 macro_rules! over_meters {
     ($columns:literal, $rest:literal) => {
         concat!(
             "SELECT ",
             $columns,
             ", CASE WHEN m.excluded IS NOT NULL THEN 'excluded' WHEN s.state IS NOT NULL THEN s.state
-                    WHEN c.state = 'stopped' THEN 'stopped' ELSE 'waiting' END AS progress
-             FROM campaign c JOIN campaign_meter m ON m.campaign_id = c.id LEFT JOIN special s ON s.id = m.special_id ",
+                    WHEN b.state = 'verified' THEN 'done' WHEN b.state IN ('rejected', 'expired') THEN 'refused'
+                    WHEN b.state = 'cancelled' THEN 'stopped' WHEN b.state IS NOT NULL THEN 'on_the_way'
+                    WHEN c.state IN ('stopped', 'declined') THEN 'stopped' ELSE 'waiting' END AS progress
+             FROM campaign c JOIN campaign_meter m ON m.campaign_id = c.id LEFT JOIN special s ON s.id = m.special_id
+             LEFT JOIN command b ON b.id = m.command_id ",
             $rest
         )
     };
 }
 
 fn campaign_of(row: &SqliteRow) -> Result<Campaign, StoreError> {
-    let sets_max: i64 = row.try_get("sets_max")?;
+    let number = |value: i64| {
+        u32::try_from(value).map_err(|_| StoreError::Corrupt(format!("a campaign's number {value}")))
+    };
+    let limit = |column: &str| row.try_get::<Option<i64>, _>(column)?.map(number).transpose();
     Ok(Campaign {
         id: row.try_get("id")?,
+        kind: CampaignKind::from_store(row.try_get("kind")?)?,
         action: row.try_get("action")?,
         selection: row.try_get("selection")?,
         reason: row.try_get("reason")?,
         requested_by: row.try_get("requested_by")?,
-        sets_max: u32::try_from(sets_max).map_err(|_| StoreError::Corrupt(format!("sets_max {sets_max}")))?,
+        decided_by: row.try_get("decided_by")?,
+        sets_max: number(row.try_get("sets_max")?)?,
+        per_minute: limit("per_minute")?,
+        area_per_minute: limit("area_per_minute")?,
         state: CampaignState::from_store(row.try_get("state")?)?,
         correlation: row.try_get("correlation")?,
         at: time(row.try_get("at")?)?,
@@ -127,6 +200,7 @@ fn meter_of(row: &SqliteRow) -> Result<CampaignMeter, StoreError> {
         progress: MeterProgress::from_store(row.try_get("progress")?)?,
         outcome: row.try_get("outcome")?,
         special_id: row.try_get("special_id")?,
+        command_id: row.try_get("command_id")?,
         tokens: count("tokens")?,
         taken: count("taken")?,
         rounds: count("rounds")?,
@@ -137,39 +211,50 @@ fn meter_of(row: &SqliteRow) -> Result<CampaignMeter, StoreError> {
     })
 }
 
-/// Writes a campaign with its meters; its id in `campaign` is ignored. A meter with a reason is excluded.
+/// Writes a campaign with its meters in their order; its id in `campaign` is ignored.
 ///
 /// # Errors
 /// Store failures.
 pub async fn insert(
     conn: &mut SqliteConnection,
     campaign: &Campaign,
-    meters: &[(String, Option<String>)],
+    meters: &[Place],
 ) -> Result<i64, StoreError> {
     let id = sqlx::query(
-        "INSERT INTO campaign (action, selection, reason, requested_by, sets_max, state, correlation, at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+        "INSERT INTO campaign (kind, action, selection, reason, requested_by, sets_max, per_minute, area_per_minute, state,
+                               correlation, at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
     )
+    .bind(campaign.kind.as_str())
     .bind(&campaign.action)
     .bind(&campaign.selection)
     .bind(&campaign.reason)
     .bind(&campaign.requested_by)
     .bind(campaign.sets_max)
+    .bind(campaign.per_minute)
+    .bind(campaign.area_per_minute)
     .bind(campaign.state.as_str())
     .bind(&campaign.correlation)
     .bind(ms(campaign.at))
     .execute(&mut *conn)
     .await?
     .last_insert_rowid();
-    for (serial, excluded) in meters {
-        sqlx::query("INSERT INTO campaign_meter (campaign_id, serial, excluded) VALUES (?1, ?2, ?3)")
-            .bind(id)
-            .bind(serial)
-            .bind(excluded)
-            .execute(&mut *conn)
-            .await?;
+    for (position, meter) in (0i64..).zip(meters) {
+        sqlx::query(
+            "INSERT INTO campaign_meter (campaign_id, serial, position, excluded, note) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )
+        .bind(id)
+        .bind(&meter.serial)
+        .bind(position)
+        .bind(&meter.excluded)
+        .bind(&meter.note)
+        .execute(&mut *conn)
+        .await?;
     }
-    tell(conn, id, campaign.state, campaign.at).await?;
+    // A preview is nobody's news.
+    if campaign.state != CampaignState::Previewed {
+        tell(conn, id, campaign.state, campaign.at).await?;
+    }
     Ok(id)
 }
 
@@ -210,15 +295,18 @@ pub async fn set_state(
     tell(conn, id, state, at).await
 }
 
-/// Ends a running campaign in which no meter waits and no set is on the way.
+/// Ends a running campaign in which no meter waits and nothing is on the way.
 ///
 /// # Errors
 /// Store failures.
 pub async fn end_if_over(conn: &mut SqliteConnection, id: i64, at: Timestamp) -> Result<(), StoreError> {
     let open: i64 = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM campaign_meter WHERE campaign_id = ?1 AND special_id IS NULL AND excluded IS NULL)
+        "SELECT EXISTS (SELECT 1 FROM campaign_meter WHERE campaign_id = ?1 AND special_id IS NULL AND command_id IS NULL
+                                                      AND excluded IS NULL)
              OR EXISTS (SELECT 1 FROM special JOIN campaign_meter m ON m.special_id = special.id
-                        WHERE special.state = 'on_the_way' AND m.campaign_id = ?1)",
+                        WHERE special.state = 'on_the_way' AND m.campaign_id = ?1)
+             OR EXISTS (SELECT 1 FROM command b JOIN campaign_meter m ON m.command_id = b.id
+                        WHERE b.state NOT IN ('verified', 'rejected', 'expired', 'cancelled') AND m.campaign_id = ?1)",
     )
     .bind(id)
     .fetch_one(&mut *conn)
@@ -319,23 +407,30 @@ impl Store {
         find(&mut *self.readers.acquire().await?, id).await
     }
 
-    /// The newest campaigns, at most `limit`, with one meter or all.
+    /// The newest campaigns of a kind, at most `limit`, with one meter or all. Previews are none.
     ///
     /// # Errors
     /// Store failures.
-    pub async fn campaigns(&self, serial: Option<&str>, limit: u32) -> Result<Vec<Campaign>, StoreError> {
-        let with_meter = "SELECT * FROM campaign WHERE ?1 IS NULL OR EXISTS (
-            SELECT 1 FROM campaign_meter WHERE campaign_id = campaign.id AND serial = ?1) ORDER BY id DESC LIMIT ?2";
-        let rows = sqlx::query(with_meter).bind(serial).bind(limit).fetch_all(&self.readers).await?;
+    pub async fn campaigns(
+        &self,
+        kind: CampaignKind,
+        serial: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Campaign>, StoreError> {
+        let with_meter = "SELECT * FROM campaign WHERE kind = ?3 AND state <> 'previewed' AND (?1 IS NULL OR EXISTS (
+            SELECT 1 FROM campaign_meter WHERE campaign_id = campaign.id AND serial = ?1)) ORDER BY id DESC LIMIT ?2";
+        let query = sqlx::query(with_meter).bind(serial).bind(limit).bind(kind.as_str());
+        let rows = query.fetch_all(&self.readers).await?;
         rows.iter().map(campaign_of).collect()
     }
 
-    /// Campaigns that are running, oldest first.
+    /// Campaigns of a kind that are running, oldest first.
     ///
     /// # Errors
     /// Store failures.
-    pub async fn running_campaigns(&self) -> Result<Vec<Campaign>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM campaign WHERE state = 'running' ORDER BY id")
+    pub async fn running_campaigns(&self, kind: CampaignKind) -> Result<Vec<Campaign>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM campaign WHERE state = 'running' AND kind = ?1 ORDER BY id")
+            .bind(kind.as_str())
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(campaign_of).collect()
@@ -407,8 +502,8 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<CampaignMeter>, StoreError> {
         let rows = sqlx::query(over_meters!(
-            "m.serial, m.special_id, s.tokens, s.taken, s.rounds, k.state AS command_state,
-             COALESCE(m.excluded, s.outcome, k.outcome) AS outcome",
+            "m.serial, m.special_id, m.command_id, s.tokens, s.taken, s.rounds, COALESCE(b.state, k.state) AS command_state,
+             COALESCE(m.excluded, s.outcome, b.outcome, k.outcome, m.note) AS outcome",
             "LEFT JOIN command k ON k.id = (SELECT MAX(command.id) FROM command JOIN token ON token.id = command.token_id
                                             WHERE token.special_id = s.id)
              WHERE c.id = ?1 AND m.serial > ?2 ORDER BY m.serial LIMIT ?3"

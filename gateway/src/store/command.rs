@@ -23,6 +23,12 @@ words! {
         Reconnect = "reconnect",
         /// Give the meter new DLMS keys.
         RotateKeys = "rotate_keys",
+        /// Set the meter's clock to ours.
+        SetClock = "set_clock",
+        /// Make the relay ready for a person to close.
+        Arm = "arm",
+        /// Limit the load.
+        LimitLoad = "limit_load",
     }
 }
 
@@ -106,6 +112,8 @@ pub struct NewCommand {
     pub correlation: String,
     /// The token to deliver.
     pub token_id: Option<i64>,
+    /// What exactly, JSON, where the kind does not say all.
+    pub action: Option<String>,
     /// Not to be started after this time.
     pub not_after: Option<Timestamp>,
 }
@@ -167,8 +175,8 @@ pub async fn insert_at(
     let breach = request.breach.as_ref();
     let id = sqlx::query(
         "INSERT INTO command (serial, kind, state, reason, reason_text, case_id, confirmed_by, actor, correlation, token_id,
-                              outcome, not_after, at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)",
+                              action, outcome, not_after, at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)",
     )
     .bind(&request.serial.0)
     .bind(request.kind.as_str())
@@ -180,6 +188,7 @@ pub async fn insert_at(
     .bind(&request.actor)
     .bind(&request.correlation)
     .bind(request.token_id)
+    .bind(&request.action)
     .bind(step.evidence.last())
     .bind(request.not_after.map(ms))
     .bind(ms(step.at))
@@ -292,7 +301,7 @@ async fn insert_event(
 /// Store failures.
 pub async fn relay_command_open(conn: &mut SqliteConnection, serial: &Serial) -> Result<bool, StoreError> {
     let open: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM command WHERE serial = ?1 AND kind IN ('disconnect', 'reconnect')
+        "SELECT COUNT(*) FROM command WHERE serial = ?1 AND kind IN ('disconnect', 'reconnect', 'arm')
          AND state NOT IN ('waiting', 'verified', 'rejected', 'expired', 'cancelled')",
     )
     .bind(&serial.0)
@@ -345,6 +354,7 @@ fn command_of(row: &SqliteRow) -> Result<Command, StoreError> {
             actor: row.try_get("actor")?,
             correlation: row.try_get("correlation")?,
             token_id: row.try_get("token_id")?,
+            action: row.try_get("action")?,
             not_after: time_opt(row.try_get("not_after")?)?,
         },
         state: CommandState::from_store(row.try_get("state")?)?,

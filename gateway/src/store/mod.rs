@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod backup;
+pub mod bulk;
 pub mod campaign;
 pub mod command;
 mod counter;

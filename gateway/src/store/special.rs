@@ -246,6 +246,7 @@ pub async fn deliver(
         actor: special.requested_by.clone(),
         correlation: special.correlation.clone(),
         token_id: Some(token_id),
+        action: None,
         not_after: None,
     };
     command::insert(conn, &request, at).await.map(drop)

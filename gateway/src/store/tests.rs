@@ -63,6 +63,7 @@ pub(crate) fn command(serial: &str, kind: CommandKind) -> NewCommand {
         actor: "test".into(),
         correlation: "c-1".into(),
         token_id: None,
+        action: None,
         not_after: None,
     }
 }

@@ -2,68 +2,22 @@
 //! meter gets a set of its own, tracked like any other key change; a campaign starts them, so many at once.
 
 use super::key_change;
-use super::special::{self, Asking, REASON_MAX, SpecialAction, SpecialError};
+use super::special::{self, REASON_MAX, SpecialAction, SpecialError};
 use super::top_up::Vending;
+use crate::bulk::{self, AT_ONCE_MAX, Asking, BulkError, Excluded, METERS_MAX, Selection, Verb};
 use crate::session::work::Serial;
-use crate::store::campaign::{self as store, Campaign, CampaignState};
+use crate::store::campaign::{self as store, Campaign, CampaignKind, CampaignState, Place};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::{StoreError, event};
 use crate::vault::Vault;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The most sets that a campaign may have on the way at once: what the lines' queues have room for beside everything else.
-const SETS_MAX: u32 = 256;
-/// The most meters of one campaign: what one transaction enters within a second.
-const METERS_MAX: usize = 20_000;
 /// A set that did not move for this long does not count as on the way: its meter does not answer.
 const STALLED: SignedDuration = SignedDuration::from_secs(60);
 /// A meter with another key change under way is looked at again after this.
 const POSTPONED: SignedDuration = SignedDuration::from_secs(60);
-
-/// Which meters a campaign is for. What is left out does not restrict it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Selection {
-    /// Only these serials.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub serials: Vec<String>,
-    /// Only meters of this transformer area.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub area: Option<String>,
-    /// Only meters on this line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<String>,
-    /// Only meters that take tokens of this supply group now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sgc: Option<u32>,
-    /// Only meters with this tariff index now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ti: Option<u8>,
-    /// Only meters with this key revision now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub krn: Option<u8>,
-    /// Only meters with this base date now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base_year: Option<u16>,
-}
-
-impl Selection {
-    /// Whether a meter is asked for. What is said about keys restricts only meters that have one.
-    fn takes(&self, meter: &Meter) -> bool {
-        let keyed = meter.sts.as_ref().is_none_or(|sts| {
-            self.sgc.is_none_or(|sgc| sgc == sts.sgc)
-                && self.ti.is_none_or(|ti| ti == sts.ti)
-                && self.krn.is_none_or(|krn| krn == sts.krn)
-                && self.base_year.is_none_or(|year| year == sts.base_year)
-        });
-        keyed
-            && self.area.as_ref().is_none_or(|area| *area == meter.area)
-            && self.line.as_ref().is_none_or(|line| *line == meter.line)
-    }
-}
 
 /// What a campaign is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,15 +34,6 @@ pub struct CampaignRequest {
     pub expected: Option<usize>,
 }
 
-/// A meter that does not take part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Excluded {
-    /// Which.
-    pub serial: String,
-    /// Why not.
-    pub why: String,
-}
-
 /// What a campaign would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Preview {
@@ -96,48 +41,6 @@ pub struct Preview {
     pub included: Vec<String>,
     /// Meters that were asked for and do not.
     pub excluded: Vec<Excluded>,
-}
-
-/// What is done to a campaign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CampaignVerb {
-    /// Start no further set; those on the way go on.
-    Pause,
-    /// Go on after a pause.
-    Resume,
-    /// End it: meters that wait are left as they are, sets on the way go on.
-    Stop,
-    /// Deliver the sets that were refused once more: the same tokens, or new ones where the meter's key has changed since.
-    Retry,
-}
-
-/// Why a campaign is not started or changed. Nothing was.
-#[derive(Debug, thiserror::Error)]
-pub enum CampaignError {
-    /// No such campaign.
-    #[error("there is no campaign {0}")]
-    Unknown(i64),
-    /// Something is wrong with what was asked for.
-    #[error("{0}")]
-    Request(String),
-    /// It is not in a state for that.
-    #[error("campaign {id} is {state}")]
-    State {
-        /// Which.
-        id: i64,
-        /// Where it is.
-        state: CampaignState,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<serde_json::Error> for CampaignError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 impl Vending {
@@ -149,22 +52,12 @@ impl Vending {
         &self,
         action: &SpecialAction,
         selection: &Selection,
-    ) -> Result<Preview, CampaignError> {
+    ) -> Result<Preview, BulkError> {
         if !matches!(action, SpecialAction::KeyChange { .. }) {
-            return Err(CampaignError::Request("a campaign is a key change".into()));
+            return Err(BulkError::Request("a campaign is a key change".into()));
         }
-        let meters = self.store.all_meters().await?;
-        let wanted: HashSet<&String> = selection.serials.iter().collect();
-        let known: HashSet<&String> = meters.iter().map(|(meter, _)| &meter.serial.0).collect();
-        if let Some(unknown) = wanted.difference(&known).next() {
-            return Err(CampaignError::Request(format!("there is no meter {unknown}")));
-        }
-        let chosen: Vec<Meter> = meters
-            .iter()
-            .filter(|(meter, _)| wanted.is_empty() || wanted.contains(&meter.serial.0))
-            .filter(|(meter, _)| selection.takes(meter))
-            .map(|(meter, _)| meter.clone())
-            .collect();
+        let chosen: Vec<Meter> =
+            selection.choose(&self.store).await?.into_iter().map(|(meter, _)| meter).collect();
         let changing = self.store.serials_with_key_change().await?;
         let (action, vault, now) = (action.clone(), self.vault.clone(), self.clock.now());
         // Two derivations a meter, in a hardware token perhaps: not on a task that serves others.
@@ -185,19 +78,19 @@ impl Vending {
     /// Starts a campaign.
     ///
     /// # Errors
-    /// See [`CampaignError`].
+    /// See [`BulkError`].
     pub async fn start_campaign(
         &self,
         request: CampaignRequest,
         asking: Asking,
-    ) -> Result<Campaign, CampaignError> {
-        let refuse = |why: String| Err(CampaignError::Request(why));
+    ) -> Result<Campaign, BulkError> {
+        let refuse = |why: String| Err(BulkError::Request(why));
         let reason = request.reason.trim().to_owned();
         if reason.is_empty() || reason.len() > REASON_MAX {
             return refuse(SpecialError::Reason.to_string());
         }
-        if !(1..=SETS_MAX).contains(&request.sets_max) {
-            return refuse(format!("sets_max {} is not 1 to {SETS_MAX}", request.sets_max));
+        if !(1..=AT_ONCE_MAX).contains(&request.sets_max) {
+            return refuse(format!("sets_max {} is not 1 to {AT_ONCE_MAX}", request.sets_max));
         }
         let preview = self.preview_campaign(&request.action, &request.selection).await?;
         let taking_part = preview.included.len();
@@ -214,17 +107,21 @@ impl Vending {
                 "more than {METERS_MAX} meters: make it several campaigns, by area for example"
             ));
         }
-        let included = preview.included.into_iter().map(|serial| (serial, None));
-        let excluded = preview.excluded.into_iter().map(|meter| (meter.serial, Some(meter.why)));
+        let included = preview.included.into_iter().map(Place::of);
+        let excluded = preview.excluded.into_iter().map(|meter| Place::excluded(meter.serial, meter.why));
         let meters: Vec<_> = included.chain(excluded).collect();
         let now = self.clock.now();
         let mut campaign = Campaign {
             id: 0,
+            kind: CampaignKind::KeyChange,
             action: serde_json::to_string(&request.action)?,
             selection: serde_json::to_string(&request.selection)?,
             reason,
             requested_by: asking.actor,
+            decided_by: None,
             sets_max: request.sets_max,
+            per_minute: None,
+            area_per_minute: None,
             state: CampaignState::Running,
             correlation: asking.correlation,
             at: now,
@@ -248,42 +145,17 @@ impl Vending {
     /// Pauses, resumes, stops a campaign, or tries its refused sets again.
     ///
     /// # Errors
-    /// See [`CampaignError`].
-    pub async fn change_campaign(
-        &self,
-        id: i64,
-        verb: CampaignVerb,
-        asking: Asking,
-    ) -> Result<Campaign, CampaignError> {
-        use CampaignState::{Done, Paused, Running, Stopped};
-        let now = self.clock.now();
-        let campaign = self.store.campaign(id).await?.ok_or(CampaignError::Unknown(id))?;
-        let state = match (verb, campaign.state) {
-            (CampaignVerb::Pause, Running) => Paused,
-            (CampaignVerb::Resume, Paused) => Running,
-            (CampaignVerb::Stop, Running | Paused) => Stopped,
-            (CampaignVerb::Retry, Running | Done) => Running,
-            (CampaignVerb::Retry, Paused) => Paused,
-            (_, state) => return Err(CampaignError::State { id, state }),
-        };
-        let actor = asking.clone();
-        self.store
-            .write::<_, StoreError, _>(move |conn| {
-                Box::pin(async move {
-                    let word = format!("{verb:?}").to_lowercase();
-                    let subject = format!("campaign {id}");
-                    event::audit(conn, now, &actor.actor, &word, &subject, &actor.correlation).await?;
-                    store::set_state(conn, id, state, now).await
-                })
-            })
-            .await?;
-        if verb == CampaignVerb::Retry {
+    /// See [`BulkError`].
+    pub async fn change_campaign(&self, id: i64, verb: Verb, asking: Asking) -> Result<Campaign, BulkError> {
+        let changed =
+            bulk::change(&self.store, self.clock, (CampaignKind::KeyChange, id), verb, &asking).await?;
+        if verb == Verb::Retry {
             self.retry_refused(id, &asking).await?;
         }
-        self.store.campaign(id).await?.ok_or(CampaignError::Unknown(id))
+        Ok(changed)
     }
 
-    async fn retry_refused(&self, id: i64, asking: &Asking) -> Result<(), CampaignError> {
+    async fn retry_refused(&self, id: i64, asking: &Asking) -> Result<(), BulkError> {
         let sets = self
             .store
             .write::<_, StoreError, _>(move |conn| Box::pin(async move { store::refused(conn, id).await }))

@@ -3,6 +3,7 @@
 
 use super::top_up::{TopUpError, Vending};
 use crate::store::StoreError;
+use crate::store::campaign::CampaignKind;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -53,7 +54,7 @@ async fn look(vending: &Vending, paused: &mut HashMap<i64, Instant>) -> Result<(
             }
         }
     }
-    for campaign in vending.store.running_campaigns().await? {
+    for campaign in vending.store.running_campaigns(CampaignKind::KeyChange).await? {
         vending.advance_campaign(&campaign).await?;
     }
     Ok(())

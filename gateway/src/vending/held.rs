@@ -165,6 +165,7 @@ async fn order(
         actor: "gateway".into(),
         correlation: correlation.to_owned(),
         token_id: None,
+        action: None,
         not_after: None,
     };
     command::insert(conn, &request, at).await?;

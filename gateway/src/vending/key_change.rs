@@ -1,8 +1,9 @@
 //! Key changes: which are worth making, and the same tokens once more for a meter that did not carry one out.
 
-use super::special::{Asking, SpecialError, Stored, audit, record};
+use super::special::{SpecialError, Stored, audit, record};
 use super::tid;
 use super::top_up::Vending;
+use crate::bulk::Asking;
 use crate::session::work::TokenDigits;
 use crate::store::special::{self, KeyChange, Special, SpecialKind, SpecialState};
 use crate::vault::{KeyChangeRequest, StsIdentity, Vault};

@@ -9,6 +9,6 @@ mod special;
 pub mod tid;
 mod top_up;
 
-pub use campaign::{CampaignError, CampaignRequest, CampaignVerb, Excluded, Preview, Selection};
-pub use special::{Asking, SpecialAction, SpecialError};
+pub use campaign::{CampaignRequest, Preview};
+pub use special::{SpecialAction, SpecialError};
 pub use top_up::{Receipt, TopUpError, Vending};

@@ -4,6 +4,7 @@
 use super::key_change;
 use super::tid::{self, TidError};
 use super::top_up::Vending;
+use crate::bulk::Asking;
 use crate::session::work::{Serial, TokenDigits};
 use crate::store::meter::BalanceHolder;
 use crate::store::special::{KeyChange, Special, SpecialKind, SpecialState, SpecialToken};
@@ -167,15 +168,6 @@ impl From<serde_json::Error> for SpecialError {
     fn from(error: serde_json::Error) -> Self {
         Self::Store(error.into())
     }
-}
-
-/// Who asks, and under which correlation.
-#[derive(Debug, Clone)]
-pub struct Asking {
-    /// An API token's name.
-    pub actor: String,
-    /// From the API call down to the frame.
-    pub correlation: String,
 }
 
 impl Vending {

@@ -344,6 +344,7 @@ async fn mint(
         actor: payment.request.channel.clone(),
         correlation: payment.request.correlation.clone(),
         token_id: Some(token.id),
+        action: None,
         not_after: None,
     };
     command::insert(conn, &request, now).await?;

@@ -4,6 +4,7 @@ use super::text::{escape, kwh, money, percent, time};
 use crate::api::areas;
 use crate::api::meters::{MeterView, view};
 use crate::api::{App, Problem};
+use crate::store::campaign::{CampaignKind, MeterProgress};
 use crate::store::command::{Command, CommandKind, CommandState};
 use crate::store::meter::{BalanceHolder, Meter, MeterState, Role};
 use crate::store::observation::Quality;
@@ -68,6 +69,21 @@ pub(super) async fn summary(app: &App) -> Result<String, Problem> {
     card("refused, owed back", money(balance.refused, price), if balance.refused.0 > 0 { "off" } else { "" });
     let verdict = if balance.balanced { ("yes", "on") } else { ("NO", "bad") };
     card("accounts balance", verdict.0.to_owned(), verdict.1);
+    for campaign in app.store.running_campaigns(CampaignKind::Command).await? {
+        let counts = app.store.campaign_counts(campaign.id).await?;
+        let count =
+            |wanted| counts.iter().find(|(progress, _)| *progress == wanted).map_or(0, |(_, count)| *count);
+        let done = count(MeterProgress::Done);
+        let refused = count(MeterProgress::Refused);
+        let left = count(MeterProgress::Waiting) + count(MeterProgress::OnTheWay);
+        let label = format!(
+            "bulk command {}: {} done, {refused} refused, {left} to go ({})",
+            campaign.id,
+            done,
+            escape(&campaign.reason)
+        );
+        card(&label, format!("{done} of {}", done + refused + left), if refused > 0 { "off" } else { "" });
+    }
     for area in feeder_areas(&meters) {
         let energy = areas::energy_of(app, area, Timestamp::UNIX_EPOCH, app.clock.now()).await?;
         let share = energy.loss_per_10000.map(|loss| format!(" ({})", percent(loss))).unwrap_or_default();

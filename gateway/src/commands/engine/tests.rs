@@ -21,6 +21,7 @@ fn request(kind: CommandKind, serial: &str, reason: DisconnectReason) -> NewComm
         actor: "operator".into(),
         correlation: "c-1".into(),
         token_id: None,
+        action: None,
         not_after: None,
     }
 }

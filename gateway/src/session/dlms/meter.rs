@@ -220,6 +220,14 @@ impl Meter<'_> {
         self.ask(&READING).await
     }
 
+    /// How the power register is scaled.
+    pub(super) async fn power_scaler(&mut self) -> Result<i8, Trouble> {
+        if self.memory.power_scaler.is_none() {
+            self.request(&[Item::PowerScaler]).await?;
+        }
+        Ok(self.memory.power_scaler.unwrap_or(0))
+    }
+
     /// The relay: what the contact says, what the logic wants, and why; of one moment.
     pub(super) async fn relay(&mut self) -> Result<RelayState, Trouble> {
         self.ask(&[Item::Output, Item::ControlState, Item::RelayReason]).await?;

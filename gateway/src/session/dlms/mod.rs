@@ -6,6 +6,7 @@ mod counter_store;
 mod dial;
 mod items;
 mod meter;
+mod orders;
 mod relay;
 mod rotation;
 #[cfg(test)]
@@ -163,17 +164,26 @@ impl DlmsTalker {
         model: &DlmsModel,
         work: &Work,
     ) -> Result<Ending, Trouble> {
-        if let Some(reason) = beyond(model, work) {
+        if let Some(reason) = model.lacks(work.needs()) {
             return Ok(Ending::Rejected { reason, code: None });
         }
         if *work == Work::RotateKeys {
             return self.rotate_keys(context, attempt, endpoint, model).await;
         }
+        // An association of the management client is opened for what needs it, and not kept.
+        let managements = match work {
+            Work::Carry(order) | Work::Check(order) => order.is_managements(),
+            _ => false,
+        };
+        if managements {
+            self.release().await;
+        }
         if self.open_meter() != Some(&endpoint.serial) {
             if self.open.is_some() {
                 self.release().await;
             }
-            self.associate(context, attempt, endpoint, model, As::Client).await?;
+            let who = if managements { As::Management } else { As::Client };
+            self.associate(context, attempt, endpoint, model, who).await?;
         }
         let (Some((_, association)), Some(pipe)) = (&mut self.open, &mut self.pipe) else {
             return Err(Trouble::NotReady("the association did not stay open".into()));
@@ -194,7 +204,7 @@ impl DlmsTalker {
             // Before anybody acts on what was heard: or else it could be heard again.
             association.keep_heard(context, &endpoint.serial, &mut known.counters).await;
         }
-        if !model.association.keep_open && outcome.is_ok() {
+        if managements || (!model.association.keep_open && outcome.is_ok()) {
             self.release().await;
         }
         outcome
@@ -285,22 +295,6 @@ impl DlmsTalker {
     }
 }
 
-/// Why a meter of this model cannot do that at all.
-fn beyond(model: &DlmsModel, work: &Work) -> Option<String> {
-    let objects = &model.objects;
-    let missing = match work {
-        Work::Commission | Work::Read => return None,
-        Work::DeliverToken(_) | Work::AskToken(_) if objects.token_gateway.is_none() => "token gateway",
-        Work::Disconnect | Work::Reconnect if objects.disconnect_control.is_none() => "disconnect control",
-        Work::RotateKeys | Work::AskKeys if objects.security_setup.is_none() => "security setup",
-        _ if model.short_names.is_some() => {
-            return Some("a meter with short names is only read: its methods are not used".into());
-        }
-        _ => return None,
-    };
-    Some(format!("a {} has no {missing}", model.description))
-}
-
 /// Does the work on a meter that has been identified.
 async fn carry_out(meter: &mut Meter<'_>, work: &Work) -> Result<Ending, Trouble> {
     match work {
@@ -310,6 +304,8 @@ async fn carry_out(meter: &mut Meter<'_>, work: &Work) -> Result<Ending, Trouble
         Work::AskToken(token) => meter.ask_token(token).await,
         Work::Disconnect => meter.disconnect().await,
         Work::Reconnect => meter.reconnect().await,
+        Work::Carry(order) => meter.carry(order).await,
+        Work::Check(order) => meter.check(order).await,
         Work::RotateKeys | Work::AskKeys => {
             Err(Trouble::NotReady("keys are changed between associations, not in one".into()))
         }

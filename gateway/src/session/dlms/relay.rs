@@ -111,7 +111,7 @@ impl Meter<'_> {
     }
 
     /// Invokes a method; a refusal by the meter is an ending.
-    async fn command(
+    pub(super) async fn command(
         &mut self,
         method: protocol::dlms::model::Method,
         what: &str,

@@ -53,19 +53,16 @@ impl ModbusTalker {
             endpoint.address.parse().ok().filter(|unit| (1..=247).contains(unit)).ok_or_else(|| {
                 Trouble::NotReady(format!("{:?} is not a Modbus unit of 1 to 247", endpoint.address))
             })?;
+        if let Some(reason) = model.lacks(work.needs()) {
+            return Ok(Ending::Rejected { reason, code: None });
+        }
         let mut meter = Meter { wire: &mut self.wire, unit, model };
         match work {
             Work::Commission => meter.commission(attempt, endpoint).await,
             Work::Read => meter.read(attempt, |role| role != Role::RelayCommand).await.map(|()| Ending::Done),
             Work::Disconnect => meter.switch(attempt, endpoint, false).await,
             Work::Reconnect => meter.switch(attempt, endpoint, true).await,
-            Work::RotateKeys | Work::AskKeys => {
-                Ok(Ending::Rejected { reason: "a Modbus meter has no keys".into(), code: None })
-            }
-            Work::DeliverToken(_) | Work::AskToken(_) => Ok(Ending::Rejected {
-                reason: "this meter has no token gateway: its balance is held by the gateway".into(),
-                code: None,
-            }),
+            work => Err(Trouble::NotReady(format!("a Modbus meter cannot {}", work.name()))),
         }
     }
 }
@@ -125,8 +122,7 @@ impl Meter<'_> {
         close: bool,
     ) -> Result<Ending, Trouble> {
         let Some(command) = self.model.point(Role::RelayCommand) else {
-            let reason = format!("a {} has no relay", self.model.description);
-            return Ok(Ending::Rejected { reason, code: None });
+            return Err(Trouble::NotReady("the meter's model lacks the coil for this".into()));
         };
         self.read(attempt, |role| matches!(role, Role::Serial | Role::RelayClosed | Role::PowerW)).await?;
         if let Some(reason) = self.wrong_identity(attempt, endpoint) {

@@ -99,6 +99,8 @@ pub struct Objects {
     pub invocation_counter: Option<Obis>,
     /// Class 64: takes new keys.
     pub security_setup: Option<Obis>,
+    /// Class 71: limits the load.
+    pub limiter: Option<Obis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -157,6 +159,7 @@ struct RawObjects {
     relay_reason: Option<Spanned<String>>,
     invocation_counter: Option<Spanned<String>>,
     security_setup: Option<Spanned<String>>,
+    limiter: Option<Spanned<String>>,
 }
 
 const fn public() -> u8 {
@@ -237,6 +240,7 @@ impl RawObjects {
             relay_reason: optional(&self.relay_reason)?,
             invocation_counter: optional(&self.invocation_counter)?,
             security_setup: optional(&self.security_setup)?,
+            limiter: optional(&self.limiter)?,
         })
     }
 }
@@ -256,6 +260,7 @@ impl Objects {
             ("relay_reason", self.relay_reason),
             ("invocation_counter", self.invocation_counter),
             ("security_setup", self.security_setup),
+            ("limiter", self.limiter),
         ];
         all.into_iter().filter_map(|(key, object)| Some((key, object?)))
     }

@@ -1,10 +1,12 @@
 //! Meter models as data: one TOML file per model says how to speak to it and where its values are. Files are checked whole
 //! when they are loaded; what is wrong is said with the line it stands on.
 
+mod ability;
 mod dlms;
 mod manner;
 mod modbus;
 
+pub use ability::Ability;
 pub use dlms::{DlmsModel, Objects, ShortNames, TokenForm};
 pub use manner::{AssociationManner, ClockManner, LinkManner, SecurityManner};
 pub use modbus::{ModbusModel, Point, Role, Table, ValueType, WordOrder};

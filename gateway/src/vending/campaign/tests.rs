@@ -153,7 +153,7 @@ async fn what_makes_no_sense_is_not_started() {
     );
     let unknown = Selection { serials: vec!["7".into()], ..Selection::default() };
     assert_eq!(refused(CampaignRequest { selection: unknown, ..rollover() }).await, "there is no meter 7");
-    assert!(bench.store().campaigns(None, 10).await.unwrap().is_empty());
+    assert!(bench.store().campaigns(CampaignKind::KeyChange, None, 10).await.unwrap().is_empty());
 }
 
 /// Three meters whose token ids are used up: one answers, one is silent at first, one forgets a part. The gateway is killed
@@ -218,8 +218,8 @@ async fn a_campaign_has_no_more_sets_on_the_way_than_it_may_and_stops_when_told(
     let count = |progress| seen.values().filter(|meter| meter.progress == progress).count();
     assert_eq!((count(MeterProgress::OnTheWay), count(MeterProgress::Waiting)), (1, 2));
     let verb = async |verb| bench.vending.change_campaign(campaign.id, verb, anna()).await;
-    assert_eq!(verb(CampaignVerb::Pause).await.unwrap().state, CampaignState::Paused);
-    let twice = verb(CampaignVerb::Pause).await.unwrap_err().to_string();
+    assert_eq!(verb(Verb::Pause).await.unwrap().state, CampaignState::Paused);
+    let twice = verb(Verb::Pause).await.unwrap_err().to_string();
     assert_eq!(twice, format!("campaign {} is paused", campaign.id));
     // The set on the way goes on to its end, and no other begins.
     take(&mut meters, first);
@@ -237,12 +237,12 @@ async fn a_campaign_has_no_more_sets_on_the_way_than_it_may_and_stops_when_told(
     let idle = tokio::time::timeout(std::time::Duration::from_millis(600), bench.line.recv()).await;
     assert!(idle.is_err(), "nothing is sent during a pause");
     let verb = async |verb| bench.vending.change_campaign(campaign.id, verb, anna()).await;
-    verb(CampaignVerb::Resume).await.unwrap();
+    verb(Verb::Resume).await.unwrap();
     let second = bench.job().await;
     assert_ne!(second.meter.0, serial);
     let verb = async |verb| bench.vending.change_campaign(campaign.id, verb, anna()).await;
-    verb(CampaignVerb::Stop).await.unwrap();
-    assert!(verb(CampaignVerb::Resume).await.is_err());
+    verb(Verb::Stop).await.unwrap();
+    assert!(verb(Verb::Resume).await.is_err());
     let seen = progress(&bench, campaign.id).await;
     let count = |progress| seen.values().filter(|meter| meter.progress == progress).count();
     assert_eq!(
@@ -282,7 +282,7 @@ async fn a_meter_that_refused_is_tried_again_with_the_same_tokens_or_new_ones() 
         })
         .await
         .unwrap();
-    bench.vending.change_campaign(campaign.id, CampaignVerb::Retry, anna()).await.unwrap();
+    bench.vending.change_campaign(campaign.id, Verb::Retry, anna()).await.unwrap();
     while let Some(job) = job_of(&mut bench, campaign.id).await {
         take(&mut meters, job);
     }

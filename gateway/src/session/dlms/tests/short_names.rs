@@ -37,6 +37,7 @@ disconnect_control = ""
 relay_reason = ""
 invocation_counter = ""
 security_setup = ""
+limiter = ""
 "#;
 
 fn encoded(value: &impl Encode) -> Vec<u8> {
