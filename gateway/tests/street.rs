@@ -276,11 +276,12 @@ async fn settings_are_given_read_back_and_not_asked_of_meters_that_have_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_setting_cut_at_any_request_is_looked_at_and_given_again() {
     let bench = Bench::start(1).await;
-    let serial = bench.entries()[0].serial.clone();
+    let entry = bench.entries()[0].clone();
+    let serial = entry.serial;
     let (mut unknown, mut not_sent) = (0, 0);
     for requests in 1..24 {
         let order = limit(1_000 + requests);
-        assert!(bench.street.inject(0, Fault::RebootInTransfer { requests }));
+        assert!(bench.street.inject(entry.index, Fault::RebootInTransfer { requests }));
         let report = bench.perform(&serial, Work::Carry(order.clone())).await;
         match report.ending {
             Ending::Done => break,
