@@ -66,7 +66,7 @@ impl Meter<'_> {
     }
 
     /// GET of one attribute, taken by `take`.
-    pub(super) async fn look<T>(
+    pub(super) async fn value_of<T>(
         &mut self,
         at: Attribute,
         what: &str,
@@ -134,7 +134,9 @@ impl Meter<'_> {
         let name = present(self.model.objects.limiter)?;
         let counts = self.counts_of(limit.limit_w).await?;
         let took = self
-            .look(THRESHOLD_NORMAL.of(name), "the threshold", |data| Ok((like(data, counts), number(data))))
+            .value_of(THRESHOLD_NORMAL.of(name), "the threshold", |data| {
+                Ok((like(data, counts), number(data)))
+            })
             .await?;
         match took {
             (Some(threshold), Some(was)) => Ok((threshold, was)),
@@ -159,11 +161,11 @@ impl Meter<'_> {
         let name = present(self.model.objects.limiter)?;
         let wanted = self.counts_of(limit.limit_w).await?;
         let threshold =
-            self.look(THRESHOLD_NORMAL.of(name), "the threshold", |data| Ok(number(data))).await?;
+            self.value_of(THRESHOLD_NORMAL.of(name), "the threshold", |data| Ok(number(data))).await?;
         let over = MIN_OVER_THRESHOLD_DURATION.of(name);
-        let over = self.look(over, "seconds over the limit", |data| Ok(number(data))).await?;
+        let over = self.value_of(over, "seconds over the limit", |data| Ok(number(data))).await?;
         let under = MIN_UNDER_THRESHOLD_DURATION.of(name);
-        let under = self.look(under, "seconds under the limit", |data| Ok(number(data))).await?;
+        let under = self.value_of(under, "seconds under the limit", |data| Ok(number(data))).await?;
         let shown =
             |value: Option<i64>| value.map_or_else(|| "no number".to_owned(), |value| value.to_string());
         self.attempt.note(format!(
