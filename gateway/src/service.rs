@@ -44,7 +44,7 @@ pub async fn run(
     let listener = TcpListener::bind(config.api.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.api.listen))?;
-    let store = Store::open(&config.store_path).await?;
+    let store = Store::open_at(&config.store).await?;
     let clock = config.clock.clock(Timestamp::now());
     let directory = Directory::default();
     let recordings = Recordings::default();

@@ -48,6 +48,15 @@ impl GatewayProcess {
         Self::start_in(Folder::new("gateway"), Vec::new(), more)
     }
 
+    /// The same with nothing more, and its store there: the lines of `[store]`.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_on(store: &str) -> Self {
+        Self::start_whole(Folder::new("gateway"), Vec::new(), store, "")
+    }
+
     /// The same in a directory that the caller made, with more in the environment.
     ///
     /// # Panics
@@ -59,12 +68,21 @@ impl GatewayProcess {
         more: impl FnOnce(&Folder) -> String,
     ) -> Self {
         let more = more(&folder);
+        Self::start_whole(folder, environment, "path = \"store.db\"", &more)
+    }
+
+    fn start_whole(
+        folder: Folder,
+        environment: Vec<(&'static str, PathBuf)>,
+        store: &str,
+        more: &str,
+    ) -> Self {
         let port = crate::free_port();
         folder.file("channel.secret", CHANNEL_SECRET);
         let config = folder.file(
             "gateway.toml",
             &format!(
-                "[api]\nlisten = \"127.0.0.1:{port}\"\n[store]\npath = \"store.db\"\n\
+                "[api]\nlisten = \"127.0.0.1:{port}\"\n[store]\n{store}\n\
                  [vault]\nmaster_key_file = \"master.key\"\n\
                  [price]\ncurrency = \"EUR\"\nminor_per_kwh = \"30\"\n\
                  [[channel]]\nid = \"till\"\nsecret_file = \"channel.secret\"\n\

@@ -9,6 +9,7 @@ pub mod folder;
 pub mod gateway_process;
 pub mod matrix;
 pub mod peers;
+pub mod postgres;
 pub mod power_loss;
 pub mod process;
 pub mod proxy;

@@ -8,7 +8,7 @@ use super::{App, problem};
 use crate::session::work::Serial;
 use crate::store::command::{self, CommandKind, NewCommand};
 use crate::store::meter::{self, InsertMeterError, Meter};
-use crate::store::{StoreError, event};
+use crate::store::{Connection, StoreError, event};
 use crate::vault::DlmsKeys;
 use axum::Json;
 use axum::body::Bytes;
@@ -17,7 +17,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json as value;
-use sqlx::SqliteConnection;
+
 use std::collections::HashSet;
 use utoipa::ToSchema;
 
@@ -111,7 +111,7 @@ async fn set_keys(app: &App, intakes: &[Intake]) -> Result<(), Problem> {
 
 /// The command that commissions the meter, or why the meter was not taken. A refused meter has written nothing.
 async fn write_meter(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     meter: &Meter,
     actor: &str,
     correlation: &str,

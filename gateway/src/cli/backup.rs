@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::config::{Config, System};
-use crate::store::backup;
+use crate::store::{Place, backup};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -32,10 +32,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// When the directory holds a backup already, or something cannot be copied.
 pub fn back_up(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.config, &System)?;
+    let store =
+        file(&config, "a backup of it is made with PostgreSQL's own pg_dump, or its point-in-time recovery")?;
     let to = &args.directory;
     std::fs::create_dir_all(to).map_err(|error| Failure::Data(format!("{}: {error}", to.display())))?;
     runtime()?
-        .block_on(backup::back_up(&config.store_path, &to.join(STORE)))
+        .block_on(backup::back_up(store, &to.join(STORE)))
         .map_err(|error| Failure::Data(error.to_string()))?;
     copy(&config.vault.file, &to.join(VAULT))?;
     println!("store and vault are in {}; the master key is not: keep it elsewhere", to.display());
@@ -48,13 +50,18 @@ pub fn back_up(args: &Args) -> Result<(), Failure> {
 /// When there is a store or a vault already, or the backup is not sound.
 pub fn restore(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.config, &System)?;
+    let store = file(
+        &config,
+        "pg_restore puts a pg_dump back into an empty database; then run `DELETE FROM counter_block; DELETE FROM gateway;` \
+         in it, so that no invocation counter is used twice, before the gateway is started",
+    )?;
     let from = &args.directory;
     if config.vault.file.exists() {
         let there = config.vault.file.display();
         return Err(Failure::Data(format!("there is a vault at {there} already: move it away")));
     }
     runtime()?
-        .block_on(backup::restore(&from.join(STORE), &config.store_path))
+        .block_on(backup::restore(&from.join(STORE), store))
         .map_err(|error| Failure::Data(error.to_string()))?;
     copy(&from.join(VAULT), &config.vault.file)?;
     println!(
@@ -62,6 +69,18 @@ pub fn restore(args: &Args) -> Result<(), Failure> {
          was made is not in it: compare each channel's payments before selling again"
     );
     Ok(())
+}
+
+/// The store's file; a store on a server is for its server's own tools.
+fn file<'a>(config: &'a Config, instead: &str) -> Result<&'a Path, Failure> {
+    match &config.store {
+        Place::File(path) => Ok(path),
+        Place::Server(server) => Err(Failure::Data(format!(
+            "the store is {}: {instead}. The vault is {}: copy that file too",
+            server.name(),
+            config.vault.file.display()
+        ))),
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {

@@ -3,17 +3,16 @@
 use crate::guards::Rules;
 use crate::session::work::{Ending, Facts, Report};
 use crate::store::meter::{BalanceHolder, Meter};
-use crate::store::{StoreError, command, observation};
+use crate::store::{Connection, StoreError, command, observation};
 use crate::vending::held;
 use protocol::cosem::disconnect::RelayReason;
-use sqlx::SqliteConnection;
 
 /// Stores what a report brought, in the write of whoever asked for it.
 ///
 /// # Errors
 /// Store failures.
 pub async fn observe(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     meter: &Meter,
     report: &Report,
     correlation: &str,
@@ -39,7 +38,7 @@ pub async fn observe(
 
 /// Every open relay has a reason (N02). A meter that cannot say one, or knows no more than that it was told to from outside,
 /// was opened by us: then it is our command's.
-async fn with_reason(conn: &mut SqliteConnection, meter: &Meter, facts: &Facts) -> Result<Facts, StoreError> {
+async fn with_reason(conn: &mut Connection, meter: &Meter, facts: &Facts) -> Result<Facts, StoreError> {
     let mut facts = facts.clone();
     let open = facts.relay.is_some_and(|relay| !relay.output_closed);
     let said = facts.relay_reason.as_deref();

@@ -7,10 +7,10 @@ use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::ledger::{Account, Entry};
 use crate::store::meter::Meter;
 use crate::store::payment::{self, PaymentState};
-use crate::store::{StoreError, command, event, ledger, observation, special};
+use crate::store::{Connection, StoreError, command, event, ledger, observation, special};
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::SqliteConnection;
+
 use std::sync::Arc;
 
 /// One command's change, ready to be written.
@@ -55,7 +55,7 @@ pub(super) fn steps(
 
 impl Outcome {
     /// Writes it, all in the caller's transaction.
-    pub(super) async fn store(&self, conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    pub(super) async fn store(&self, conn: &mut Connection) -> Result<(), StoreError> {
         for step in &self.steps {
             command::advance(conn, &self.command, step, self.dispatched).await?;
             self.settle_money(conn, step).await?;
@@ -74,7 +74,7 @@ impl Outcome {
     }
 
     /// Moves the money of a token with its delivery: accepted, or owed back.
-    async fn settle_money(&self, conn: &mut SqliteConnection, step: &CommandEvent) -> Result<(), StoreError> {
+    async fn settle_money(&self, conn: &mut Connection, step: &CommandEvent) -> Result<(), StoreError> {
         let Some(token_id) = self.command.request.token_id else { return Ok(()) };
         let (account, state) = match step.state {
             CommandState::Verified => (Account::Accepted, PaymentState::Accepted),
@@ -100,7 +100,7 @@ impl Outcome {
 
     async fn move_money(
         &self,
-        conn: &mut SqliteConnection,
+        conn: &mut Connection,
         payment: &payment::Payment,
         to: Account,
         at: Timestamp,

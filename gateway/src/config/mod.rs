@@ -10,6 +10,7 @@ mod line;
 mod price;
 mod raw;
 mod sink;
+mod store;
 
 pub use disconnection::DisconnectionConfig;
 pub use error::ConfigError;
@@ -17,6 +18,7 @@ pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
 pub use price::Price;
 pub use sink::{Login, MqttBroker, NatsServer, Secret, SinkConfig, SinkKind, Tls, WebhookEndpoint};
 
+use crate::store::Place;
 use crate::vault::MasterKeySource;
 use jiff::{SignedDuration, Timestamp};
 use std::net::SocketAddr;
@@ -28,8 +30,8 @@ use std::time::Duration;
 pub struct Config {
     /// The API and the page.
     pub api: ApiConfig,
-    /// The embedded store's file.
-    pub store_path: PathBuf,
+    /// Where the store is.
+    pub store: Place,
     /// Where the keys are.
     pub vault: VaultConfig,
     /// Civil time: real, or simulated for a demo.

@@ -3,6 +3,7 @@
 use super::bulk::{self, RawBulk};
 use super::disconnection::{self, RawDisconnection};
 use super::sink::{self, RawSink};
+use super::store::{self, RawStore};
 use super::{
     ApiConfig, ChannelConfig, ChannelSecret, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity,
     Price, ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
@@ -20,7 +21,7 @@ use toml::Spanned;
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     api: RawApi,
-    store: RawStore,
+    store: Spanned<RawStore>,
     vault: Spanned<RawVault>,
     #[serde(default)]
     clock: Option<Spanned<RawClock>>,
@@ -51,12 +52,6 @@ struct RawApi {
 
 fn default_bootstrap_token_file() -> PathBuf {
     PathBuf::from("admin.token")
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStore {
-    path: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -175,7 +170,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             })?,
             bootstrap_token_file: checker.beside(&raw.api.bootstrap_token_file),
         },
-        store_path: checker.beside(&raw.store.path),
+        store: store::place(&checker, &raw.store)?,
         vault: checker.vault(&raw.vault)?,
         clock: checker.clock(raw.clock.as_ref())?,
         price: Price::new(&price.currency, price.minor_digits, &price.minor_per_kwh)

@@ -64,7 +64,7 @@ secret_env = "BANK_SECRET"
 "#,
     )
     .unwrap();
-    assert_eq!(config.store_path, Path::new("/etc/mg/store.db"));
+    assert!(matches!(&config.store, Place::File(path) if path == Path::new("/etc/mg/store.db")));
     assert_eq!(config.price.per_kwh_e4, 253_400);
     assert_eq!(config.channels[0].secret, ChannelSecret::Plain(b"0123456789abcdef0123".to_vec()));
     assert_eq!(config.line("street").unwrap().area.as_deref(), Some("T1"));
@@ -269,4 +269,26 @@ fn the_rules_of_disconnection_are_read_and_what_makes_no_sense_is_refused_with_i
         assert!(refused.contains(said), "{refused}");
         assert!(refused.contains(":11: "), "the line is named: {refused}");
     }
+}
+
+fn with_store(store: &str) -> Result<Config, ConfigError> {
+    Config::parse(&HEAD.replace("path = \"store.db\"", store), Path::new("/etc/mg/gateway.toml"), &Bench)
+}
+
+#[test]
+fn a_store_on_a_server_has_its_password_apart_from_its_url() {
+    let config =
+        with_store("url = \"postgres://mg@db.example:5433/meters\"\npassword_env = \"BANK_SECRET\"").unwrap();
+    let shown = format!("{:?}", config.store);
+    assert_eq!(shown, "Server(postgres database meters at db.example:5433)", "and no password");
+    let refused = |store: &str| with_store(store).unwrap_err().to_string();
+    let leaked = refused("url = \"postgres://mg:hush@db.example/meters\"");
+    assert!(leaked.contains("password_file or password_env") && !leaked.contains("hush"), "{leaked}");
+    assert!(refused("url = \"mysql://db.example/meters\"").contains("begins with postgres:"));
+    assert!(
+        refused("path = \"a\"\nurl = \"postgres://db.example/meters\"")
+            .contains("exactly one of path and url")
+    );
+    assert!(refused("path = \"a\"\npassword_env = \"BANK_SECRET\"").contains("a file has none"));
+    assert!(refused("url = \"postgres://db.example/m\"\npassword_env = \"X\"").contains("X is not set"));
 }

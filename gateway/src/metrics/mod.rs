@@ -151,23 +151,12 @@ impl Metrics {
             self.looked.unsent.get_or_create(&label).set(state.behind);
             self.looked.oldest.get_or_create(&label).set(age);
         }
-        self.looked.store_bytes.set(store_bytes(config));
+        self.looked.store_bytes.set(i64::try_from(config.store.file_bytes()).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         Ok(text)
     }
-}
-
-/// The store's file and its log.
-fn store_bytes(config: &Config) -> i64 {
-    let log = {
-        let mut path = config.store_path.clone().into_os_string();
-        path.push("-wal");
-        path
-    };
-    let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len());
-    i64::try_from(size(&config.store_path).saturating_add(size(log.as_ref()))).unwrap_or(i64::MAX)
 }
 
 struct Adding<'a>(&'a mut Registry);

@@ -53,7 +53,7 @@ pub async fn run(
     let mut courier =
         Courier { name, gateway, store, clock, pauses, position: store.sink_position(name).await? };
     tokio::select! {
-        ended = courier.deliver_for_ever(&mut sink) => ended,
+        ended = courier.deliver_whatever_the_store_does(&mut sink) => ended,
         // An error means that nobody can tell us any more, which is a stop too.
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     }
@@ -70,6 +70,20 @@ struct Courier<'a> {
 }
 
 impl Courier<'_> {
+    /// A store that is away for a while is waited for: its facts wait too.
+    async fn deliver_whatever_the_store_does(&mut self, sink: &mut impl Sink) -> Result<(), StoreError> {
+        loop {
+            match self.deliver_for_ever(sink).await {
+                Err(StoreError::Closed) => return Err(StoreError::Closed),
+                Err(error) => {
+                    tracing::error!(sink = self.name, %error, "facts cannot be read or marked as delivered");
+                    tokio::time::sleep(self.pauses.after(1)).await;
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
     async fn deliver_for_ever(&mut self, sink: &mut impl Sink) -> Result<(), StoreError> {
         let mut commits = self.store.commits();
         let mut failures = 0;

@@ -1,8 +1,8 @@
 //! Bearer tokens and page sessions. Only hashes are stored; a lost store file opens no door.
 
+use super::sql;
 use super::{Store, StoreError, ms};
 use jiff::Timestamp;
-use sqlx::Row;
 
 /// Whom a bearer token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn has_api_tokens(&self) -> Result<bool, StoreError> {
-        let count: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM api_token").fetch_one(&self.readers).await?;
+        let count: i64 = sql::query_scalar("SELECT COUNT(*) FROM api_token").fetch_one(&self.readers).await?;
         Ok(count > 0)
     }
 
@@ -36,7 +35,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         self.write(move |conn| {
             Box::pin(async move {
-                let done = sqlx::query(
+                let done = sql::query(
                     "INSERT INTO api_token (name, hash, scopes, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO NOTHING",
                 )
                 .bind(&token.name)
@@ -56,7 +55,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn api_token(&self, hash: &[u8]) -> Result<Option<ApiToken>, StoreError> {
-        let row = sqlx::query("SELECT name, scopes FROM api_token WHERE hash = ?1 AND revoked_at IS NULL")
+        let row = sql::query("SELECT name, scopes FROM api_token WHERE hash = ?1 AND revoked_at IS NULL")
             .bind(hash)
             .fetch_optional(&self.readers)
             .await?;
@@ -70,7 +69,7 @@ impl Store {
     pub async fn add_page_link(&self, hash: Vec<u8>, expires_at: Timestamp) -> Result<(), StoreError> {
         self.write(move |conn| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO page_secret (hash, kind, expires_at) VALUES (?1, 'link', ?2)")
+                sql::query("INSERT INTO page_secret (hash, kind, expires_at) VALUES (?1, 'link', ?2)")
                     .bind(hash)
                     .bind(ms(expires_at))
                     .execute(conn)
@@ -94,7 +93,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         self.write(move |conn| {
             Box::pin(async move {
-                let used = sqlx::query(
+                let used = sql::query(
                     "DELETE FROM page_secret WHERE hash = ?1 AND kind = 'link' AND expires_at > ?2",
                 )
                 .bind(link)
@@ -104,11 +103,11 @@ impl Store {
                 if used.rows_affected() == 0 {
                     return Ok(false);
                 }
-                sqlx::query("DELETE FROM page_secret WHERE expires_at <= ?1")
+                sql::query("DELETE FROM page_secret WHERE expires_at <= ?1")
                     .bind(ms(now))
                     .execute(&mut *conn)
                     .await?;
-                sqlx::query("INSERT INTO page_secret (hash, kind, expires_at) VALUES (?1, 'session', ?2)")
+                sql::query("INSERT INTO page_secret (hash, kind, expires_at) VALUES (?1, 'session', ?2)")
                     .bind(session)
                     .bind(ms(expires_at))
                     .execute(conn)
@@ -124,7 +123,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn page_session(&self, hash: &[u8], now: Timestamp) -> Result<bool, StoreError> {
-        let count: i64 = sqlx::query_scalar(
+        let count: i64 = sql::query_scalar(
             "SELECT COUNT(*) FROM page_secret WHERE hash = ?1 AND kind = 'session' AND expires_at > ?2",
         )
         .bind(hash)

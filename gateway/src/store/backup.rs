@@ -1,6 +1,6 @@
 //! A copy of the store while the gateway runs, and a store made from such a copy.
 
-use super::StoreError;
+use super::{StoreError, migrate};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::path::Path;
@@ -65,7 +65,7 @@ pub async fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
     // Without a write-ahead log: the file that is renamed has to be whole.
     let options = SqliteConnectOptions::new().filename(&beside).journal_mode(SqliteJournalMode::Delete);
     let mut conn = options.disable_statement_logging().connect().await?;
-    sqlx::migrate!("./migrations").run(&mut conn).await?;
+    migrate::sqlite(&mut conn).await?;
     // The next start makes a new title.
     sqlx::raw_sql("DELETE FROM counter_block; DELETE FROM gateway;").execute(&mut conn).await?;
     conn.close().await?;
@@ -81,11 +81,11 @@ mod tests {
     use crate::session::counters::Counters;
     use crate::session::work::Serial;
     use crate::store::Store;
-    use crate::store::tests::{add, fresh, meter};
+    use crate::store::tests::{add, fresh_file, meter};
 
     #[tokio::test]
     async fn a_copy_made_while_the_store_is_written_opens_as_a_store_of_its_own() {
-        let fresh = fresh().await;
+        let fresh = fresh_file().await;
         add(&fresh.store, meter("01000000016", "a")).await.unwrap();
         let serial = Serial("01000000016".into());
         assert_eq!(fresh.store.reserve(&serial, 18, 1, 100).await.unwrap(), 1..101);
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_damaged_copy_is_not_restored() {
-        let fresh = fresh().await;
+        let fresh = fresh_file().await;
         for i in 0..200 {
             add(&fresh.store, meter(&format!("meter-{i}"), &i.to_string())).await.unwrap();
         }

@@ -2,23 +2,23 @@
 
 use super::campaign::Place;
 use super::command::{self, CommandEvent, CommandState, DisconnectReason, NewCommand};
+use super::sql::{self, Connection};
 use super::{Store, StoreError, ms, time};
 use jiff::Timestamp;
-use sqlx::{Row, SqliteConnection};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Forgets previews that were made before then and never started.
 ///
 /// # Errors
 /// Store failures.
-pub async fn forget_previews(conn: &mut SqliteConnection, before: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(
+pub async fn forget_previews(conn: &mut Connection, before: Timestamp) -> Result<(), StoreError> {
+    sql::query(
         "DELETE FROM campaign_meter WHERE campaign_id IN (SELECT id FROM campaign WHERE state = 'previewed' AND at < ?1)",
     )
     .bind(ms(before))
     .execute(&mut *conn)
     .await?;
-    sqlx::query("DELETE FROM campaign WHERE state = 'previewed' AND at < ?1")
+    sql::query("DELETE FROM campaign WHERE state = 'previewed' AND at < ?1")
         .bind(ms(before))
         .execute(conn)
         .await?;
@@ -29,12 +29,8 @@ pub async fn forget_previews(conn: &mut SqliteConnection, before: Timestamp) -> 
 ///
 /// # Errors
 /// Store failures.
-pub async fn set_requested_by(conn: &mut SqliteConnection, id: i64, by: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE campaign SET requested_by = ?2 WHERE id = ?1")
-        .bind(id)
-        .bind(by)
-        .execute(conn)
-        .await?;
+pub async fn set_requested_by(conn: &mut Connection, id: i64, by: &str) -> Result<(), StoreError> {
+    sql::query("UPDATE campaign SET requested_by = ?2 WHERE id = ?1").bind(id).bind(by).execute(conn).await?;
     Ok(())
 }
 
@@ -42,8 +38,8 @@ pub async fn set_requested_by(conn: &mut SqliteConnection, id: i64, by: &str) ->
 ///
 /// # Errors
 /// Store failures.
-pub async fn set_decided_by(conn: &mut SqliteConnection, id: i64, by: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE campaign SET decided_by = ?2 WHERE id = ?1").bind(id).bind(by).execute(conn).await?;
+pub async fn set_decided_by(conn: &mut Connection, id: i64, by: &str) -> Result<(), StoreError> {
+    sql::query("UPDATE campaign SET decided_by = ?2 WHERE id = ?1").bind(id).bind(by).execute(conn).await?;
     Ok(())
 }
 
@@ -52,7 +48,7 @@ pub async fn set_decided_by(conn: &mut SqliteConnection, id: i64, by: &str) -> R
 /// # Errors
 /// Store failures.
 pub async fn begin_command(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: i64,
     request: &NewCommand,
     approved_by: Option<&str>,
@@ -60,12 +56,12 @@ pub async fn begin_command(
 ) -> Result<(), StoreError> {
     let step = CommandEvent { state: CommandState::Recorded, at, evidence: Vec::new() };
     let command_id = command::insert_at(conn, request, &step).await?;
-    sqlx::query("UPDATE command SET approved_by = ?2 WHERE id = ?1")
+    sql::query("UPDATE command SET approved_by = ?2 WHERE id = ?1")
         .bind(command_id)
         .bind(approved_by)
         .execute(&mut *conn)
         .await?;
-    sqlx::query("UPDATE campaign_meter SET command_id = ?3 WHERE campaign_id = ?1 AND serial = ?2")
+    sql::query("UPDATE campaign_meter SET command_id = ?3 WHERE campaign_id = ?1 AND serial = ?2")
         .bind(id)
         .bind(&request.serial.0)
         .bind(command_id)
@@ -80,7 +76,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn campaign_places(&self, id: i64) -> Result<Vec<Place>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT serial, excluded, note FROM campaign_meter WHERE campaign_id = ?1 ORDER BY position, serial",
         )
         .bind(id)
@@ -102,7 +98,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn bulk_waiting(&self, id: i64, of_each: u32) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT serial, area FROM (
                  SELECT m.serial, t.area, m.position,
                         ROW_NUMBER() OVER (PARTITION BY t.area ORDER BY m.position, m.serial) AS turn
@@ -122,7 +118,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn bulk_last_starts(&self, id: i64) -> Result<BTreeMap<String, Timestamp>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT t.area, MAX(k.at) AS last FROM campaign_meter m JOIN command k ON k.id = m.command_id
              JOIN meter t ON t.serial = m.serial WHERE m.campaign_id = ?1 GROUP BY t.area",
         )
@@ -137,7 +133,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn bulk_busy(&self, id: i64, since: Timestamp) -> Result<u32, StoreError> {
-        let busy: i64 = sqlx::query_scalar(
+        let busy: i64 = sql::query_scalar(
             "SELECT COUNT(*) FROM campaign_meter m JOIN command k ON k.id = m.command_id
              WHERE m.campaign_id = ?1 AND k.state NOT IN ('verified', 'rejected', 'expired', 'cancelled') AND k.updated_at >= ?2",
         )
@@ -153,12 +149,12 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn commands_of_stopped(&self) -> Result<Vec<i64>, StoreError> {
-        Ok(sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT k.id FROM campaign c JOIN campaign_meter m ON m.campaign_id = c.id JOIN command k ON k.id = m.command_id
              WHERE c.kind = 'command' AND c.state = 'stopped' AND k.state IN ('recorded', 'queued') ORDER BY k.id",
         )
         .fetch_all(&self.readers)
-        .await?)
+        .await
     }
 
     /// Bulks that wait for a second person since before then.
@@ -166,12 +162,12 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn bulk_waiting_since(&self, before: Timestamp) -> Result<Vec<i64>, StoreError> {
-        Ok(sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT id FROM campaign WHERE kind = 'command' AND state = 'waiting' AND updated_at < ?1 ORDER BY id",
         )
         .bind(ms(before))
         .fetch_all(&self.readers)
-        .await?)
+        .await
     }
 
     /// Meters with a relay command under way. One that waits for a second person is not.
@@ -179,7 +175,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn relay_commands_open(&self) -> Result<HashSet<String>, StoreError> {
-        let serials: Vec<String> = sqlx::query_scalar(
+        let serials: Vec<String> = sql::query_scalar(
             "SELECT DISTINCT serial FROM command WHERE kind IN ('disconnect', 'reconnect', 'arm')
              AND state NOT IN ('waiting', 'verified', 'rejected', 'expired', 'cancelled')",
         )
@@ -193,7 +189,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn standing_disconnects(&self) -> Result<HashMap<String, DisconnectReason>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT serial, reason FROM command WHERE kind = 'disconnect' AND reason IS NOT NULL AND id IN (
                  SELECT MAX(id) FROM command WHERE kind IN ('disconnect', 'reconnect') AND state = 'verified' GROUP BY serial)",
         )

@@ -2,13 +2,12 @@
 //! nothing is written twice.
 
 use super::command::CommandState;
+use super::sql::{self, Connection, Row};
 use super::text::words;
 use super::{Store, StoreError, event, ms, time};
 use crate::session::work::Serial;
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 words! {
     /// What each meter of a campaign gets.
@@ -167,7 +166,7 @@ macro_rules! over_meters {
     };
 }
 
-fn campaign_of(row: &SqliteRow) -> Result<Campaign, StoreError> {
+fn campaign_of(row: &Row) -> Result<Campaign, StoreError> {
     let number = |value: i64| {
         u32::try_from(value).map_err(|_| StoreError::Corrupt(format!("a campaign's number {value}")))
     };
@@ -190,7 +189,7 @@ fn campaign_of(row: &SqliteRow) -> Result<Campaign, StoreError> {
     })
 }
 
-fn meter_of(row: &SqliteRow) -> Result<CampaignMeter, StoreError> {
+fn meter_of(row: &Row) -> Result<CampaignMeter, StoreError> {
     let count = |column: &str| -> Result<u32, StoreError> {
         let value: Option<i64> = row.try_get(column)?;
         u32::try_from(value.unwrap_or(0)).map_err(|_| StoreError::Corrupt(format!("{column} {value:?}")))
@@ -215,15 +214,11 @@ fn meter_of(row: &SqliteRow) -> Result<CampaignMeter, StoreError> {
 ///
 /// # Errors
 /// Store failures.
-pub async fn insert(
-    conn: &mut SqliteConnection,
-    campaign: &Campaign,
-    meters: &[Place],
-) -> Result<i64, StoreError> {
-    let id = sqlx::query(
+pub async fn insert(conn: &mut Connection, campaign: &Campaign, meters: &[Place]) -> Result<i64, StoreError> {
+    let id: i64 = sql::query_scalar(
         "INSERT INTO campaign (kind, action, selection, reason, requested_by, sets_max, per_minute, area_per_minute, state,
                                correlation, at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11) RETURNING id",
     )
     .bind(campaign.kind.as_str())
     .bind(&campaign.action)
@@ -236,11 +231,9 @@ pub async fn insert(
     .bind(campaign.state.as_str())
     .bind(&campaign.correlation)
     .bind(ms(campaign.at))
-    .execute(&mut *conn)
-    .await?
-    .last_insert_rowid();
+    .fetch_one(&mut *conn).await?;
     for (position, meter) in (0i64..).zip(meters) {
-        sqlx::query(
+        sql::query(
             "INSERT INTO campaign_meter (campaign_id, serial, position, excluded, note) VALUES (?1, ?2, ?3, ?4, ?5)",
         )
         .bind(id)
@@ -258,12 +251,7 @@ pub async fn insert(
     Ok(id)
 }
 
-async fn tell(
-    conn: &mut SqliteConnection,
-    id: i64,
-    state: CampaignState,
-    at: Timestamp,
-) -> Result<(), StoreError> {
+async fn tell(conn: &mut Connection, id: i64, state: CampaignState, at: Timestamp) -> Result<(), StoreError> {
     event::record(conn, at, "campaign", None, &json!({"campaign_id": id, "state": state})).await
 }
 
@@ -271,8 +259,8 @@ async fn tell(
 ///
 /// # Errors
 /// Store failures.
-pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Campaign>, StoreError> {
-    let row = sqlx::query("SELECT * FROM campaign WHERE id = ?1").bind(id).fetch_optional(conn).await?;
+pub async fn find(conn: &mut Connection, id: i64) -> Result<Option<Campaign>, StoreError> {
+    let row = sql::query("SELECT * FROM campaign WHERE id = ?1").bind(id).fetch_optional(conn).await?;
     row.as_ref().map(campaign_of).transpose()
 }
 
@@ -281,12 +269,12 @@ pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Campaig
 /// # Errors
 /// Store failures.
 pub async fn set_state(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: i64,
     state: CampaignState,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE campaign SET state = ?2, updated_at = ?3 WHERE id = ?1")
+    sql::query("UPDATE campaign SET state = ?2, updated_at = ?3 WHERE id = ?1")
         .bind(id)
         .bind(state.as_str())
         .bind(ms(at))
@@ -299,8 +287,8 @@ pub async fn set_state(
 ///
 /// # Errors
 /// Store failures.
-pub async fn end_if_over(conn: &mut SqliteConnection, id: i64, at: Timestamp) -> Result<(), StoreError> {
-    let open: i64 = sqlx::query_scalar(
+pub async fn end_if_over(conn: &mut Connection, id: i64, at: Timestamp) -> Result<(), StoreError> {
+    let open: i64 = sql::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM campaign_meter WHERE campaign_id = ?1 AND special_id IS NULL AND command_id IS NULL
                                                       AND excluded IS NULL)
              OR EXISTS (SELECT 1 FROM special JOIN campaign_meter m ON m.special_id = special.id
@@ -320,12 +308,12 @@ pub async fn end_if_over(conn: &mut SqliteConnection, id: i64, at: Timestamp) ->
 /// # Errors
 /// Store failures.
 pub async fn begin(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: i64,
     serial: &Serial,
     special_id: i64,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE campaign_meter SET special_id = ?3 WHERE campaign_id = ?1 AND serial = ?2")
+    sql::query("UPDATE campaign_meter SET special_id = ?3 WHERE campaign_id = ?1 AND serial = ?2")
         .bind(id)
         .bind(&serial.0)
         .bind(special_id)
@@ -338,13 +326,8 @@ pub async fn begin(
 ///
 /// # Errors
 /// Store failures.
-pub async fn exclude(
-    conn: &mut SqliteConnection,
-    id: i64,
-    serial: &Serial,
-    why: &str,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE campaign_meter SET excluded = ?3 WHERE campaign_id = ?1 AND serial = ?2")
+pub async fn exclude(conn: &mut Connection, id: i64, serial: &Serial, why: &str) -> Result<(), StoreError> {
+    sql::query("UPDATE campaign_meter SET excluded = ?3 WHERE campaign_id = ?1 AND serial = ?2")
         .bind(id)
         .bind(&serial.0)
         .bind(why)
@@ -358,12 +341,12 @@ pub async fn exclude(
 /// # Errors
 /// Store failures.
 pub async fn postpone(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: i64,
     serial: &Serial,
     not_before: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE campaign_meter SET not_before = ?3 WHERE campaign_id = ?1 AND serial = ?2")
+    sql::query("UPDATE campaign_meter SET not_before = ?3 WHERE campaign_id = ?1 AND serial = ?2")
         .bind(id)
         .bind(&serial.0)
         .bind(ms(not_before))
@@ -376,8 +359,8 @@ pub async fn postpone(
 ///
 /// # Errors
 /// Store failures.
-pub async fn wait_again(conn: &mut SqliteConnection, special_id: i64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE campaign_meter SET special_id = NULL WHERE special_id = ?1")
+pub async fn wait_again(conn: &mut Connection, special_id: i64) -> Result<(), StoreError> {
+    sql::query("UPDATE campaign_meter SET special_id = NULL WHERE special_id = ?1")
         .bind(special_id)
         .execute(conn)
         .await?;
@@ -388,14 +371,14 @@ pub async fn wait_again(conn: &mut SqliteConnection, special_id: i64) -> Result<
 ///
 /// # Errors
 /// Store failures.
-pub async fn refused(conn: &mut SqliteConnection, id: i64) -> Result<Vec<i64>, StoreError> {
-    Ok(sqlx::query_scalar(
+pub async fn refused(conn: &mut Connection, id: i64) -> Result<Vec<i64>, StoreError> {
+    sql::query_scalar(
         "SELECT s.id FROM campaign_meter m JOIN special s ON s.id = m.special_id
          WHERE m.campaign_id = ?1 AND s.state = 'refused' ORDER BY m.serial",
     )
     .bind(id)
     .fetch_all(conn)
-    .await?)
+    .await
 }
 
 impl Store {
@@ -404,7 +387,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn campaign(&self, id: i64) -> Result<Option<Campaign>, StoreError> {
-        find(&mut *self.readers.acquire().await?, id).await
+        find(&mut self.readers.acquire().await?, id).await
     }
 
     /// The newest campaigns of a kind, at most `limit`, with one meter or all. Previews are none.
@@ -419,7 +402,7 @@ impl Store {
     ) -> Result<Vec<Campaign>, StoreError> {
         let with_meter = "SELECT * FROM campaign WHERE kind = ?3 AND state <> 'previewed' AND (?1 IS NULL OR EXISTS (
             SELECT 1 FROM campaign_meter WHERE campaign_id = campaign.id AND serial = ?1)) ORDER BY id DESC LIMIT ?2";
-        let query = sqlx::query(with_meter).bind(serial).bind(limit).bind(kind.as_str());
+        let query = sql::query(with_meter).bind(serial).bind(limit).bind(kind.as_str());
         let rows = query.fetch_all(&self.readers).await?;
         rows.iter().map(campaign_of).collect()
     }
@@ -429,7 +412,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn running_campaigns(&self, kind: CampaignKind) -> Result<Vec<Campaign>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM campaign WHERE state = 'running' AND kind = ?1 ORDER BY id")
+        let rows = sql::query("SELECT * FROM campaign WHERE state = 'running' AND kind = ?1 ORDER BY id")
             .bind(kind.as_str())
             .fetch_all(&self.readers)
             .await?;
@@ -446,7 +429,7 @@ impl Store {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(
+        sql::query_scalar(
             "SELECT serial FROM campaign_meter WHERE campaign_id = ?1 AND special_id IS NULL AND excluded IS NULL
              AND (not_before IS NULL OR not_before <= ?2) ORDER BY serial LIMIT ?3",
         )
@@ -454,7 +437,7 @@ impl Store {
         .bind(ms(now))
         .bind(limit)
         .fetch_all(&self.readers)
-        .await?)
+        .await
     }
 
     /// Sets of a campaign that are on the way and moved since then. A meter that does not answer holds no other meter up.
@@ -462,7 +445,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn campaign_busy(&self, id: i64, since: Timestamp) -> Result<u32, StoreError> {
-        let busy: i64 = sqlx::query_scalar(
+        let busy: i64 = sql::query_scalar(
             "SELECT COUNT(*) FROM special s JOIN campaign_meter m ON m.special_id = s.id
              WHERE s.state = 'on_the_way' AND m.campaign_id = ?1 AND EXISTS (
                  SELECT 1 FROM token t JOIN command k ON k.token_id = t.id WHERE t.special_id = s.id AND k.updated_at >= ?2)",
@@ -479,7 +462,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn campaign_counts(&self, id: i64) -> Result<Vec<(MeterProgress, u64)>, StoreError> {
-        let rows = sqlx::query(over_meters!("COUNT(*) AS meters", "WHERE c.id = ?1 GROUP BY progress"))
+        let rows = sql::query(over_meters!("COUNT(*) AS meters", "WHERE c.id = ?1 GROUP BY progress"))
             .bind(id)
             .fetch_all(&self.readers)
             .await?;
@@ -501,7 +484,7 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<CampaignMeter>, StoreError> {
-        let rows = sqlx::query(over_meters!(
+        let rows = sql::query(over_meters!(
             "m.serial, m.special_id, m.command_id, s.tokens, s.taken, s.rounds, COALESCE(b.state, k.state) AS command_state,
              COALESCE(m.excluded, s.outcome, b.outcome, k.outcome, m.note) AS outcome",
             "LEFT JOIN command k ON k.id = (SELECT MAX(command.id) FROM command JOIN token ON token.id = command.token_id
@@ -516,15 +499,17 @@ impl Store {
         rows.iter().map(meter_of).collect()
     }
 
-    /// Payments that wait for a key change: no token id was reserved for them.
+    /// Payments that wait for a key change, so that no token id was reserved for them; and those booked before then that have
+    /// no token all the same.
     ///
     /// # Errors
     /// Store failures.
-    pub async fn payments_without_tid(&self) -> Result<Vec<super::payment::Payment>, StoreError> {
-        let rows = sqlx::query(
+    pub async fn payments_left(&self, before: Timestamp) -> Result<Vec<super::payment::Payment>, StoreError> {
+        let rows = sql::query(
             "SELECT * FROM payment WHERE state = 'recorded'
-             AND NOT EXISTS (SELECT 1 FROM tid_reservation WHERE payment_id = payment.id) ORDER BY id",
+             AND (at < ?1 OR NOT EXISTS (SELECT 1 FROM tid_reservation WHERE payment_id = payment.id)) ORDER BY id",
         )
+        .bind(ms(before))
         .fetch_all(&self.readers)
         .await?;
         rows.iter().map(super::payment::payment_of).collect()

@@ -1,12 +1,11 @@
 //! Commands and the events of their lives. A command is written before anything is sent, and every step after it.
 
+use super::sql::{self, Connection, Row};
 use super::text::words;
 use super::{Store, StoreError, event, ms, time, time_opt};
 use crate::session::work::Serial;
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 words! {
     /// What is to be done to a meter.
@@ -154,11 +153,7 @@ pub struct CommandEvent {
 ///
 /// # Errors
 /// Store failures.
-pub async fn insert(
-    conn: &mut SqliteConnection,
-    request: &NewCommand,
-    at: Timestamp,
-) -> Result<i64, StoreError> {
+pub async fn insert(conn: &mut Connection, request: &NewCommand, at: Timestamp) -> Result<i64, StoreError> {
     let step = CommandEvent { state: CommandState::Recorded, at, evidence: Vec::new() };
     insert_at(conn, request, &step).await
 }
@@ -168,15 +163,15 @@ pub async fn insert(
 /// # Errors
 /// Store failures.
 pub async fn insert_at(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     request: &NewCommand,
     step: &CommandEvent,
 ) -> Result<i64, StoreError> {
     let breach = request.breach.as_ref();
-    let id = sqlx::query(
+    let id: i64 = sql::query_scalar(
         "INSERT INTO command (serial, kind, state, reason, reason_text, case_id, confirmed_by, actor, correlation, token_id,
                               action, outcome, not_after, at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14) RETURNING id",
     )
     .bind(&request.serial.0)
     .bind(request.kind.as_str())
@@ -192,9 +187,7 @@ pub async fn insert_at(
     .bind(step.evidence.last())
     .bind(request.not_after.map(ms))
     .bind(ms(step.at))
-    .execute(&mut *conn)
-    .await?
-    .last_insert_rowid();
+    .fetch_one(&mut *conn).await?;
     insert_event(conn, id, &request.serial, request.kind, step).await?;
     Ok(id)
 }
@@ -204,13 +197,13 @@ pub async fn insert_at(
 /// # Errors
 /// Store failures.
 pub async fn approve(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     command: &Command,
     by: &str,
     not_after: Option<Timestamp>,
     step: &CommandEvent,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE command SET approved_by = ?2, not_after = ?3 WHERE id = ?1")
+    sql::query("UPDATE command SET approved_by = ?2, not_after = ?3 WHERE id = ?1")
         .bind(command.id)
         .bind(by)
         .bind(not_after.map(ms))
@@ -225,21 +218,19 @@ pub async fn approve(
 /// # Errors
 /// Store failures.
 pub async fn advance(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     command: &Command,
     step: &CommandEvent,
     dispatched: bool,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE command SET state = ?2, dispatched = ?3, outcome = ?4, updated_at = ?5 WHERE id = ?1",
-    )
-    .bind(command.id)
-    .bind(step.state.as_str())
-    .bind(i64::from(dispatched))
-    .bind(step.evidence.last())
-    .bind(ms(step.at))
-    .execute(&mut *conn)
-    .await?;
+    sql::query("UPDATE command SET state = ?2, dispatched = ?3, outcome = ?4, updated_at = ?5 WHERE id = ?1")
+        .bind(command.id)
+        .bind(step.state.as_str())
+        .bind(i64::from(dispatched))
+        .bind(step.evidence.last())
+        .bind(ms(step.at))
+        .execute(&mut *conn)
+        .await?;
     insert_event(conn, command.id, &command.request.serial, command.request.kind, step).await
 }
 
@@ -247,12 +238,8 @@ pub async fn advance(
 ///
 /// # Errors
 /// Store failures.
-pub async fn set_not_after(
-    conn: &mut SqliteConnection,
-    id: i64,
-    not_after: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE command SET not_after = ?2 WHERE id = ?1")
+pub async fn set_not_after(conn: &mut Connection, id: i64, not_after: Timestamp) -> Result<(), StoreError> {
+    sql::query("UPDATE command SET not_after = ?2 WHERE id = ?1")
         .bind(id)
         .bind(ms(not_after))
         .execute(conn)
@@ -264,12 +251,8 @@ pub async fn set_not_after(
 ///
 /// # Errors
 /// Store failures.
-pub async fn set_dispatched(
-    conn: &mut SqliteConnection,
-    id: i64,
-    dispatched: bool,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE command SET dispatched = ?2 WHERE id = ?1")
+pub async fn set_dispatched(conn: &mut Connection, id: i64, dispatched: bool) -> Result<(), StoreError> {
+    sql::query("UPDATE command SET dispatched = ?2 WHERE id = ?1")
         .bind(id)
         .bind(i64::from(dispatched))
         .execute(conn)
@@ -278,13 +261,13 @@ pub async fn set_dispatched(
 }
 
 async fn insert_event(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: i64,
     serial: &Serial,
     kind: CommandKind,
     step: &CommandEvent,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO command_event (command_id, state, at, evidence) VALUES (?1, ?2, ?3, ?4)")
+    sql::query("INSERT INTO command_event (command_id, state, at, evidence) VALUES (?1, ?2, ?3, ?4)")
         .bind(id)
         .bind(step.state.as_str())
         .bind(ms(step.at))
@@ -299,8 +282,8 @@ async fn insert_event(
 ///
 /// # Errors
 /// Store failures.
-pub async fn relay_command_open(conn: &mut SqliteConnection, serial: &Serial) -> Result<bool, StoreError> {
-    let open: i64 = sqlx::query_scalar(
+pub async fn relay_command_open(conn: &mut Connection, serial: &Serial) -> Result<bool, StoreError> {
+    let open: i64 = sql::query_scalar(
         "SELECT COUNT(*) FROM command WHERE serial = ?1 AND kind IN ('disconnect', 'reconnect', 'arm')
          AND state NOT IN ('waiting', 'verified', 'rejected', 'expired', 'cancelled')",
     )
@@ -315,10 +298,10 @@ pub async fn relay_command_open(conn: &mut SqliteConnection, serial: &Serial) ->
 /// # Errors
 /// Store failures.
 pub async fn standing_disconnect(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
 ) -> Result<Option<DisconnectReason>, StoreError> {
-    let row = sqlx::query(
+    let row = sql::query(
         "SELECT kind, reason FROM command WHERE serial = ?1 AND kind IN ('disconnect', 'reconnect') AND state = 'verified'
          ORDER BY id DESC LIMIT 1",
     )
@@ -333,13 +316,13 @@ pub async fn standing_disconnect(
     }
 }
 
-fn breach_of(row: &SqliteRow) -> Result<Option<Breach>, StoreError> {
+fn breach_of(row: &Row) -> Result<Option<Breach>, StoreError> {
     let case_id: Option<String> = row.try_get("case_id")?;
     let confirmed_by: Option<String> = row.try_get("confirmed_by")?;
     Ok(case_id.zip(confirmed_by).map(|(case_id, confirmed_by)| Breach { case_id, confirmed_by }))
 }
 
-fn command_of(row: &SqliteRow) -> Result<Command, StoreError> {
+fn command_of(row: &Row) -> Result<Command, StoreError> {
     Ok(Command {
         id: row.try_get("id")?,
         request: NewCommand {
@@ -372,7 +355,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn open_commands_after(&self, id: i64) -> Result<Vec<Command>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT * FROM command WHERE state NOT IN ('verified', 'rejected', 'expired', 'cancelled') AND id > ?1 ORDER BY id",
         )
         .bind(id)
@@ -387,12 +370,12 @@ impl Store {
     /// Store failures.
     pub async fn command(&self, id: i64) -> Result<Option<(Command, Vec<CommandEvent>)>, StoreError> {
         let Some(row) =
-            sqlx::query("SELECT * FROM command WHERE id = ?1").bind(id).fetch_optional(&self.readers).await?
+            sql::query("SELECT * FROM command WHERE id = ?1").bind(id).fetch_optional(&self.readers).await?
         else {
             return Ok(None);
         };
         let rows =
-            sqlx::query("SELECT state, at, evidence FROM command_event WHERE command_id = ?1 ORDER BY id")
+            sql::query("SELECT state, at, evidence FROM command_event WHERE command_id = ?1 ORDER BY id")
                 .bind(id)
                 .fetch_all(&self.readers)
                 .await?;
@@ -415,7 +398,7 @@ impl Store {
     /// Store failures.
     pub async fn commands(&self, serial: Option<&str>, limit: u32) -> Result<Vec<Command>, StoreError> {
         let rows =
-            sqlx::query("SELECT * FROM command WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
+            sql::query("SELECT * FROM command WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
                 .bind(serial)
                 .bind(limit)
                 .fetch_all(&self.readers)
@@ -428,9 +411,9 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn command_of_token(&self, token_id: i64) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT id FROM command WHERE token_id = ?1 ORDER BY id DESC LIMIT 1")
+        sql::query_scalar("SELECT id FROM command WHERE token_id = ?1 ORDER BY id DESC LIMIT 1")
             .bind(token_id)
             .fetch_optional(&self.readers)
-            .await?)
+            .await
     }
 }

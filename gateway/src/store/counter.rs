@@ -1,5 +1,6 @@
 //! Invocation counters, in durable blocks.
 
+use super::sql;
 use super::{Store, StoreError};
 use crate::session::counters::Counters;
 use crate::session::work::Serial;
@@ -56,7 +57,7 @@ impl Store {
         self.write(|conn| {
             Box::pin(async move {
                 let known: Option<Vec<u8>> =
-                    sqlx::query_scalar("SELECT system_title FROM gateway").fetch_optional(&mut *conn).await?;
+                    sql::query_scalar("SELECT system_title FROM gateway").fetch_optional(&mut *conn).await?;
                 if let Some(known) = known {
                     return known.try_into().map_err(|_| StoreError::Corrupt("the system title".to_owned()));
                 }
@@ -64,7 +65,7 @@ impl Store {
                 getrandom::fill(&mut title)
                     .map_err(|error| StoreError::Sql(format!("no random numbers: {error}")))?;
                 title[..3].copy_from_slice(&TITLE_LETTERS);
-                sqlx::query("INSERT INTO gateway (system_title) VALUES (?1)")
+                sql::query("INSERT INTO gateway (system_title) VALUES (?1)")
                     .bind(title.to_vec())
                     .execute(conn)
                     .await?;
@@ -84,13 +85,12 @@ impl Store {
     ) -> Result<Range<u32>, StoreError> {
         self.write(move |conn| {
             Box::pin(async move {
-                let next: Option<i64> = sqlx::query_scalar(
-                    "SELECT next FROM counter_block WHERE serial = ?1 AND client_sap = ?2",
-                )
-                .bind(&meter.0)
-                .bind(client_sap)
-                .fetch_optional(&mut *conn)
-                .await?;
+                let next: Option<i64> =
+                    sql::query_scalar("SELECT next FROM counter_block WHERE serial = ?1 AND client_sap = ?2")
+                        .bind(&meter.0)
+                        .bind(client_sap)
+                        .fetch_optional(&mut *conn)
+                        .await?;
                 let first = next.unwrap_or(0).max(i64::from(at_least));
                 let exhausted = || {
                     StoreError::Corrupt(format!("the invocation counters of meter {} are used up", meter.0))
@@ -98,7 +98,7 @@ impl Store {
                 let first = u32::try_from(first).map_err(|_| exhausted())?;
                 // Green Book: a key whose invocation counter is at its maximum must not be used any more.
                 let end = first.checked_add(count).ok_or_else(exhausted)?;
-                sqlx::query(
+                sql::query(
                     "INSERT INTO counter_block (serial, client_sap, next) VALUES (?1, ?2, ?3)
                      ON CONFLICT (serial, client_sap) DO UPDATE SET next = excluded.next",
                 )
@@ -115,7 +115,7 @@ impl Store {
 
     async fn heard_counter(&self, meter: &Serial, keys: KeyMark) -> Result<Option<u32>, StoreError> {
         let heard: Option<i64> =
-            sqlx::query_scalar("SELECT counter FROM heard_counter WHERE serial = ?1 AND key_mark = ?2")
+            sql::query_scalar("SELECT counter FROM heard_counter WHERE serial = ?1 AND key_mark = ?2")
                 .bind(&meter.0)
                 .bind(keys.0.to_vec())
                 .fetch_optional(&self.readers)
@@ -127,9 +127,10 @@ impl Store {
     async fn keep_heard_counter(&self, meter: Serial, keys: KeyMark, counter: u32) -> Result<(), StoreError> {
         self.write(move |conn| {
             Box::pin(async move {
-                sqlx::query(
+                sql::query(
                     "INSERT INTO heard_counter (serial, key_mark, counter) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (serial, key_mark) DO UPDATE SET counter = MAX(counter, excluded.counter)",
+                     ON CONFLICT (serial, key_mark) DO UPDATE SET counter = excluded.counter
+                         WHERE excluded.counter > heard_counter.counter",
                 )
                 .bind(&meter.0)
                 .bind(keys.0.to_vec())

@@ -1,8 +1,7 @@
 //! What a meter's credit was before a token was made.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, sql};
 use crate::units::WattHours;
-use sqlx::Row;
 
 /// What is on record about a meter's credit at the last reading before a token was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +22,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn credit_before(&self, token_id: i64) -> Result<Option<CreditBefore>, StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT reading.credit_wh AS credit, reading.import_wh AS import, token.tenths_kwh * 100 AS worth,
                 CAST((SELECT COALESCE(SUM(other.tenths_kwh * 100), 0) FROM token AS other
                     JOIN command ON command.token_id = other.id

@@ -3,7 +3,7 @@
 /// A store failure. The caller cannot mend it; it is logged where it is handled, and the API answers 500.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite refused or failed.
+    /// The database refused or failed.
     #[error("store: {0}")]
     Sql(String),
     /// A row holds what the code never writes.
@@ -12,6 +12,14 @@ pub enum StoreError {
     /// The entries of a posting do not sum to zero. A defect of the caller, refused before it is written.
     #[error("store: a posting of kind {0} does not balance")]
     Unbalanced(String),
+    /// The database server cannot be reached, or was lost on the way. Nothing was written.
+    #[error("store: the database is away: {0}")]
+    Unreachable(String),
+    /// Another gateway writes to the same database.
+    #[error(
+        "store: another gateway is at work on {0}; two on one database are refused. Stop the other, or give this one a database of its own"
+    )]
+    Taken(String),
     /// The writer task has stopped.
     #[error("store: closed")]
     Closed,
@@ -19,7 +27,15 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error.to_string())
+        let away = match &error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+            // SQLSTATE classes: 08 is a connection that failed, 57P01 to 57P03 a server that stops or starts.
+            sqlx::Error::Database(error) => error
+                .code()
+                .is_some_and(|code| code.len() == 5 && (code.starts_with("08") || code.starts_with("57P"))),
+            _ => false,
+        };
+        if away { Self::Unreachable(error.to_string()) } else { Self::Sql(error.to_string()) }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Events: what happened, in order, for pages and other systems. Written in the same transaction as the fact.
 
+use super::sql::{self, Connection};
 use super::{Store, StoreError, ms, time};
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::{Row, SqliteConnection};
 use utoipa::ToSchema;
 
 /// One event.
@@ -27,13 +27,13 @@ pub struct Event {
 /// # Errors
 /// Store failures.
 pub async fn record(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     at: Timestamp,
     kind: &str,
     serial: Option<&str>,
     detail: &serde_json::Value,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO event (at, kind, serial, detail) VALUES (?1, ?2, ?3, ?4)")
+    sql::query("INSERT INTO event (at, kind, serial, detail) VALUES (?1, ?2, ?3, ?4)")
         .bind(ms(at))
         .bind(kind)
         .bind(serial)
@@ -48,14 +48,14 @@ pub async fn record(
 /// # Errors
 /// Store failures.
 pub async fn audit(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     at: Timestamp,
     actor: &str,
     action: &str,
     subject: &str,
     correlation: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO audit (at, actor, action, subject, correlation) VALUES (?1, ?2, ?3, ?4, ?5)")
+    sql::query("INSERT INTO audit (at, actor, action, subject, correlation) VALUES (?1, ?2, ?3, ?4, ?5)")
         .bind(ms(at))
         .bind(actor)
         .bind(action)
@@ -73,7 +73,7 @@ impl Store {
     /// Store failures.
     pub async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
         let rows =
-            sqlx::query("SELECT id, at, kind, serial, detail FROM event WHERE id > ?1 ORDER BY id LIMIT ?2")
+            sql::query("SELECT id, at, kind, serial, detail FROM event WHERE id > ?1 ORDER BY id LIMIT ?2")
                 .bind(id)
                 .bind(limit)
                 .fetch_all(&self.readers)
@@ -96,6 +96,6 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn last_event_id(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM event").fetch_one(&self.readers).await?)
+        sql::query_scalar("SELECT COALESCE(MAX(id), 0) FROM event").fetch_one(&self.readers).await
     }
 }

@@ -3,12 +3,12 @@
 //! Money enters at a channel (its account goes negative by what it paid in) and rests in exactly one of change, on the way,
 //! accepted, refused. Energy of gateway-held balances leaves `sold` (negative), is held for a meter, and ends in `consumed`.
 
+use super::sql::{self, Connection};
 use super::text::words;
 use super::{Store, StoreError, ms};
 use crate::units::{MinorUnits, WattHours};
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::{Row, SqliteConnection};
 use utoipa::ToSchema;
 
 words! {
@@ -65,7 +65,7 @@ impl Entry {
 /// # Errors
 /// [`StoreError::Unbalanced`] when the entries do not sum to zero.
 pub async fn post(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     kind: &str,
     payment_id: Option<i64>,
     at: Timestamp,
@@ -76,15 +76,15 @@ pub async fn post(
     if money != Some(0) || energy != Some(0) {
         return Err(StoreError::Unbalanced(kind.to_owned()));
     }
-    let posting_id = sqlx::query("INSERT INTO posting (kind, payment_id, at) VALUES (?1, ?2, ?3)")
-        .bind(kind)
-        .bind(payment_id)
-        .bind(ms(at))
-        .execute(&mut *conn)
-        .await?
-        .last_insert_rowid();
+    let posting_id: i64 =
+        sql::query_scalar("INSERT INTO posting (kind, payment_id, at) VALUES (?1, ?2, ?3) RETURNING id")
+            .bind(kind)
+            .bind(payment_id)
+            .bind(ms(at))
+            .fetch_one(&mut *conn)
+            .await?;
     for entry in entries.iter().filter(|entry| entry.minor.0 != 0 || entry.wh.0 != 0) {
-        sqlx::query(
+        sql::query(
             "INSERT INTO ledger_entry (posting_id, account, owner, minor, wh) VALUES (?1, ?2, ?3, ?4, ?5)",
         )
         .bind(posting_id)
@@ -103,11 +103,11 @@ pub async fn post(
 /// # Errors
 /// Store failures.
 pub async fn balance(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     account: Account,
     owner: &str,
 ) -> Result<(MinorUnits, WattHours), StoreError> {
-    let row = sqlx::query("SELECT minor, wh FROM account_balance WHERE account = ?1 AND owner = ?2")
+    let row = sql::query("SELECT minor, wh FROM account_balance WHERE account = ?1 AND owner = ?2")
         .bind(account.as_str())
         .bind(owner)
         .fetch_optional(conn)
@@ -141,7 +141,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn money_balance(&self) -> Result<MoneyBalance, StoreError> {
-        let rows = sqlx::query("SELECT account, SUM(minor) FROM ledger_entry GROUP BY account")
+        let rows = sql::query("SELECT account, SUM(minor) FROM ledger_entry GROUP BY account")
             .fetch_all(&self.readers)
             .await?;
         let mut sums = std::collections::HashMap::new();

@@ -1,7 +1,7 @@
 //! What can be counted of the store and in it.
 
 use super::command::CommandState;
-use super::{Store, StoreError, time_opt};
+use super::{Store, StoreError, sql, time_opt};
 use jiff::Timestamp;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn last_event_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        let last: Option<i64> = sqlx::query_scalar("SELECT at FROM event ORDER BY id DESC LIMIT 1")
+        let last: Option<i64> = sql::query_scalar("SELECT at FROM event ORDER BY id DESC LIMIT 1")
             .fetch_optional(&self.readers)
             .await?;
         time_opt(last)
@@ -48,12 +48,12 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn open_command_counts(&self) -> Result<Vec<(CommandState, i64)>, StoreError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(
+        let rows = sql::query(
             "SELECT state, COUNT(*) FROM command WHERE state NOT IN ('verified', 'rejected', 'expired', 'cancelled')
              GROUP BY state ORDER BY state",
         )
         .fetch_all(&self.readers)
         .await?;
-        rows.into_iter().map(|(state, count)| Ok((CommandState::from_store(&state)?, count))).collect()
+        rows.iter().map(|row| Ok((CommandState::from_store(row.try_get(0)?)?, row.try_get(1)?))).collect()
     }
 }

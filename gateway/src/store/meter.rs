@@ -1,5 +1,6 @@
 //! Meters and the latest of what is known about each.
 
+use super::sql::{self, Connection, Row};
 use super::text::words;
 use super::{Store, StoreError, ms, time, time_opt};
 use crate::session::directory::{Endpoint, Framing};
@@ -7,8 +8,6 @@ use crate::session::work::{RelayState, Serial};
 use crate::units::WattHours;
 use crate::vault::StsIdentity;
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 words! {
     /// Who holds the balance.
@@ -125,18 +124,12 @@ pub enum InsertMeterError {
     Store(#[from] StoreError),
 }
 
-impl From<sqlx::Error> for InsertMeterError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 /// Enters a meter.
 ///
 /// # Errors
 /// When its serial or its address is taken.
-pub async fn insert(conn: &mut SqliteConnection, meter: &Meter) -> Result<(), InsertMeterError> {
-    let taken = sqlx::query("SELECT serial FROM meter WHERE serial = ?1 OR (line = ?2 AND address = ?3)")
+pub async fn insert(conn: &mut Connection, meter: &Meter) -> Result<(), InsertMeterError> {
+    let taken = sql::query("SELECT serial FROM meter WHERE serial = ?1 OR (line = ?2 AND address = ?3)")
         .bind(&meter.serial.0)
         .bind(&meter.line)
         .bind(&meter.address)
@@ -155,7 +148,7 @@ pub async fn insert(conn: &mut SqliteConnection, meter: &Meter) -> Result<(), In
         });
     }
     let sts = meter.sts.as_ref().map(serde_json::to_string).transpose().map_err(StoreError::from)?;
-    sqlx::query(
+    sql::query(
         "INSERT INTO meter (serial, line, address, framing, model, balance, role, area, sts, added_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
@@ -171,7 +164,7 @@ pub async fn insert(conn: &mut SqliteConnection, meter: &Meter) -> Result<(), In
     .bind(ms(meter.added_at))
     .execute(&mut *conn)
     .await?;
-    sqlx::query("INSERT INTO meter_state (serial) VALUES (?1)")
+    sql::query("INSERT INTO meter_state (serial) VALUES (?1)")
         .bind(&meter.serial.0)
         .execute(&mut *conn)
         .await?;
@@ -189,21 +182,34 @@ fn framing_word(framing: Framing) -> &'static str {
 ///
 /// # Errors
 /// Store failures.
-pub async fn find(conn: &mut SqliteConnection, serial: &str) -> Result<Option<Meter>, StoreError> {
-    let row = sqlx::query("SELECT * FROM meter WHERE serial = ?1").bind(serial).fetch_optional(conn).await?;
+pub async fn find(conn: &mut Connection, serial: &str) -> Result<Option<Meter>, StoreError> {
+    let row = sql::query("SELECT * FROM meter WHERE serial = ?1").bind(serial).fetch_optional(conn).await?;
     row.as_ref().map(meter_of).transpose()
+}
+
+/// Writes under which key a meter is from now on.
+///
+/// # Errors
+/// Store failures.
+pub async fn set_sts(conn: &mut Connection, serial: &Serial, sts: &StsIdentity) -> Result<(), StoreError> {
+    sql::query("UPDATE meter SET sts = ?2 WHERE serial = ?1")
+        .bind(&serial.0)
+        .bind(serde_json::to_string(sts)?)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// What is known about one meter.
 ///
 /// # Errors
 /// Store failures; also when there is no such meter.
-pub async fn state(conn: &mut SqliteConnection, serial: &str) -> Result<MeterState, StoreError> {
-    let row = sqlx::query("SELECT * FROM meter_state WHERE serial = ?1").bind(serial).fetch_one(conn).await?;
+pub async fn state(conn: &mut Connection, serial: &str) -> Result<MeterState, StoreError> {
+    let row = sql::query("SELECT * FROM meter_state WHERE serial = ?1").bind(serial).fetch_one(conn).await?;
     state_of(&row)
 }
 
-fn meter_of(row: &SqliteRow) -> Result<Meter, StoreError> {
+fn meter_of(row: &Row) -> Result<Meter, StoreError> {
     let sts: Option<String> = row.try_get("sts")?;
     Ok(Meter {
         serial: Serial(row.try_get("serial")?),
@@ -223,7 +229,7 @@ fn meter_of(row: &SqliteRow) -> Result<Meter, StoreError> {
     })
 }
 
-fn state_of(row: &SqliteRow) -> Result<MeterState, StoreError> {
+fn state_of(row: &Row) -> Result<MeterState, StoreError> {
     let closed: Option<i64> = row.try_get("relay_closed")?;
     let control: Option<i64> = row.try_get("relay_control")?;
     Ok(MeterState {
@@ -272,7 +278,7 @@ impl Store {
         serial: &str,
         limit: u32,
     ) -> Result<Vec<(Meter, MeterState)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT m.*, s.* FROM meter m JOIN meter_state s ON s.serial = m.serial
              WHERE m.serial > ?1 ORDER BY m.serial LIMIT ?2",
         )

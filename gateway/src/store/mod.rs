@@ -1,4 +1,4 @@
-//! The store: the only SQL. SQLite in WAL mode with full sync; one task writes, several connections read.
+//! The store: the only SQL. SQLite in WAL mode with full sync, or PostgreSQL; one task writes, several connections read.
 //!
 //! Functions that take a connection are pieces of one write; methods of [`Store`] are whole reads or whole writes.
 
@@ -14,35 +14,61 @@ pub mod event;
 pub mod ledger;
 mod measure;
 pub mod meter;
+mod migrate;
 pub mod notice;
 pub mod observation;
 pub mod payment;
+mod postgres;
 pub mod sink;
 pub mod special;
+mod sql;
 mod text;
 mod writer;
 
 pub use error::StoreError;
 pub use measure::Measures;
+pub use postgres::Server;
+pub use sql::Connection;
 pub(crate) use text::words;
 pub use writer::Writing;
 
 use jiff::Timestamp;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, SqliteConnection};
-use std::path::Path;
+use postgres::Session;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
+use writer::Way;
 
 /// Reading connections. SQLite readers never block each other; more than this only costs memory.
 const READERS_MAX: u32 = 4;
 
+/// Where a store is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a file.
+    File(PathBuf),
+    /// In a database of a server.
+    Server(Server),
+}
+
+impl Place {
+    /// The size of the file and its log; 0 for a database of a server, whose disk is not ours.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        let Self::File(path) = self else { return 0 };
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        size(path).saturating_add(size(log.as_ref()))
+    }
+}
+
 /// The open store. Cloning shares it.
 #[derive(Clone)]
 pub struct Store {
-    readers: SqlitePool,
+    readers: sql::Pool,
     writer: writer::Writer,
     committed: watch::Receiver<u64>,
     measures: Measures,
@@ -55,7 +81,18 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the file, making it if need be, checks it, and brings its schema up to date.
+    /// Opens the store where it is, making it if need be, checks it, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is damaged, is of a newer schema than this program knows, or another gateway writes to it.
+    pub async fn open_at(place: &Place) -> Result<Self, StoreError> {
+        match place {
+            Place::File(path) => Self::open(path).await,
+            Place::Server(server) => Self::open_on(server).await,
+        }
+    }
+
+    /// Opens the file: see [`Store::open_at`].
     ///
     /// # Errors
     /// When it cannot be opened, is damaged, or is of a newer schema than this program knows.
@@ -74,15 +111,39 @@ impl Store {
         if verdict != "ok" {
             return Err(StoreError::Corrupt(format!("{}: {verdict}", path.display())));
         }
-        sqlx::migrate!("./migrations").run(&mut conn).await?;
+        migrate::sqlite(&mut conn).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .connect_with(options.read_only(true))
             .await?;
+        Ok(Self::over(readers.into(), Way::File(conn.into())))
+    }
+
+    /// Opens the store for a look at it beside the gateway that writes to it.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn open_to_read(place: &Place) -> Result<Self, StoreError> {
+        match place {
+            Place::File(path) => Self::open(path).await,
+            Place::Server(server) => {
+                let (_, committed) = watch::channel(0);
+                let (writer, measures) = (writer::Writer::nobody(), Measures::default());
+                Ok(Self { readers: server.readers(), writer, committed, measures })
+            }
+        }
+    }
+
+    async fn open_on(server: &Server) -> Result<Self, StoreError> {
+        let session = Session::open(server.clone()).await?;
+        Ok(Self::over(server.readers(), Way::Server(Box::new(session))))
+    }
+
+    fn over(readers: sql::Pool, way: Way) -> Self {
         let (tell, committed) = watch::channel(0);
         let measures = Measures::default();
-        let writer = writer::Writer::spawn(conn, tell, measures.clone());
-        Ok(Self { readers, writer, committed, measures })
+        let writer = writer::Writer::spawn(way, tell, measures.clone());
+        Self { readers, writer, committed, measures }
     }
 
     /// Does one write: all of it or, on `Err`, none of it. Returns after it is durable.
@@ -91,7 +152,7 @@ impl Store {
     /// What the work returned, or a [`StoreError`] when the commit failed.
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, Result<T, E>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Writing<'c, Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -109,7 +170,7 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        sql::query("SELECT 1").execute(&self.readers).await?;
         Ok(())
     }
 }

@@ -1,14 +1,13 @@
 //! What customers were told, who is protected, and why a used-up balance does not cut supply now.
 
 use super::command::DisconnectReason;
+use super::sql::{self, Connection, Executor, Row};
 use super::text::words;
 use super::{Store, StoreError, event, ms, time, time_opt};
 use crate::session::work::Serial;
 use crate::units::MinorUnits;
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
 words! {
     /// What a customer was told.
@@ -86,11 +85,11 @@ pub struct Standing {
 ///
 /// # Errors
 /// Store failures.
-pub async fn insert(conn: &mut SqliteConnection, notice: &Notice) -> Result<i64, StoreError> {
-    let id = sqlx::query(
+pub async fn insert(conn: &mut Connection, notice: &Notice) -> Result<i64, StoreError> {
+    let id = sql::query_scalar(
         "INSERT INTO notice (serial, kind, reason, effective_from, overdue_since, amount_minor, delivered_at, way,
                              reference, recorded_by, correlation, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) RETURNING id",
     )
     .bind(&notice.serial.0)
     .bind(notice.kind.as_str())
@@ -104,9 +103,7 @@ pub async fn insert(conn: &mut SqliteConnection, notice: &Notice) -> Result<i64,
     .bind(&notice.recorded_by)
     .bind(&notice.correlation)
     .bind(ms(notice.at))
-    .execute(&mut *conn)
-    .await?
-    .last_insert_rowid();
+    .fetch_one(&mut *conn).await?;
     let detail = json!({
         "notice_id": id, "kind": notice.kind, "reason": notice.reason, "delivered_at": notice.delivered_at, "way": notice.way,
     });
@@ -119,16 +116,16 @@ pub async fn insert(conn: &mut SqliteConnection, notice: &Notice) -> Result<i64,
 /// # Errors
 /// Store failures.
 pub async fn set_protection(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     protection: Option<Protection>,
     note: Option<&str>,
     actor: &str,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM protection WHERE serial = ?1").bind(&serial.0).execute(&mut *conn).await?;
+    sql::query("DELETE FROM protection WHERE serial = ?1").bind(&serial.0).execute(&mut *conn).await?;
     if let Some(protection) = protection {
-        sqlx::query("INSERT INTO protection (serial, kind, note, set_by, at) VALUES (?1, ?2, ?3, ?4, ?5)")
+        sql::query("INSERT INTO protection (serial, kind, note, set_by, at) VALUES (?1, ?2, ?3, ?4, ?5)")
             .bind(&serial.0)
             .bind(protection.as_str())
             .bind(note)
@@ -146,13 +143,13 @@ pub async fn set_protection(
 /// # Errors
 /// Store failures.
 pub async fn set_withheld(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     why: Option<&str>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let changed =
-        sqlx::query("UPDATE meter_state SET disconnect_withheld = ?2 WHERE serial = ?1 AND disconnect_withheld IS DISTINCT FROM ?2")
+        sql::query("UPDATE meter_state SET disconnect_withheld = ?2 WHERE serial = ?1 AND disconnect_withheld IS DISTINCT FROM ?2")
             .bind(&serial.0)
             .bind(why)
             .execute(&mut *conn)
@@ -168,27 +165,27 @@ pub async fn set_withheld(
 ///
 /// # Errors
 /// Store failures.
-pub async fn standing(conn: &mut SqliteConnection, serial: &Serial) -> Result<Standing, StoreError> {
+pub async fn standing(conn: &mut Connection, serial: &Serial) -> Result<Standing, StoreError> {
     Ok(Standing { protection: protection(&mut *conn, serial).await?, notices: notices(conn, serial).await? })
 }
 
-async fn protection(on: impl SqliteExecutor<'_>, serial: &Serial) -> Result<Option<Protection>, StoreError> {
-    let word: Option<String> = sqlx::query_scalar("SELECT kind FROM protection WHERE serial = ?1")
+async fn protection(on: impl Into<Executor<'_>>, serial: &Serial) -> Result<Option<Protection>, StoreError> {
+    let word: Option<String> = sql::query_scalar("SELECT kind FROM protection WHERE serial = ?1")
         .bind(&serial.0)
         .fetch_optional(on)
         .await?;
     word.as_deref().map(Protection::from_store).transpose()
 }
 
-async fn notices(on: impl SqliteExecutor<'_>, serial: &Serial) -> Result<Vec<Notice>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM notice WHERE serial = ?1 ORDER BY id")
+async fn notices(on: impl Into<Executor<'_>>, serial: &Serial) -> Result<Vec<Notice>, StoreError> {
+    let rows = sql::query("SELECT * FROM notice WHERE serial = ?1 ORDER BY id")
         .bind(&serial.0)
         .fetch_all(on)
         .await?;
     rows.iter().map(notice_of).collect()
 }
 
-fn notice_of(row: &SqliteRow) -> Result<Notice, StoreError> {
+fn notice_of(row: &Row) -> Result<Notice, StoreError> {
     Ok(Notice {
         id: row.try_get("id")?,
         serial: Serial(row.try_get("serial")?),

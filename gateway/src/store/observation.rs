@@ -1,13 +1,13 @@
 //! What was read from meters: the latest per meter, and the history.
 
 use super::meter::Role;
+use super::sql::{self, Connection};
 use super::text::words;
 use super::{Store, StoreError, event, ms, time, time_opt};
 use crate::session::work::{Facts, Serial};
 use crate::units::WattHours;
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{Row, SqliteConnection};
 
 words! {
     /// What a reading is worth. A number a person sees says which (N30).
@@ -44,7 +44,7 @@ pub struct Reading {
 /// # Errors
 /// Store failures.
 pub async fn apply(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     facts: &Facts,
     at: Timestamp,
@@ -52,11 +52,11 @@ pub async fn apply(
     let read_at = facts.import_wh.map(|_| ms(at));
     let credit_at = facts.credit_wh.map(|_| ms(at));
     let relay_at = facts.relay.map(|_| ms(at));
-    let before: Option<i64> = sqlx::query_scalar("SELECT relay_closed FROM meter_state WHERE serial = ?1")
+    let before: Option<i64> = sql::query_scalar("SELECT relay_closed FROM meter_state WHERE serial = ?1")
         .bind(&serial.0)
         .fetch_one(&mut *conn)
         .await?;
-    sqlx::query(
+    sql::query(
         "UPDATE meter_state SET
             prepaid = COALESCE(?2, prepaid), read_at = COALESCE(?3, read_at), import_wh = COALESCE(?4, import_wh),
             power_w = COALESCE(?5, power_w), credit_wh = COALESCE(?6, credit_wh), credit_at = COALESCE(?7, credit_at),
@@ -92,12 +92,12 @@ pub async fn apply(
 }
 
 async fn insert_reading(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     facts: &Facts,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql::query(
         "INSERT INTO reading (serial, at, quality, import_wh, power_w, credit_wh) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )
     .bind(&serial.0)
@@ -114,13 +114,13 @@ async fn insert_reading(
 }
 
 async fn insert_relay(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     facts: &Facts,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(relay) = facts.relay else { return Ok(()) };
-    sqlx::query(
+    sql::query(
         "INSERT INTO relay_observation (serial, at, output_closed, control_state, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
     )
     .bind(&serial.0)
@@ -141,16 +141,16 @@ async fn insert_relay(
 /// # Errors
 /// Store failures.
 pub async fn tried(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     problem: Option<&str>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let before: Option<String> = sqlx::query_scalar("SELECT problem FROM meter_state WHERE serial = ?1")
+    let before: Option<String> = sql::query_scalar("SELECT problem FROM meter_state WHERE serial = ?1")
         .bind(&serial.0)
         .fetch_one(&mut *conn)
         .await?;
-    sqlx::query("UPDATE meter_state SET tried_at = ?2, problem = ?3 WHERE serial = ?1")
+    sql::query("UPDATE meter_state SET tried_at = ?2, problem = ?3 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(ms(at))
         .bind(problem)
@@ -166,12 +166,8 @@ pub async fn tried(
 ///
 /// # Errors
 /// Store failures.
-pub async fn commissioned(
-    conn: &mut SqliteConnection,
-    serial: &Serial,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE meter_state SET commissioned_at = ?2 WHERE serial = ?1")
+pub async fn commissioned(conn: &mut Connection, serial: &Serial, at: Timestamp) -> Result<(), StoreError> {
+    sql::query("UPDATE meter_state SET commissioned_at = ?2 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(ms(at))
         .execute(conn)
@@ -183,12 +179,8 @@ pub async fn commissioned(
 ///
 /// # Errors
 /// Store failures.
-pub async fn set_rated(
-    conn: &mut SqliteConnection,
-    serial: &Serial,
-    rated: WattHours,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE meter_state SET rated_wh = ?2 WHERE serial = ?1")
+pub async fn set_rated(conn: &mut Connection, serial: &Serial, rated: WattHours) -> Result<(), StoreError> {
+    sql::query("UPDATE meter_state SET rated_wh = ?2 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(rated.0)
         .execute(conn)
@@ -213,7 +205,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn readings(&self, serial: &str, limit: u32) -> Result<Vec<Reading>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM reading WHERE serial = ?1 ORDER BY at DESC, id DESC LIMIT ?2")
+        let rows = sql::query("SELECT * FROM reading WHERE serial = ?1 ORDER BY at DESC, id DESC LIMIT ?2")
             .bind(serial)
             .bind(limit)
             .fetch_all(&self.readers)
@@ -241,7 +233,7 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<(Role, Span)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT m.serial, m.role,
                 (SELECT at FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.at BETWEEN ?2 AND ?3
                  ORDER BY at LIMIT 1) AS first_at,

@@ -1,12 +1,11 @@
 //! Payments, reserved token ids, and tokens.
 
+use super::sql::{self, Connection, Row};
 use super::text::words;
 use super::{Store, StoreError, ms, time};
 use crate::session::work::Serial;
 use crate::units::{MinorUnits, WattHours};
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 words! {
     /// How far a payment's credit has got.
@@ -80,11 +79,11 @@ pub struct StoredToken {
 /// # Errors
 /// Store failures.
 pub async fn find_by_key(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     channel: &str,
     key: &str,
 ) -> Result<Option<Payment>, StoreError> {
-    let row = sqlx::query("SELECT * FROM payment WHERE channel = ?1 AND idempotency_key = ?2")
+    let row = sql::query("SELECT * FROM payment WHERE channel = ?1 AND idempotency_key = ?2")
         .bind(channel)
         .bind(key)
         .fetch_optional(conn)
@@ -96,8 +95,8 @@ pub async fn find_by_key(
 ///
 /// # Errors
 /// Store failures.
-pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Payment>, StoreError> {
-    let row = sqlx::query("SELECT * FROM payment WHERE id = ?1").bind(id).fetch_optional(conn).await?;
+pub async fn find(conn: &mut Connection, id: i64) -> Result<Option<Payment>, StoreError> {
+    let row = sql::query("SELECT * FROM payment WHERE id = ?1").bind(id).fetch_optional(conn).await?;
     row.as_ref().map(payment_of).transpose()
 }
 
@@ -105,12 +104,12 @@ pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Payment
 ///
 /// # Errors
 /// Store failures.
-pub async fn insert(conn: &mut SqliteConnection, payment: &Payment) -> Result<i64, StoreError> {
+pub async fn insert(conn: &mut Connection, payment: &Payment) -> Result<i64, StoreError> {
     let request = &payment.request;
-    let id = sqlx::query(
+    let id = sql::query_scalar(
         "INSERT INTO payment (channel, idempotency_key, request_digest, serial, amount_minor, billed_minor, change_minor,
                               energy_wh, state, correlation, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING id",
     )
     .bind(&request.channel)
     .bind(&request.idempotency_key)
@@ -123,9 +122,7 @@ pub async fn insert(conn: &mut SqliteConnection, payment: &Payment) -> Result<i6
     .bind(payment.state.as_str())
     .bind(&request.correlation)
     .bind(ms(payment.at))
-    .execute(conn)
-    .await?
-    .last_insert_rowid();
+    .fetch_one(conn).await?;
     Ok(id)
 }
 
@@ -133,8 +130,8 @@ pub async fn insert(conn: &mut SqliteConnection, payment: &Payment) -> Result<i6
 ///
 /// # Errors
 /// Store failures.
-pub async fn set_state(conn: &mut SqliteConnection, id: i64, state: PaymentState) -> Result<(), StoreError> {
-    sqlx::query("UPDATE payment SET state = ?2 WHERE id = ?1")
+pub async fn set_state(conn: &mut Connection, id: i64, state: PaymentState) -> Result<(), StoreError> {
+    sql::query("UPDATE payment SET state = ?2 WHERE id = ?1")
         .bind(id)
         .bind(state.as_str())
         .execute(conn)
@@ -147,12 +144,12 @@ pub async fn set_state(conn: &mut SqliteConnection, id: i64, state: PaymentState
 /// # Errors
 /// Store failures.
 pub async fn last_tid(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     base_year: u16,
 ) -> Result<Option<u32>, StoreError> {
     let last: Option<i64> =
-        sqlx::query_scalar("SELECT MAX(tid) FROM tid_reservation WHERE serial = ?1 AND base_year = ?2")
+        sql::query_scalar("SELECT MAX(tid) FROM tid_reservation WHERE serial = ?1 AND base_year = ?2")
             .bind(&serial.0)
             .bind(base_year)
             .fetch_one(conn)
@@ -165,13 +162,13 @@ pub async fn last_tid(
 /// # Errors
 /// Store failures.
 pub async fn reserve_tid(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     (base_year, tid): (u16, u32),
     payment_id: i64,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql::query(
         "INSERT INTO tid_reservation (serial, base_year, tid, payment_id, at) VALUES (?1, ?2, ?3, ?4, ?5)",
     )
     .bind(&serial.0)
@@ -188,8 +185,8 @@ pub async fn reserve_tid(
 ///
 /// # Errors
 /// Store failures.
-pub async fn reserved_tid(conn: &mut SqliteConnection, payment_id: i64) -> Result<Option<u32>, StoreError> {
-    let tid: Option<i64> = sqlx::query_scalar("SELECT tid FROM tid_reservation WHERE payment_id = ?1")
+pub async fn reserved_tid(conn: &mut Connection, payment_id: i64) -> Result<Option<u32>, StoreError> {
+    let tid: Option<i64> = sql::query_scalar("SELECT tid FROM tid_reservation WHERE payment_id = ?1")
         .bind(payment_id)
         .fetch_optional(conn)
         .await?;
@@ -201,12 +198,12 @@ pub async fn reserved_tid(conn: &mut SqliteConnection, payment_id: i64) -> Resul
 /// # Errors
 /// Store failures.
 pub async fn insert_token(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     token: &StoredToken,
     at: Timestamp,
 ) -> Result<i64, StoreError> {
-    let id = sqlx::query(
-        "INSERT INTO token (payment_id, serial, tid, tenths_kwh, sealed, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    let id = sql::query_scalar(
+        "INSERT INTO token (payment_id, serial, tid, tenths_kwh, sealed, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
     )
     .bind(token.payment_id)
     .bind(&token.serial.0)
@@ -214,9 +211,7 @@ pub async fn insert_token(
     .bind(token.tenths_kwh)
     .bind(&token.sealed)
     .bind(ms(at))
-    .execute(conn)
-    .await?
-    .last_insert_rowid();
+    .fetch_one(conn).await?;
     Ok(id)
 }
 
@@ -225,13 +220,11 @@ pub async fn insert_token(
 /// # Errors
 /// Store failures.
 pub async fn token_of_payment(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     payment_id: i64,
 ) -> Result<Option<StoredToken>, StoreError> {
-    let row = sqlx::query("SELECT * FROM token WHERE payment_id = ?1")
-        .bind(payment_id)
-        .fetch_optional(conn)
-        .await?;
+    let row =
+        sql::query("SELECT * FROM token WHERE payment_id = ?1").bind(payment_id).fetch_optional(conn).await?;
     row.as_ref().map(token_of).transpose()
 }
 
@@ -239,8 +232,8 @@ pub async fn token_of_payment(
 ///
 /// # Errors
 /// Store failures.
-pub async fn token(conn: &mut SqliteConnection, id: i64) -> Result<Option<StoredToken>, StoreError> {
-    let row = sqlx::query("SELECT * FROM token WHERE id = ?1 AND payment_id IS NOT NULL")
+pub async fn token(conn: &mut Connection, id: i64) -> Result<Option<StoredToken>, StoreError> {
+    let row = sql::query("SELECT * FROM token WHERE id = ?1 AND payment_id IS NOT NULL")
         .bind(id)
         .fetch_optional(conn)
         .await?;
@@ -251,7 +244,7 @@ fn to_u32(value: i64) -> Result<u32, StoreError> {
     u32::try_from(value).map_err(|_| StoreError::Corrupt(format!("number {value}")))
 }
 
-pub(super) fn payment_of(row: &SqliteRow) -> Result<Payment, StoreError> {
+pub(super) fn payment_of(row: &Row) -> Result<Payment, StoreError> {
     Ok(Payment {
         id: row.try_get("id")?,
         request: NewPayment {
@@ -270,7 +263,7 @@ pub(super) fn payment_of(row: &SqliteRow) -> Result<Payment, StoreError> {
     })
 }
 
-fn token_of(row: &SqliteRow) -> Result<StoredToken, StoreError> {
+fn token_of(row: &Row) -> Result<StoredToken, StoreError> {
     Ok(StoredToken {
         id: row.try_get("id")?,
         payment_id: row.try_get("payment_id")?,
@@ -303,7 +296,7 @@ impl Store {
     /// Store failures.
     pub async fn payments(&self, serial: Option<&str>, limit: u32) -> Result<Vec<Payment>, StoreError> {
         let rows =
-            sqlx::query("SELECT * FROM payment WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
+            sql::query("SELECT * FROM payment WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
                 .bind(serial)
                 .bind(limit)
                 .fetch_all(&self.readers)
@@ -316,7 +309,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn payments_without_token(&self) -> Result<Vec<Payment>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM payment WHERE state = 'recorded' ORDER BY id")
+        let rows = sql::query("SELECT * FROM payment WHERE state = 'recorded' ORDER BY id")
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(payment_of).collect()

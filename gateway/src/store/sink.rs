@@ -1,8 +1,8 @@
 //! How far each northbound sink has got in the events.
 
-use super::{Store, StoreError, ms, time, time_opt};
+use super::sql;
+use super::{Store, StoreError, ms, time_opt};
 use jiff::Timestamp;
-use sqlx::Row;
 
 /// Where a sink stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn sink_position(&self, name: &str) -> Result<i64, StoreError> {
-        let position: Option<i64> = sqlx::query_scalar("SELECT delivered_id FROM sink WHERE name = ?1")
+        let position: Option<i64> = sql::query_scalar("SELECT delivered_id FROM sink WHERE name = ?1")
             .bind(name)
             .fetch_optional(&self.readers)
             .await?;
@@ -42,9 +42,10 @@ impl Store {
         let name = name.to_owned();
         self.write(move |conn| {
             Box::pin(async move {
-                sqlx::query(
+                sql::query(
                     "INSERT INTO sink (name, delivered_id, delivered_at) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (name) DO UPDATE SET delivered_id = MAX(delivered_id, excluded.delivered_id),
+                     ON CONFLICT (name) DO UPDATE SET
+                         delivered_id = CASE WHEN sink.delivered_id > excluded.delivered_id THEN sink.delivered_id ELSE excluded.delivered_id END,
                          delivered_at = excluded.delivered_at, problem = NULL, problem_at = NULL",
                 )
                 .bind(name)
@@ -66,10 +67,10 @@ impl Store {
         let name = name.to_owned();
         self.write(move |conn| {
             Box::pin(async move {
-                sqlx::query(
+                sql::query(
                     "INSERT INTO sink (name, delivered_id, problem, problem_at) VALUES (?1, 0, ?2, ?3)
                      ON CONFLICT (name) DO UPDATE SET problem = excluded.problem,
-                         problem_at = COALESCE(problem_at, excluded.problem_at)",
+                         problem_at = COALESCE(sink.problem_at, excluded.problem_at)",
                 )
                 .bind(name)
                 .bind(problem)
@@ -87,7 +88,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn sink_state(&self, name: &str) -> Result<SinkState, StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT COALESCE(MAX(delivered_id), 0) AS delivered_id, MAX(delivered_at) AS delivered_at,
                     MAX(problem) AS problem, MAX(problem_at) AS problem_at FROM sink WHERE name = ?1",
         )
@@ -95,18 +96,17 @@ impl Store {
         .fetch_one(&self.readers)
         .await?;
         let delivered_id: i64 = row.try_get("delivered_id")?;
-        let (behind, oldest): (i64, Option<i64>) =
-            sqlx::query_as("SELECT COUNT(*), MIN(at) FROM event WHERE id > ?1")
-                .bind(delivered_id)
-                .fetch_one(&self.readers)
-                .await?;
+        let waiting = sql::query("SELECT COUNT(*), MIN(at) FROM event WHERE id > ?1")
+            .bind(delivered_id)
+            .fetch_one(&self.readers)
+            .await?;
         Ok(SinkState {
             delivered_id,
             delivered_at: time_opt(row.try_get("delivered_at")?)?,
             problem: row.try_get("problem")?,
             problem_at: time_opt(row.try_get("problem_at")?)?,
-            behind,
-            oldest_at: oldest.map(time).transpose()?,
+            behind: waiting.try_get(0)?,
+            oldest_at: time_opt(waiting.try_get(1)?)?,
         })
     }
 }

@@ -1,14 +1,13 @@
 //! Tokens nobody paid for: free issue, engineering tokens, and the ordered tokens of a key change.
 
 use super::command::{Command, CommandEvent, CommandKind, CommandState, NewCommand};
+use super::sql::{self, Connection, Row};
 use super::text::words;
-use super::{Store, StoreError, command, event, ms, time};
+use super::{Store, StoreError, command, event, meter, ms, time};
 use crate::session::work::Serial;
 use crate::vault::StsIdentity;
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 words! {
     /// What kind of token it is.
@@ -90,7 +89,7 @@ pub struct SpecialToken {
     pub sealed: Vec<u8>,
 }
 
-fn special_of(row: &SqliteRow) -> Result<Special, StoreError> {
+fn special_of(row: &Row) -> Result<Special, StoreError> {
     let count = |column: &str| -> Result<u32, StoreError> {
         let value: i64 = row.try_get(column)?;
         u32::try_from(value).map_err(|_| StoreError::Corrupt(format!("{column} {value}")))
@@ -118,10 +117,10 @@ fn special_of(row: &SqliteRow) -> Result<Special, StoreError> {
 ///
 /// # Errors
 /// Store failures.
-pub async fn insert(conn: &mut SqliteConnection, special: &Special) -> Result<i64, StoreError> {
-    let id = sqlx::query(
+pub async fn insert(conn: &mut Connection, special: &Special) -> Result<i64, StoreError> {
+    let id = sql::query_scalar(
         "INSERT INTO special (serial, kind, action, reason, requested_by, state, correlation, at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) RETURNING id",
     )
     .bind(&special.serial.0)
     .bind(special.kind.as_str())
@@ -131,9 +130,8 @@ pub async fn insert(conn: &mut SqliteConnection, special: &Special) -> Result<i6
     .bind(special.state.as_str())
     .bind(&special.correlation)
     .bind(ms(special.at))
-    .execute(conn)
-    .await?
-    .last_insert_rowid();
+    .fetch_one(conn)
+    .await?;
     Ok(id)
 }
 
@@ -141,8 +139,8 @@ pub async fn insert(conn: &mut SqliteConnection, special: &Special) -> Result<i6
 ///
 /// # Errors
 /// Store failures.
-pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Special>, StoreError> {
-    let row = sqlx::query("SELECT * FROM special WHERE id = ?1").bind(id).fetch_optional(conn).await?;
+pub async fn find(conn: &mut Connection, id: i64) -> Result<Option<Special>, StoreError> {
+    let row = sql::query("SELECT * FROM special WHERE id = ?1").bind(id).fetch_optional(conn).await?;
     row.as_ref().map(special_of).transpose()
 }
 
@@ -150,8 +148,8 @@ pub async fn find(conn: &mut SqliteConnection, id: i64) -> Result<Option<Special
 ///
 /// # Errors
 /// Store failures.
-pub async fn update(conn: &mut SqliteConnection, special: &Special, at: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(
+pub async fn update(conn: &mut Connection, special: &Special, at: Timestamp) -> Result<(), StoreError> {
+    sql::query(
         "UPDATE special SET state = ?2, decided_by = ?3, tokens = ?4, taken = ?5, rounds = ?6, outcome = ?7, updated_at = ?8
          WHERE id = ?1",
     )
@@ -177,12 +175,12 @@ pub async fn update(conn: &mut SqliteConnection, special: &Special, at: Timestam
 /// # Errors
 /// Store failures.
 pub async fn reserve_tid(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     special: &Special,
     (base_year, tid): (u16, u32),
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql::query(
         "INSERT INTO tid_reservation (serial, base_year, tid, special_id, at) VALUES (?1, ?2, ?3, ?4, ?5)",
     )
     .bind(&special.serial.0)
@@ -200,15 +198,15 @@ pub async fn reserve_tid(
 /// # Errors
 /// Store failures.
 pub async fn insert_token(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     special: &Special,
     token: &SpecialToken,
     tid: Option<u32>,
     at: Timestamp,
 ) -> Result<i64, StoreError> {
-    let id = sqlx::query(
+    let id = sql::query_scalar(
         "INSERT INTO token (special_id, position, serial, tid, tenths_kwh, sealed, at)
-         VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)",
+         VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6) RETURNING id",
     )
     .bind(token.special_id)
     .bind(token.position)
@@ -216,9 +214,8 @@ pub async fn insert_token(
     .bind(tid)
     .bind(&token.sealed)
     .bind(ms(at))
-    .execute(conn)
-    .await?
-    .last_insert_rowid();
+    .fetch_one(conn)
+    .await?;
     Ok(id)
 }
 
@@ -227,12 +224,12 @@ pub async fn insert_token(
 /// # Errors
 /// Store failures.
 pub async fn deliver(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     special: &Special,
     position: u32,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let token_id: i64 = sqlx::query_scalar("SELECT id FROM token WHERE special_id = ?1 AND position = ?2")
+    let token_id: i64 = sql::query_scalar("SELECT id FROM token WHERE special_id = ?1 AND position = ?2")
         .bind(special.id)
         .bind(position)
         .fetch_one(&mut *conn)
@@ -262,14 +259,14 @@ pub async fn deliver(
 /// # Errors
 /// Store failures.
 pub async fn follow(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     command: &Command,
     token_id: i64,
     step: &CommandEvent,
     result: Option<u8>,
 ) -> Result<(), StoreError> {
     let corrupt = || StoreError::Corrupt(format!("token {token_id} of command {}", command.id));
-    let row = sqlx::query("SELECT special_id, position FROM token WHERE id = ?1 AND special_id IS NOT NULL")
+    let row = sql::query("SELECT special_id, position FROM token WHERE id = ?1 AND special_id IS NOT NULL")
         .bind(token_id)
         .fetch_optional(&mut *conn)
         .await?
@@ -298,11 +295,7 @@ pub async fn follow(
         special.outcome = None;
         if key_change {
             let target: Target = serde_json::from_str(&special.action)?;
-            sqlx::query("UPDATE meter SET sts = ?2 WHERE serial = ?1")
-                .bind(&special.serial.0)
-                .bind(serde_json::to_string(&target.to)?)
-                .execute(&mut *conn)
-                .await?;
+            meter::set_sts(conn, &special.serial, &target.to).await?;
         }
     }
     update(conn, &special, step.at).await
@@ -322,7 +315,7 @@ const ROUNDS_AT_ONCE: u32 = 3;
 /// # Errors
 /// Store failures.
 pub async fn begin_again(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     mut special: Special,
     why: &str,
     at: Timestamp,
@@ -344,7 +337,7 @@ struct Target {
 /// Records the delivery of a request's next token. One that may bring the new key waits until every other token for the meter
 /// has arrived: they were made under the key that it ends. In the first round that is the last token; later the meter may
 /// hold the other parts already.
-async fn go_on(conn: &mut SqliteConnection, special: &Special, at: Timestamp) -> Result<(), StoreError> {
+async fn go_on(conn: &mut Connection, special: &Special, at: Timestamp) -> Result<(), StoreError> {
     let ends = special.taken + 1 == special.tokens || special.rounds > 1;
     if special.kind == SpecialKind::KeyChange && ends && others_open(conn, special).await? {
         return Ok(());
@@ -357,11 +350,11 @@ async fn go_on(conn: &mut SqliteConnection, special: &Special, at: Timestamp) ->
 /// # Errors
 /// Store failures.
 pub async fn go_on_after_another(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query(
+    let row = sql::query(
         "SELECT * FROM special WHERE serial = ?1 AND state = 'on_the_way' AND kind = 'key_change' AND NOT EXISTS (
              SELECT 1 FROM token JOIN command ON command.token_id = token.id
              WHERE token.special_id = special.id AND command.state NOT IN ('verified', 'rejected', 'expired', 'cancelled'))",
@@ -377,8 +370,8 @@ pub async fn go_on_after_another(
 
 /// Whether another token for this meter is not yet made or not yet delivered. A payment without a reserved token id is none:
 /// it waits for the key change.
-async fn others_open(conn: &mut SqliteConnection, special: &Special) -> Result<bool, StoreError> {
-    let open: i64 = sqlx::query_scalar(
+async fn others_open(conn: &mut Connection, special: &Special) -> Result<bool, StoreError> {
+    let open: i64 = sql::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM payment WHERE serial = ?1 AND (state = 'on_the_way' OR (state = 'recorded'
                         AND EXISTS (SELECT 1 FROM tid_reservation WHERE payment_id = payment.id))))
              OR EXISTS (SELECT 1 FROM special WHERE serial = ?1 AND state = 'on_the_way' AND id <> ?2)",
@@ -405,8 +398,8 @@ pub enum KeyChange {
 ///
 /// # Errors
 /// Store failures.
-pub async fn key_change(conn: &mut SqliteConnection, serial: &Serial) -> Result<KeyChange, StoreError> {
-    let ending: Option<i64> = sqlx::query_scalar(
+pub async fn key_change(conn: &mut Connection, serial: &Serial) -> Result<KeyChange, StoreError> {
+    let ending: Option<i64> = sql::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM token JOIN command ON command.token_id = token.id
              WHERE token.special_id = special.id AND (token.position = special.tokens - 1 OR special.rounds > 1)
                AND command.state NOT IN ('verified', 'rejected', 'expired', 'cancelled'))
@@ -428,7 +421,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn special(&self, id: i64) -> Result<Option<Special>, StoreError> {
-        find(&mut *self.readers.acquire().await?, id).await
+        find(&mut self.readers.acquire().await?, id).await
     }
 
     /// The newest requests, at most `limit`, of one meter or of all.
@@ -437,7 +430,7 @@ impl Store {
     /// Store failures.
     pub async fn specials(&self, serial: Option<&str>, limit: u32) -> Result<Vec<Special>, StoreError> {
         let rows =
-            sqlx::query("SELECT * FROM special WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
+            sql::query("SELECT * FROM special WHERE ?1 IS NULL OR serial = ?1 ORDER BY id DESC LIMIT ?2")
                 .bind(serial)
                 .bind(limit)
                 .fetch_all(&self.readers)
@@ -450,7 +443,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn serials_with_key_change(&self) -> Result<std::collections::HashSet<String>, StoreError> {
-        let serials: Vec<String> = sqlx::query_scalar(
+        let serials: Vec<String> = sql::query_scalar(
             "SELECT serial FROM special WHERE state = 'on_the_way' AND kind = 'key_change'",
         )
         .fetch_all(&self.readers)
@@ -463,7 +456,7 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn special_token(&self, id: i64) -> Result<Option<SpecialToken>, StoreError> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT special_id, position, sealed FROM token WHERE id = ?1 AND special_id IS NOT NULL",
         )
         .bind(id)

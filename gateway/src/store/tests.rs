@@ -1,3 +1,8 @@
+#[path = "../../../tests/src/postgres.rs"]
+mod cluster;
+mod postgres;
+mod schema;
+
 use super::command::{Command, CommandEvent, CommandKind, CommandState, NewCommand};
 use super::ledger::{Account, Entry};
 use super::meter::{BalanceHolder, InsertMeterError, Meter, Role};
@@ -8,10 +13,14 @@ use crate::session::work::{Facts, RelayState, Serial};
 use crate::units::{MinorUnits, WattHours};
 use std::path::PathBuf;
 
-/// A store in a directory of its own, gone with the test.
+/// Names a server on which the tests' stores are made instead of in files.
+const SERVER: &str = "METER_GATEWAY_TEST_POSTGRES";
+
+/// A store in a directory (or database) of its own, gone with the test.
 pub(crate) struct Fresh {
     pub store: Store,
     pub dir: PathBuf,
+    pub place: Place,
 }
 
 impl Drop for Fresh {
@@ -20,12 +29,49 @@ impl Drop for Fresh {
     }
 }
 
-pub(crate) async fn fresh() -> Fresh {
+impl Fresh {
+    async fn at(place: Option<Place>) -> Self {
+        let dir = std::env::temp_dir().join(format!("meter-gateway-test-{}", random_name()));
+        std::fs::create_dir(&dir).unwrap();
+        let place = place.unwrap_or_else(|| Place::File(dir.join("store.db")));
+        Self { store: Store::open_at(&place).await.unwrap(), dir, place }
+    }
+
+    /// Leaves the store and opens it again, as a restart does.
+    pub(crate) async fn reopen(&mut self) {
+        self.store = Store::open_to_read(&Place::File(self.dir.join("meanwhile.db"))).await.unwrap();
+        self.store = Store::open_at(&self.place).await.unwrap();
+    }
+}
+
+fn random_name() -> String {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).unwrap();
-    let dir = std::env::temp_dir().join(format!("meter-gateway-test-{:016x}", u64::from_be_bytes(random)));
-    std::fs::create_dir(&dir).unwrap();
-    Fresh { store: Store::open(&dir.join("store.db")).await.unwrap(), dir }
+    format!("t{:016x}", u64::from_be_bytes(random))
+}
+
+/// A store where the tests are to be run: in a file, or on a server.
+pub(crate) async fn fresh() -> Fresh {
+    if std::env::var_os(SERVER).is_none() {
+        return fresh_file().await;
+    }
+    let server = Server::new(&empty_database().await, None).unwrap();
+    Fresh::at(Some(Place::Server(server))).await
+}
+
+/// A new database on the server of the tests.
+async fn empty_database() -> String {
+    let url = std::env::var(SERVER).unwrap();
+    let name = random_name();
+    let mut conn = url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().connect().await.unwrap();
+    let make = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::raw_sql(make).execute(&mut conn).await.unwrap();
+    url.replace("/postgres?", &format!("/{name}?"))
+}
+
+/// A store in a file, whatever the others are on.
+pub(crate) async fn fresh_file() -> Fresh {
+    Fresh::at(None).await
 }
 
 pub(crate) fn at(text: &str) -> Timestamp {
@@ -116,8 +162,8 @@ async fn the_store_syncs_fully_and_logs_ahead() {
         .store
         .write::<_, StoreError, _>(|conn| {
             Box::pin(async move {
-                let journal = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *conn).await?;
-                let sync = sqlx::query_scalar("PRAGMA synchronous").fetch_one(conn).await?;
+                let journal = sql::query_scalar("PRAGMA journal_mode").fetch_one(&mut *conn).await?;
+                let sync = sql::query_scalar("PRAGMA synchronous").fetch_one(conn).await?;
                 Ok((journal, sync))
             })
         })
@@ -148,7 +194,7 @@ async fn a_posting_that_does_not_balance_is_refused_and_the_ledger_cannot_be_rew
         .store
         .write::<_, StoreError, _>(|conn| {
             Box::pin(async move {
-                sqlx::query("UPDATE ledger_entry SET minor = 0").execute(conn).await?;
+                sql::query("UPDATE ledger_entry SET minor = 0").execute(conn).await?;
                 Ok(())
             })
         })
@@ -158,11 +204,12 @@ async fn a_posting_that_does_not_balance_is_refused_and_the_ledger_cannot_be_rew
 
 #[tokio::test]
 async fn counters_are_never_given_twice_even_after_a_restart() {
-    let fresh = fresh().await;
+    let mut fresh = fresh().await;
     let meter = Serial("01000000016".into());
     assert_eq!(fresh.store.reserve(&meter, 18, 0, 100).await.unwrap(), 0..100);
     assert_eq!(fresh.store.reserve(&meter, 1, 0, 10).await.unwrap(), 0..10);
-    let again = Store::open(&fresh.dir.join("store.db")).await.unwrap();
+    fresh.reopen().await;
+    let again = fresh.store.clone();
     assert_eq!(again.reserve(&meter, 18, 0, 100).await.unwrap(), 100..200);
     assert_eq!(again.reserve(&meter, 18, 5000, 100).await.unwrap(), 5000..5100);
     assert!(again.reserve(&meter, 18, u32::MAX - 50, 100).await.unwrap_err().contains("used up"));
@@ -170,12 +217,12 @@ async fn counters_are_never_given_twice_even_after_a_restart() {
 
 #[tokio::test]
 async fn a_store_has_one_system_title_and_another_store_another() {
-    let (one, other) = (fresh().await, fresh().await);
+    let (mut one, other) = (fresh().await, fresh().await);
     let title = one.store.system_title().await.unwrap();
     assert_eq!(&title[..3], b"MGG");
     assert_eq!(one.store.system_title().await.unwrap(), title);
-    let again = Store::open(&one.dir.join("store.db")).await.unwrap();
-    assert_eq!(again.system_title().await.unwrap(), title);
+    one.reopen().await;
+    assert_eq!(one.store.system_title().await.unwrap(), title);
     assert_ne!(other.store.system_title().await.unwrap(), title);
 }
 
@@ -263,65 +310,28 @@ async fn a_page_link_opens_once_and_not_after_its_time() {
     assert!(!fresh.store.page_session(&[1], noon).await.unwrap());
 }
 
-/// A store that an earlier release left behind, with a delivery under way, opens and goes on.
-#[tokio::test]
-async fn a_store_of_every_earlier_schema_opens_with_what_it_holds() {
-    let whole = sqlx::migrate!("./migrations");
-    for released in 1..whole.migrations.len() {
-        let Fresh { store, dir } = &fresh().await;
-        drop(store.clone());
-        let path = dir.join("earlier.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let mut conn = options.connect().await.unwrap();
-        let mut earlier = sqlx::migrate!("./migrations");
-        earlier.migrations = whole.migrations.iter().take(released).cloned().collect::<Vec<_>>().into();
-        earlier.run(&mut conn).await.unwrap();
-        sqlx::raw_sql(
-            "INSERT INTO meter VALUES ('01000000016', 'street', 'a', 'wrapper', 'm', 'meter', 'customer', 'T1', NULL, 0);
-             INSERT INTO meter_state (serial) VALUES ('01000000016');
-             INSERT INTO special (serial, kind, action, reason, requested_by, state, tokens, correlation, at, updated_at)
-                 VALUES ('01000000016', 'key_change', '{}', 'r', 'anna', 'on_the_way', 1, 'c', 0, 0);
-             INSERT INTO token (special_id, serial, tenths_kwh, sealed, at) VALUES (1, '01000000016', 0, x'00', 0);
-             INSERT INTO command (serial, kind, state, actor, correlation, token_id, at, updated_at)
-                 VALUES ('01000000016', 'deliver_token', 'unknown', 'anna', 'c', 1, 0, 0);",
-        )
-        .execute(&mut conn)
-        .await
-        .unwrap();
-        drop(conn);
-        let store = Store::open(&path).await.unwrap();
-        assert_eq!(store.special(1).await.unwrap().unwrap().rounds, 1, "schema {released}");
-        assert_eq!(store.command_of_token(1).await.unwrap(), Some(1));
-        assert_eq!(store.open_commands_after(0).await.unwrap().len(), 1);
-    }
-}
-
 #[tokio::test]
 async fn a_token_is_delivered_by_one_command_at_a_time() {
     let fresh = fresh().await;
     add(&fresh.store, meter("01000000016", "a")).await.unwrap();
-    let (first, second) = fresh
-        .store
-        .write::<_, StoreError, _>(|conn| {
+    let set = "INSERT INTO special (serial, kind, action, reason, requested_by, state, correlation, at, updated_at)
+                   VALUES ('01000000016', 'key_change', '{}', 'r', 'anna', 'on_the_way', 'c', 0, 0);
+               INSERT INTO token (special_id, serial, tenths_kwh, sealed, at) VALUES (1, '01000000016', 0, '', 0);";
+    fresh.store.write::<_, StoreError, _>(move |conn| Box::pin(sql::script(set, conn))).await.unwrap();
+    let deliver = |after: Option<i64>| {
+        fresh.store.write::<_, StoreError, _>(move |conn| {
             Box::pin(async move {
-                sqlx::raw_sql(
-                    "INSERT INTO special (serial, kind, action, reason, requested_by, state, correlation, at, updated_at)
-                         VALUES ('01000000016', 'key_change', '{}', 'r', 'anna', 'on_the_way', 'c', 0, 0);
-                     INSERT INTO token (special_id, serial, tenths_kwh, sealed, at) VALUES (1, '01000000016', 0, x'00', 0);",
-                )
-                .execute(&mut *conn)
-                .await?;
+                let end = "UPDATE command SET state = 'rejected' WHERE id = ?1";
+                sql::query(end).bind(after).execute(&mut *conn).await?;
                 let delivery =
                     NewCommand { token_id: Some(1), ..command("01000000016", CommandKind::DeliverToken) };
-                let first = command::insert(conn, &delivery, at(NOON)).await?;
-                assert!(command::insert(conn, &delivery, at(NOON)).await.is_err(), "twice at once");
-                let end = "UPDATE command SET state = 'rejected' WHERE id = ?1";
-                sqlx::query(end).bind(first).execute(&mut *conn).await?;
-                Ok((first, command::insert(conn, &delivery, at(NOON)).await?))
+                command::insert(conn, &delivery, at(NOON)).await
             })
         })
-        .await
-        .unwrap();
+    };
+    let first = deliver(None).await.unwrap();
+    assert!(deliver(None).await.is_err(), "twice at once");
+    let second = deliver(Some(first)).await.unwrap();
     assert_eq!(fresh.store.command_of_token(1).await.unwrap(), Some(second));
     assert_ne!(first, second);
 }
@@ -329,13 +339,14 @@ async fn a_token_is_delivered_by_one_command_at_a_time() {
 #[tokio::test]
 async fn a_counter_heard_is_kept_over_a_restart_never_lowered_and_belongs_to_its_keys() {
     use crate::vault::KeyMark;
-    let fresh = fresh().await;
+    let mut fresh = fresh().await;
     let (meter, old, new) = (Serial("1".into()), KeyMark([1; 8]), KeyMark([2; 8]));
     assert_eq!(fresh.store.heard(&meter, old).await, Ok(None));
     for counter in [7, 900, 30] {
         fresh.store.keep_heard(&meter, old, counter).await.unwrap();
     }
-    let reopened = Store::open(&fresh.dir.join("store.db")).await.unwrap();
+    fresh.reopen().await;
+    let reopened = &fresh.store;
     assert_eq!(reopened.heard(&meter, old).await, Ok(Some(900)));
     assert_eq!(reopened.heard(&meter, new).await, Ok(None), "under new keys the meter counts anew");
     assert_eq!(reopened.heard(&Serial("2".into()), old).await, Ok(None));

@@ -1,7 +1,8 @@
 //! The writer task: the only connection that writes. Whatever has queued up is committed as one group.
 
+use super::postgres::{GROUP_PATIENCE, Session};
+use super::sql::{self, Connection};
 use super::{Measures, StoreError};
-use sqlx::SqliteConnection;
 use std::pin::Pin;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -18,7 +19,7 @@ const QUEUE_MAX: usize = 1024;
 /// One write, its result type erased.
 trait Job: Send {
     /// Does the work; true when it shall be kept.
-    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> Writing<'c, bool>;
+    fn run<'c>(&'c mut self, conn: &'c mut Connection) -> Writing<'c, bool>;
     /// Tells the caller. `committed` is the fate of the group.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -31,11 +32,11 @@ struct Write<F, T, E> {
 
 impl<F, T, E> Job for Write<F, T, E>
 where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, Result<T, E>> + Send,
+    F: for<'c> FnOnce(&'c mut Connection) -> Writing<'c, Result<T, E>> + Send,
     T: Send,
     E: From<StoreError> + Send,
 {
-    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> Writing<'c, bool> {
+    fn run<'c>(&'c mut self, conn: &'c mut Connection) -> Writing<'c, bool> {
         Box::pin(async move {
             let Some(work) = self.work.take() else { return false };
             let outcome = work(conn).await;
@@ -57,21 +58,125 @@ where
     }
 }
 
+/// What the writer task writes with.
+pub(super) enum Way {
+    /// The one writing connection to a file.
+    File(Connection),
+    /// The writing session of a server.
+    Server(Box<Session>),
+}
+
+impl Way {
+    /// Writes a group and says what became of it.
+    async fn write(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        match self {
+            Self::File(conn) => {
+                let fate = async {
+                    conn.begin().await?;
+                    run_jobs(conn, group).await?;
+                    commit(conn).await
+                };
+                let fate = fate.await;
+                if fate.is_err() {
+                    roll_back(conn).await;
+                }
+                fate
+            }
+            Self::Server(session) => write_to_server(session, group).await,
+        }
+    }
+}
+
+async fn write_to_server(session: &mut Session, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let conn = session.connected().await?;
+    let written = async {
+        conn.begin().await?;
+        run_jobs(conn, group).await?;
+        sql::query_scalar::<String>("SELECT CAST(pg_current_xact_id() AS TEXT)").fetch_one(&mut *conn).await
+    };
+    let transaction = match in_time(written).await {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            session.after(&error).await;
+            return Err(error);
+        }
+    };
+    match in_time(commit(conn)).await {
+        Err(StoreError::Unreachable(_)) => {
+            session.conn = None;
+            session.settle(&transaction).await
+        }
+        Err(error) => {
+            session.after(&error).await;
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+impl Session {
+    /// Leaves no transaction behind after an error: it is rolled back, or the connection is given up with it.
+    async fn after(&mut self, error: &StoreError) {
+        let clean = match (&mut self.conn, error) {
+            (Some(conn), StoreError::Sql(_)) => in_time(query_roll_back(conn)).await.is_ok(),
+            _ => false,
+        };
+        if !clean {
+            self.conn = None;
+        }
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = || StoreError::Unreachable(format!("no answer in {} s", GROUP_PATIENCE.as_secs()));
+    tokio::time::timeout(GROUP_PATIENCE, work).await.map_err(|_| late())?
+}
+
+async fn commit(conn: &mut Connection) -> Result<(), StoreError> {
+    sql::query("COMMIT").execute(conn).await.map(drop)
+}
+
+async fn query_roll_back(conn: &mut Connection) -> Result<(), StoreError> {
+    sql::query("ROLLBACK").execute(conn).await.map(drop)
+}
+
+async fn roll_back(conn: &mut Connection) {
+    // Nothing is left half-done; if there is no transaction to roll back, this fails harmlessly.
+    let _ = query_roll_back(conn).await;
+}
+
+async fn run_jobs(conn: &mut Connection, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    for job in group {
+        // Each write stands or falls alone: one that fails must not take its neighbours with it.
+        sql::query("SAVEPOINT one").execute(&mut *conn).await?;
+        if !job.run(conn).await {
+            sql::query("ROLLBACK TO one").execute(&mut *conn).await?;
+        }
+        sql::query("RELEASE one").execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
 /// The way to the writer task.
 #[derive(Clone)]
 pub(super) struct Writer(mpsc::Sender<Box<dyn Job>>);
 
 impl Writer {
-    /// Starts the task on its connection. It tells `committed` after every group and ends when the last sender is dropped.
-    pub(super) fn spawn(conn: SqliteConnection, committed: watch::Sender<u64>, measures: Measures) -> Self {
+    /// Starts the task. It tells `committed` after every group and ends when the last sender is dropped.
+    pub(super) fn spawn(way: Way, committed: watch::Sender<u64>, measures: Measures) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(write_groups(conn, receiver, committed, measures));
+        tokio::spawn(write_groups(way, receiver, committed, measures));
         Self(sender)
+    }
+
+    /// A way to nobody: every write finds the store closed.
+    pub(super) fn nobody() -> Self {
+        Self(mpsc::channel(1).0)
     }
 
     pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, Result<T, E>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Writing<'c, Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -83,7 +188,7 @@ impl Writer {
 }
 
 async fn write_groups(
-    mut conn: SqliteConnection,
+    mut way: Way,
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     committed: watch::Sender<u64>,
     measures: Measures,
@@ -91,13 +196,11 @@ async fn write_groups(
     let mut group = Vec::with_capacity(GROUP_MAX);
     while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
         let begun = std::time::Instant::now();
-        let fate = run_group(&mut conn, &mut group).await;
+        let fate = way.write(&mut group).await;
         measures.commit.observe(begun.elapsed().as_secs_f64());
         measures.group.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         if let Err(error) = &fate {
             tracing::error!(%error, writes = group.len(), "a group of writes was lost");
-            // Nothing is left half-done; if there is no transaction to roll back, this fails harmlessly.
-            let _ = sqlx::query("ROLLBACK").execute(&mut conn).await;
         }
         // The state is told before the callers, so that whoever they wake finds it already seen.
         committed.send_modify(|generation| *generation = generation.wrapping_add(1));
@@ -105,18 +208,4 @@ async fn write_groups(
             job.finish(fate.clone());
         }
     }
-}
-
-async fn run_group(conn: &mut SqliteConnection, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
-    for job in group {
-        // Each write stands or falls alone: one that fails must not take its neighbours with it.
-        sqlx::query("SAVEPOINT one").execute(&mut *conn).await?;
-        if !job.run(conn).await {
-            sqlx::query("ROLLBACK TO one").execute(&mut *conn).await?;
-        }
-        sqlx::query("RELEASE one").execute(&mut *conn).await?;
-    }
-    sqlx::query("COMMIT").execute(&mut *conn).await?;
-    Ok(())
 }

@@ -1,9 +1,10 @@
-//! The follow-up: a task that goes on with what had to wait. Payments that came while a key change was ending get their
-//! tokens, and campaigns get their next sets.
+//! The follow-up: a task that goes on with what had to wait. Payments that came while a key change was ending, or whose token
+//! could not be stored, get their tokens, and campaigns get their next sets.
 
 use super::top_up::{TopUpError, Vending};
 use crate::store::StoreError;
 use crate::store::campaign::CampaignKind;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 const LOOK_MIN: Duration = Duration::from_millis(200);
 /// The most: a meter that does not answer frees its place in a campaign without any commit.
 const LOOK_MAX: Duration = Duration::from_secs(5);
+/// A payment that waits for its token so long was left behind by a failing store, not by the moment between two writes.
+const LEFT_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// A payment that the vault cannot make a token for is tried again after this.
 const VAULT_PAUSE: Duration = Duration::from_secs(60);
 
@@ -39,8 +42,9 @@ pub async fn run(vending: Vending, mut stop: watch::Receiver<bool>) {
 
 async fn look(vending: &Vending, paused: &mut HashMap<i64, Instant>) -> Result<(), StoreError> {
     let now = Instant::now();
+    let before = vending.clock.now().saturating_sub(LEFT_AFTER).unwrap_or(Timestamp::UNIX_EPOCH);
     paused.retain(|_, until| *until > now);
-    for payment in vending.store.payments_without_tid().await? {
+    for payment in vending.store.payments_left(before).await? {
         let id = payment.id;
         if paused.contains_key(&id) {
             continue;

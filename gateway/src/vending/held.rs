@@ -4,11 +4,10 @@ use crate::guards::{self, Asked, Rules};
 use crate::session::work::{RelayState, Serial};
 use crate::store::command::{CommandKind, DisconnectReason, NewCommand};
 use crate::store::ledger::{Account, Entry};
-use crate::store::{StoreError, command, event, ledger, meter, notice, observation};
+use crate::store::{Connection, StoreError, command, event, ledger, meter, notice, observation};
 use crate::units::WattHours;
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::SqliteConnection;
 
 /// What a register reading means for the balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +65,7 @@ pub fn supply(
 /// # Errors
 /// Store failures.
 pub async fn charge_reading(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     at: Timestamp,
     correlation: &str,
@@ -108,7 +107,7 @@ pub async fn charge_reading(
 /// # Errors
 /// Store failures.
 pub async fn restore(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     at: Timestamp,
     correlation: &str,
@@ -122,7 +121,7 @@ pub async fn restore(
 }
 
 /// What the balance calls for, and the balance.
-async fn called_for(conn: &mut SqliteConnection, serial: &Serial) -> Result<(Supply, WattHours), StoreError> {
+async fn called_for(conn: &mut Connection, serial: &Serial) -> Result<(Supply, WattHours), StoreError> {
     let (_, balance) = ledger::balance(conn, Account::Held, &serial.0).await?;
     let state = meter::state(conn, &serial.0).await?;
     let standing = command::standing_disconnect(conn, serial).await?;
@@ -132,7 +131,7 @@ async fn called_for(conn: &mut SqliteConnection, serial: &Serial) -> Result<(Sup
 
 /// The guards that keep supply on although the balance is used up, if any: the same as for every other disconnection.
 async fn withheld(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     at: Timestamp,
     rules: &Rules,
@@ -144,7 +143,7 @@ async fn withheld(
 }
 
 async fn order(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     serial: &Serial,
     supply: Supply,
     balance: WattHours,

@@ -5,11 +5,11 @@ use super::tid;
 use super::top_up::Vending;
 use crate::bulk::Asking;
 use crate::session::work::TokenDigits;
+use crate::store::Connection;
 use crate::store::special::{self, KeyChange, Special, SpecialKind, SpecialState};
 use crate::vault::{KeyChangeRequest, StsIdentity, Vault};
 use jiff::Timestamp;
 use protocol::sts::KeyType;
-use sqlx::SqliteConnection;
 
 /// The tokens of a key change. One that leaves the meter under a key with which nothing can be sold is refused: an expired
 /// one, one that the vault lacks, or a base date that has not come yet.
@@ -43,7 +43,7 @@ impl Vending {
 }
 
 async fn retry(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: i64,
     asking: &Asking,
     now: Timestamp,

@@ -8,12 +8,11 @@ use crate::bulk::Asking;
 use crate::session::work::{Serial, TokenDigits};
 use crate::store::meter::BalanceHolder;
 use crate::store::special::{KeyChange, Special, SpecialKind, SpecialState, SpecialToken};
-use crate::store::{StoreError, event, meter, payment, special};
+use crate::store::{Connection, StoreError, event, meter, payment, special};
 use crate::vault::{StsIdentity, TokenAction, TokenRequest, Vault, VaultError};
 use jiff::Timestamp;
 use protocol::sts::{AmountCode, CreditRegister, Management, Service};
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -158,12 +157,6 @@ pub enum SpecialError {
     Store(#[from] StoreError),
 }
 
-impl From<sqlx::Error> for SpecialError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl From<serde_json::Error> for SpecialError {
     fn from(error: serde_json::Error) -> Self {
         Self::Store(error.into())
@@ -244,10 +237,7 @@ fn seal_context(special_id: i64, position: u32) -> String {
 }
 
 /// The meter's token record.
-pub(super) async fn record(
-    conn: &mut SqliteConnection,
-    serial: &Serial,
-) -> Result<StsIdentity, SpecialError> {
+pub(super) async fn record(conn: &mut Connection, serial: &Serial) -> Result<StsIdentity, SpecialError> {
     let meter =
         meter::find(conn, &serial.0).await?.ok_or_else(|| SpecialError::UnknownMeter(serial.0.clone()))?;
     meter
@@ -257,7 +247,7 @@ pub(super) async fn record(
 }
 
 pub(super) async fn request(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     vault: &Arc<dyn Vault>,
     serial: Serial,
     action: SpecialAction,
@@ -299,7 +289,7 @@ pub(super) async fn request(
 }
 
 async fn decide(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     vault: &Arc<dyn Vault>,
     id: i64,
     asking: Asking,
@@ -326,7 +316,7 @@ async fn decide(
 }
 
 pub(super) async fn audit(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     special: &Special,
     actor: &str,
     verb: &str,
@@ -338,7 +328,7 @@ pub(super) async fn audit(
 
 /// Makes the tokens, stores them closed, and records the delivery of the first.
 async fn mint(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     vault: &dyn Vault,
     special: &mut Special,
     now: Timestamp,

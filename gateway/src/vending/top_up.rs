@@ -11,13 +11,12 @@ use crate::store::ledger::{Account, Entry};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::payment::{NewPayment, Payment, PaymentState, StoredToken};
 use crate::store::special::{self, KeyChange};
-use crate::store::{Store, StoreError, command, event, ledger, meter, payment};
+use crate::store::{Connection, Store, StoreError, command, event, ledger, meter, payment};
 use crate::units::MinorUnits;
 use crate::vault::{CreditRequest, Vault, VaultError};
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
-use sqlx::SqliteConnection;
 use std::sync::Arc;
 
 /// Why a payment is refused. Nothing was changed, except for [`TopUpError::Later`].
@@ -47,12 +46,6 @@ pub enum TopUpError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<sqlx::Error> for TopUpError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 /// What a payment led to.
@@ -201,7 +194,7 @@ impl Vending {
 
 /// Books the money and reserves the token id; or finds that this was done before.
 async fn book(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     request: &NewPayment,
     now: Timestamp,
     price: &Price,
@@ -245,7 +238,7 @@ async fn book(
 
 /// Writes the payment and its money: in from the channel, out as the bill, the rest is change.
 async fn insert(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     request: &NewPayment,
     quote: &Quote,
     held: MinorUnits,
@@ -275,7 +268,7 @@ async fn insert(
 
 /// Credits a gateway-held balance, which restores supply where want of credit had cut it.
 async fn credit_here(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     request: &NewPayment,
     meter: &Meter,
     quote: &Quote,
@@ -296,7 +289,7 @@ async fn credit_here(
 /// Makes the token under its reserved id, stores it closed, and records its delivery. `None` while the meter's key is not
 /// known: the payment waits without an id.
 async fn mint(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     payment: &Payment,
     now: Timestamp,
     vault: &dyn Vault,
@@ -353,7 +346,7 @@ async fn mint(
 
 /// Owes the bill back.
 async fn refuse(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     payment: &Payment,
     reason: &str,
     now: Timestamp,

@@ -2,7 +2,7 @@
 
 use super::super::Failure;
 use crate::config::{Config, System};
-use crate::store::Store;
+use crate::store::{Place, Store};
 use crate::vault::{self, Explanation, StsIdentity, Vault, VaultError};
 use std::io::Read;
 use std::path::PathBuf;
@@ -49,15 +49,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// The meter in question and all others with tokens, from the store.
 pub fn meters(config: &Config, serial: &str) -> Result<(StsIdentity, Vec<StsIdentity>), Failure> {
-    if !config.store_path.exists() {
-        return Err(Failure::Data(format!("there is no store at {}", config.store_path.display())));
+    if let Place::File(path) = &config.store
+        && !path.exists()
+    {
+        return Err(Failure::Data(format!("there is no store at {}", path.display())));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Internal(error.into()))?;
     let all = runtime
-        .block_on(async { Store::open(&config.store_path).await?.all_meters().await })
+        .block_on(async { Store::open_to_read(&config.store).await?.all_meters().await })
         .map_err(|error| Failure::Internal(error.into()))?;
     let mut wanted = None;
     let mut others = Vec::new();

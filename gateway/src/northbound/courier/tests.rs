@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::store::event;
+use crate::store::tests::{Fresh, fresh};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 const SHORT: Pauses = Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(1) };
@@ -69,22 +69,14 @@ impl Sink for FarSink {
 
 struct Scene {
     store: Store,
-    directory: PathBuf,
+    _fresh: Fresh,
     tell: watch::Sender<bool>,
 }
 
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
 impl Scene {
-    async fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("courier-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let store = Store::open(&directory.join("store.db")).await.unwrap();
-        Self { store, directory, tell: watch::channel(false).0 }
+    async fn new() -> Self {
+        let fresh = fresh().await;
+        Self { store: fresh.store.clone(), _fresh: fresh, tell: watch::channel(false).0 }
     }
 
     async fn facts(&self, count: usize) {
@@ -126,7 +118,7 @@ fn pauses_double_up_to_a_minute() {
 
 #[tokio::test]
 async fn facts_from_before_and_after_the_start_arrive_in_order_each_once() {
-    let scene = Scene::new("order").await;
+    let scene = Scene::new().await;
     let sink = FarSink::default();
     scene.facts(450).await;
     let courier = scene.courier(&sink);
@@ -141,7 +133,7 @@ async fn facts_from_before_and_after_the_start_arrive_in_order_each_once() {
 
 #[tokio::test]
 async fn while_the_other_side_is_away_facts_wait_in_the_store_and_say_why() {
-    let scene = Scene::new("away").await;
+    let scene = Scene::new().await;
     let sink = FarSink::default();
     sink.0.lock().unwrap().moods.extend([Mood::Away; 50]);
     scene.facts(2).await;
@@ -160,7 +152,7 @@ async fn while_the_other_side_is_away_facts_wait_in_the_store_and_say_why() {
 
 #[tokio::test]
 async fn a_lost_acknowledgement_leads_to_a_repetition_never_to_a_gap() {
-    let scene = Scene::new("repeat").await;
+    let scene = Scene::new().await;
     let sink = FarSink::default();
     sink.0.lock().unwrap().moods.push_back(Mood::TakesSilently);
     scene.facts(2).await;
@@ -171,7 +163,7 @@ async fn a_lost_acknowledgement_leads_to_a_repetition_never_to_a_gap() {
 
 #[tokio::test]
 async fn a_side_that_knows_what_it_has_is_asked_and_gets_nothing_twice() {
-    let scene = Scene::new("knows").await;
+    let scene = Scene::new().await;
     let sink = FarSink::default();
     {
         let mut far = sink.0.lock().unwrap();
@@ -188,7 +180,7 @@ async fn a_side_that_knows_what_it_has_is_asked_and_gets_nothing_twice() {
 
 #[tokio::test]
 async fn a_killed_gateway_goes_on_behind_the_last_acknowledged_batch() {
-    let scene = Scene::new("kill").await;
+    let scene = Scene::new().await;
     let sink = FarSink::default();
     scene.facts(5).await;
     let courier = scene.courier(&sink);
@@ -202,7 +194,7 @@ async fn a_killed_gateway_goes_on_behind_the_last_acknowledged_batch() {
 
 #[tokio::test]
 async fn a_sinks_place_never_moves_back() {
-    let scene = Scene::new("back").await;
+    let scene = Scene::new().await;
     scene.store.sink_delivered("far", 10, Timestamp::UNIX_EPOCH).await.unwrap();
     scene.store.sink_delivered("far", 4, Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(scene.store.sink_position("far").await.unwrap(), 10);

@@ -4,6 +4,7 @@ use super::*;
 use crate::bench::{Bench, DRN, MODBUS, TokenMeter, answer, payment, sts};
 use crate::session::work::{Ending, Facts, Job};
 use crate::store::campaign::{CampaignMeter, MeterProgress};
+use crate::store::meter;
 use crate::store::tests::{add, meter as row};
 use crate::vault::StsIdentity;
 use protocol::sts::meter::TokenResult;
@@ -270,15 +271,11 @@ async fn a_meter_that_refused_is_tried_again_with_the_same_tokens_or_new_ones() 
     // One meter's tariff index was changed by hand meanwhile: its tokens are worthless now.
     let record = StsIdentity { ti: 2, ..old(102) };
     meters.insert(second.clone(), TokenMeter::of(&record));
-    let (serial, text) = (second.clone(), serde_json::to_string(&record).unwrap());
+    let serial = Serial(second.clone());
     bench
         .store()
         .write::<_, StoreError, _>(move |conn| {
-            Box::pin(async move {
-                let update = sqlx::query("UPDATE meter SET sts = ?2 WHERE serial = ?1");
-                update.bind(serial).bind(text).execute(conn).await?;
-                Ok(())
-            })
+            Box::pin(async move { meter::set_sts(conn, &serial, &record).await })
         })
         .await
         .unwrap();

@@ -1,7 +1,6 @@
 //! An answer recorded from a meter and played back to a gateway that was restarted meanwhile.
 
 use super::*;
-use crate::store::Store;
 use crate::store::tests::fresh;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -54,7 +53,7 @@ async fn read_replayed(counters: Arc<dyn Counters>, answers: Vec<Vec<u8>>) -> (R
 
 #[tokio::test]
 async fn an_answer_recorded_before_a_restart_is_refused_after_it() {
-    let fresh = fresh().await;
+    let mut fresh = fresh().await;
     let answers = Arc::default();
     let meter = shared(TestMeter::new(SERIAL));
     let (ours, theirs) = tokio::io::duplex(4_096);
@@ -67,10 +66,11 @@ async fn an_answer_recorded_before_a_restart_is_refused_after_it() {
     let report = perform(&mut talker, &first, &at, Work::Read).await;
     assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
     talker.release().await;
+    drop((talker, first));
     let answers = answers.lock().expect("not poisoned").clone();
 
-    let reopened = Store::open(&fresh.dir.join("store.db")).await.expect("the same file");
-    let (report, asked) = read_replayed(Arc::new(reopened), answers.clone()).await;
+    fresh.reopen().await;
+    let (report, asked) = read_replayed(Arc::new(fresh.store.clone()), answers.clone()).await;
     assert!(
         matches!(&report.ending, Ending::NotSent { reason } if reason.contains("Replay")),
         "{:?}",
