@@ -3,6 +3,7 @@
 
 pub mod banks;
 pub mod board;
+pub mod bus;
 pub mod client;
 pub mod clock;
 pub mod control;

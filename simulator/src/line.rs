@@ -1,16 +1,15 @@
 //! RS-485 lines as pseudo terminals: several stations on one pair of wires, at the pace of the wires.
 
+use crate::bus::Bus;
 use crate::clock::SimClock;
 use crate::modbus_server::{self, Station};
-use crate::paced::Paced;
 use crate::session::{Outcome, Session};
 use crate::tcp::{now, until};
 use anyhow::Context;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Duration, timeout};
+use tokio::time::Duration;
 use tokio_serial::{SerialPort, SerialStream};
 
 /// Rate of the simulated lines unless the street says otherwise.
@@ -66,27 +65,18 @@ impl Line {
     /// The terminal failed.
     pub async fn serve_dlms(self, mut stations: Vec<Session>, clock: SimClock) -> io::Result<()> {
         let _far = self.far;
-        let mut wire = Paced::new(self.near, self.baud);
+        let mut bus = Bus::new(self.near, self.baud);
         let mut buffer = [0; 256];
         loop {
             let deadline =
                 stations.iter().map(|station| until(station, &clock)).min().unwrap_or(Duration::MAX);
-            let deadline = deadline.min(Duration::from_secs(3600));
-            let received = match timeout(deadline, wire.read(&mut buffer)).await {
-                Ok(taken) => Some(taken?),
-                Err(_) => None,
-            };
-            for station in &mut stations {
-                let Outcome { bytes, delay, .. } = match received {
+            let heard = bus.hear(deadline, &mut buffer).await?;
+            for (number, station) in stations.iter_mut().enumerate() {
+                let Outcome { bytes, delay, .. } = match heard {
                     Some(taken) => station.handle_bytes(now(&clock), &buffer[..taken]),
                     None => station.handle_timeout(now(&clock)),
                 };
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
-                if !bytes.is_empty() {
-                    wire.write_all(&bytes).await?;
-                }
+                bus.say(number, delay, bytes);
             }
         }
     }
@@ -97,7 +87,7 @@ impl Line {
     /// The terminal failed.
     pub async fn serve_modbus(self, stations: Vec<Station>) -> io::Result<()> {
         let _far = self.far;
-        modbus_server::serve_rtu(Paced::new(self.near, self.baud), &stations, self.baud).await
+        modbus_server::serve_rtu(Bus::new(self.near, self.baud), &stations, self.baud).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Modbus TCP and RTU around the firmware: addresses, transaction numbers, checksums, and faults.
 
+use crate::bus::Bus;
 use crate::faults::Damage;
 use crate::meter::SimMeter;
 use protocol::wire::crc16;
@@ -42,15 +43,13 @@ struct Answer {
     rtu: bool,
 }
 
-/// What goes on the wire of a frame that something may have befallen.
-async fn damaged(Answer { mut frame, damage, slow_ms, rtu }: Answer) -> Vec<u8> {
-    if slow_ms > 0 {
-        sleep(Duration::from_millis(u64::from(slow_ms))).await;
-    }
+/// What goes on the wire of a frame that something may have befallen, and after which delay.
+fn damaged(Answer { mut frame, damage, slow_ms, rtu }: Answer) -> (Duration, Vec<u8>) {
+    let mut delay = Duration::from_millis(u64::from(slow_ms));
     match damage {
         None => {}
         Some(Damage::Lost) => frame.clear(),
-        Some(Damage::Late { delay_ms }) => sleep(Duration::from_millis(u64::from(delay_ms))).await,
+        Some(Damage::Late { delay_ms }) => delay += Duration::from_millis(u64::from(delay_ms)),
         Some(Damage::Corrupted) => {
             let middle = frame.len() / 2;
             frame[middle] ^= 0x10;
@@ -59,7 +58,7 @@ async fn damaged(Answer { mut frame, damage, slow_ms, rtu }: Answer) -> Vec<u8> 
         Some(Damage::Truncated) => frame.truncate(frame.len() / 2),
         Some(Damage::Duplicated) => frame.extend_from_within(..),
     }
-    frame
+    (delay, frame)
 }
 
 /// Serves the stations of one serial line. A frame ends with a silence.
@@ -67,7 +66,7 @@ async fn damaged(Answer { mut frame, damage, slow_ms, rtu }: Answer) -> Vec<u8> 
 /// # Errors
 /// The line failed or ended.
 pub async fn serve_rtu(
-    mut wire: impl AsyncRead + AsyncWrite + Unpin,
+    mut bus: Bus<impl AsyncRead + AsyncWrite + Unpin>,
     stations: &[Station],
     baud: u32,
 ) -> io::Result<()> {
@@ -76,17 +75,13 @@ pub async fn serve_rtu(
     let mut frame = Vec::with_capacity(RTU_MAX);
     let mut buffer = [0; RTU_MAX];
     loop {
-        let taken = if frame.is_empty() {
-            Some(wire.read(&mut buffer).await?)
-        } else {
-            timeout(silence, wire.read(&mut buffer)).await.ok().transpose()?
-        };
-        match taken {
-            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        let within = if frame.is_empty() { Duration::MAX } else { silence };
+        match bus.hear(within, &mut buffer).await? {
             Some(taken) => frame.extend_from_slice(&buffer[..taken]),
             None => {
-                if let Some(answer) = rtu_answer(&frame, stations) {
-                    wire.write_all(&damaged(answer).await).await?;
+                if let Some((station, answer)) = rtu_answer(&frame, stations) {
+                    let (delay, bytes) = damaged(answer);
+                    bus.say(station, delay, bytes);
                 }
                 frame.clear();
             }
@@ -97,18 +92,19 @@ pub async fn serve_rtu(
     }
 }
 
-fn rtu_answer(frame: &[u8], stations: &[Station]) -> Option<Answer> {
+/// The answer to a frame, and the place of the station that gives it.
+fn rtu_answer(frame: &[u8], stations: &[Station]) -> Option<(usize, Answer)> {
     let (body, sum) = frame.split_at_checked(frame.len().checked_sub(2)?)?;
     if sum != crc16(body).to_le_bytes() {
         return None;
     }
     let (unit, pdu) = body.split_first()?;
-    let (_, meter) = stations.iter().find(|(address, _)| address == unit)?;
+    let (place, (_, meter)) = stations.iter().enumerate().find(|(_, (address, _))| address == unit)?;
     let (answer, damage) = meter.modbus(pdu)?;
     let mut frame = vec![*unit];
     frame.extend(answer);
     frame.extend(crc16(&frame).to_le_bytes());
-    Some(Answer { frame, damage, slow_ms: meter.slow_ms(), rtu: true })
+    Some((place, Answer { frame, damage, slow_ms: meter.slow_ms(), rtu: true }))
 }
 
 /// Serves Modbus TCP until the task is dropped.
@@ -155,7 +151,9 @@ async fn converse(mut stream: TcpStream, stations: &[Station]) -> io::Result<()>
         let [l0, l1] = ((answer.len() + 1) as u16).to_be_bytes(); // at most 254
         let mut frame = vec![t0, t1, 0, 0, l0, l1, unit];
         frame.extend(answer);
-        stream.write_all(&damaged(Answer { frame, damage, slow_ms, rtu: false }).await).await?;
+        let (delay, bytes) = damaged(Answer { frame, damage, slow_ms, rtu: false });
+        sleep(delay).await;
+        stream.write_all(&bytes).await?;
     }
 }
 
@@ -168,6 +166,7 @@ mod tests {
     use crate::identity::{self, StreetKeys};
     use crate::load::Household;
     use crate::nvm::Nvm;
+    use tokio::time::Instant;
 
     /// Serial number 01000000016 behind unit 1.
     fn station() -> Station {
@@ -208,7 +207,43 @@ mod tests {
         };
         tokio::select! {
             () = client => {}
-            end = serve_rtu(near, &stations, 9600) => panic!("{end:?}"),
+            end = serve_rtu(Bus::new(near, 9600), &stations, 9600) => panic!("{end:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_one_unit_is_late_another_answers_and_the_late_answer_comes_when_it_comes() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let stations = [station(), (2, station().1)];
+        stations[0].1.inject(Fault::Answer {
+            damage: Damage::Late { delay_ms: 1_500 },
+            on: On::Any,
+            count: 1,
+        });
+        let client = async {
+            let request = |unit: u8| {
+                let mut frame = vec![unit, 4, 0, 0, 0, 1];
+                frame.extend(crc16(&frame).to_le_bytes());
+                frame
+            };
+            let began = Instant::now();
+            far.write_all(&request(1)).await.unwrap();
+            let mut answer = [0; 7];
+            assert!(
+                timeout(Duration::from_millis(500), far.read_exact(&mut answer)).await.is_err(),
+                "it gives up"
+            );
+            far.write_all(&request(2)).await.unwrap();
+            far.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer[..5], [2, 4, 2, b'0', b'1']);
+            assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+            far.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer[..5], [1, 4, 2, b'0', b'1']);
+            assert!(began.elapsed() > Duration::from_millis(1_500), "{:?}", began.elapsed());
+        };
+        tokio::select! {
+            () = client => {}
+            end = serve_rtu(Bus::new(near, 9600), &stations, 9600) => panic!("{end:?}"),
         }
     }
 
@@ -229,8 +264,8 @@ mod tests {
         let fault = Fault::Answer { damage: Damage::Lost, on: On::Any, count: 1 };
         stations[0].1.inject(fault);
         let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
-        assert!(damaged(rtu_answer(&request, &stations).unwrap()).await.is_empty());
-        assert_eq!(damaged(rtu_answer(&request, &stations).unwrap()).await.len(), 7);
+        assert!(damaged(rtu_answer(&request, &stations).unwrap().1).1.is_empty());
+        assert_eq!(damaged(rtu_answer(&request, &stations).unwrap().1).1.len(), 7);
     }
 
     #[tokio::test(start_paused = true)]
@@ -239,7 +274,7 @@ mod tests {
         let fault = Fault::Answer { damage: Damage::WrongTransaction, on: On::Any, count: 1 };
         stations[0].1.inject(fault);
         let request = [1, 4, 0, 0, 0, 1, 0x31, 0xCA];
-        let frame = damaged(rtu_answer(&request, &stations).unwrap()).await;
+        let (_, frame) = damaged(rtu_answer(&request, &stations).unwrap().1);
         assert_eq!(frame[0], 2);
         assert_eq!(crc16(&frame[..5]).to_le_bytes(), frame[5..]);
     }

@@ -1,4 +1,4 @@
-//! A byte pipe that takes the time a serial line takes.
+//! A byte pipe that takes the time a serial line takes, and has one pair of wires for both directions.
 
 use std::future::Future;
 use std::io;
@@ -10,19 +10,32 @@ use tokio::time::{Duration, Instant, Sleep, sleep_until};
 /// Bits of a character: start, eight data, stop.
 const BITS_PER_BYTE: u64 = 10;
 /// Most bytes that leave at once. Small enough that a reader sees them trickle, large enough that timers keep up.
-const BURST: usize = 16;
+pub(crate) const BURST: usize = 16;
+/// Bits that are wrong in bytes which somebody else talked over. Which ones they are on real wires, nobody can say.
+const TALKED_OVER: u8 = 0xA5;
 
-/// `inner`, slowed down to a baud rate in both directions: bytes given to `write` leave one by one, and bytes that arrived
-/// are handed out only when a line of that rate would have carried them.
+/// `inner`, slowed down to a baud rate in both directions: bytes given to `write` arrive, and bytes that arrived are handed out,
+/// only when a line of that rate would have carried them. What both sides send at the same time is spoiled.
 #[derive(Debug)]
 pub struct Paced<T> {
     inner: T,
     byte_time: Duration,
+    /// Bytes that are on their way out.
+    leaving: Option<Leaving>,
     write_free_at: Instant,
     write_sleep: Pin<Box<Sleep>>,
     read_free_at: Instant,
     read_sleep: Pin<Box<Sleep>>,
+    /// Bytes that are on their way in.
     held: Vec<u8>,
+    /// Something was written while they were.
+    held_spoiled: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leaving {
+    bytes: usize,
+    spoiled: bool,
 }
 
 impl<T> Paced<T> {
@@ -33,11 +46,21 @@ impl<T> Paced<T> {
         Self {
             inner,
             byte_time,
+            leaving: None,
             write_free_at: now,
             write_sleep: Box::pin(sleep_until(now)),
             read_free_at: now,
             read_sleep: Box::pin(sleep_until(now)),
             held: Vec::with_capacity(BURST),
+            held_spoiled: false,
+        }
+    }
+
+    /// Bytes of both directions are on the wires.
+    fn collide(&mut self) {
+        if let Some(leaving) = self.leaving.as_mut().filter(|_| !self.held.is_empty()) {
+            leaving.spoiled = true;
+            self.held_spoiled = true;
         }
     }
 
@@ -69,8 +92,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
             }
             this.held.extend_from_slice(arrived.filled());
             this.read_free_at = this.read_free_at.max(Instant::now()) + this.time_of(this.held.len());
+            this.held_spoiled = false;
+            this.collide();
         }
         ready!(poll_until(&mut this.read_sleep, this.read_free_at, cx));
+        if std::mem::take(&mut this.held_spoiled) {
+            this.held.iter_mut().for_each(|byte| *byte ^= TALKED_OVER);
+        }
         let taken = this.held.len().min(buf.remaining());
         buf.put_slice(&this.held[..taken]);
         this.held.drain(..taken);
@@ -79,20 +107,32 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
+    /// Returns when the bytes have been carried; until then the same ones have to be given, or others in their place.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let leaving = match this.leaving {
+            Some(leaving) => leaving,
+            None => {
+                let leaving = Leaving { bytes: bytes.len().min(BURST), spoiled: false };
+                this.write_free_at = this.write_free_at.max(Instant::now()) + this.time_of(leaving.bytes);
+                this.leaving = Some(leaving);
+                this.collide();
+                this.leaving.unwrap_or(leaving)
+            }
+        };
         ready!(poll_until(&mut this.write_sleep, this.write_free_at, cx));
-        let burst = &bytes[..bytes.len().min(BURST)];
-        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, burst))?;
-        this.write_free_at = this.write_free_at.max(Instant::now()) + this.time_of(written);
+        let mut burst = [0; BURST];
+        let length = leaving.bytes.min(bytes.len());
+        for (place, byte) in burst.iter_mut().zip(&bytes[..length]) {
+            *place = if leaving.spoiled { byte ^ TALKED_OVER } else { *byte };
+        }
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, &burst[..length]))?;
+        this.leaving = None;
         Poll::Ready(Ok(written))
     }
 
-    /// Returns when the last byte is on the line.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(poll_until(&mut this.write_sleep, this.write_free_at, cx));
-        Pin::new(&mut this.inner).poll_flush(cx)
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
