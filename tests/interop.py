@@ -93,6 +93,7 @@ def document():
     yield "An empty cell was not part of the run: a profile of 10,000 rows, a push, general blocks and exceptions depend on the protection alone, a"
     yield "push has no service-specific or dedicated form, and a pre-established association has no mechanism. `general blocks` reads 1,000 rows where"
     yield "no other blocks were agreed on; `exception` repeats an invocation counter, or asks without an association, and looks at what is reported."
+    yield "General-ciphering and general-signing (around glo-ciphering) have few operations."
     for peer, (title, package) in PEERS.items():
         of_peer = [cell for cell in cells if cell["peer"] == peer]
         if not of_peer:

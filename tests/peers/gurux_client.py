@@ -146,8 +146,8 @@ class Client:
             ciphering.invocationCounter = counter + 1
         if way.mechanism == 7:
             # The other side's public key, and our private one.
-            meter = GXPrivateKey.fromRawBytes(bytearray(settings.METER_SIGNING_KEY))
-            client = GXPrivateKey.fromRawBytes(bytearray(settings.CLIENT_SIGNING_KEY))
+            meter = GXPrivateKey.fromRawBytes(bytearray(way.private_key(settings.METER_SIGNING_BYTE)))
+            client = GXPrivateKey.fromRawBytes(bytearray(way.private_key(settings.CLIENT_SIGNING_BYTE)))
             ciphering.signingKeyPair = (meter.getPublicKey(), client)
         if way.ciphered:
             ciphering.security = Security.AUTHENTICATION_ENCRYPTION

@@ -19,11 +19,13 @@ import types
 
 import settings
 from client import PEERS
-from operations import ASIDE, OPERATIONS, NotOffered, settings_way
+from operations import ASIDE, OPERATIONS, NotOffered, needs, settings_way
 from story import Failed
 from terminal import Terminal
 
 PUSH = "push"
+# Forms that few libraries have for requests: those that do name them among their features.
+NAMED = ("general-ciphering", "general-signing")
 PUSH_TIMEOUT_S = 10.0
 ANSWER_S = 30.0
 
@@ -86,6 +88,10 @@ class Conversation:
         ))
 
     def _open(self):
+        named = next((form for form in NAMED if self.way["protection"].startswith(form)), None)
+        if named and named not in self.module.Client.features:
+            self.refused = attempt(lambda: needs(self.module.Client, named))
+            return
         self._make()
         outcome = attempt(lambda: self.client.associate(settings_way(self.way)))
         if not outcome[0]:

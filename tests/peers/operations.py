@@ -166,4 +166,4 @@ OPERATIONS = {
     "10,000 rows": many_rows,
 }
 
-__all__ = ["ASIDE", "OPERATIONS", "NotOffered", "Refused", "settings_way"]
+__all__ = ["ASIDE", "OPERATIONS", "NotOffered", "Refused", "needs", "settings_way"]

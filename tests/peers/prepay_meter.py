@@ -20,6 +20,7 @@ from pydlms.cosem.data import DlmsData
 from pydlms.cosem.enums import DataType
 from pydlms.cosem.time import CosemDateTime
 from pydlms.security.ciphering import wrap_general_glo
+from pydlms.security.general import GeneralAad
 from pydlms.security.hls import Mechanism
 from pydlms.simulator import ClientProfile, MeterSimulator, SimulatedPush, serve
 
@@ -66,6 +67,8 @@ class Meter(MeterSimulator):
         )
         # Agreed on with who proposes it.
         self.conformance |= Conformance.GENERAL_BLOCK_TRANSFER
+        # The library has both readings of what general-ciphering authenticates, and asks which one.
+        self.security.general_aad = GeneralAad.WITH_HEADER
         self.worth, self.worth_of_any = dict(options.token), options.any_token_wh
         self.used, self.power_w = set(), options.power_w
         self.clients = {

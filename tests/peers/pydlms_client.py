@@ -11,13 +11,14 @@ from pydlms.cosem.enums import DataAccessResult
 from pydlms.cosem.time import CosemDateTime
 from pydlms.exceptions import DlmsError, ServiceError
 from pydlms.push import PushDecoder
+from pydlms.security.general import ONE_PASS_DH, STATIC_UNIFIED_MODEL, GeneralAad, KeyInfo
 
 import settings
 from story import INVOCATION_COUNTER, LOGICAL_DEVICE_NAME, Refused
 
 
 class Client:
-    features = {"entry", "range", "list", "set", "set in blocks", "general blocks", "exception"}
+    features = {"entry", "range", "list", "set", "set in blocks", "general blocks", "exception", "general-ciphering", "general-signing"}
 
     def __init__(self, options):
         self.options = options
@@ -41,13 +42,17 @@ class Client:
                 client_system_title=settings.title(b"PYD", way.sap),
                 invocation_counter=counter + 1,
                 suite=way.suite,
+                master_key=way.master_key,
+                # The library has both readings of what is authenticated, and asks which one.
+                general_aad=GeneralAad.WITH_HEADER,
             )
             more["ciphered_context"] = way.ciphered
             more["use_dedicated_key"] = way.dedicated
             more["protection"] = "general-glo" if way.general else "glo"
+            self._name_keys(way, more)
         if way.mechanism == 7:
-            more["signing_key"] = signing_key(settings.CLIENT_SIGNING_KEY)
-            more["server_public_key"] = signing_key(settings.METER_SIGNING_KEY).public_key()
+            more["signing_key"] = private_key(way, settings.CLIENT_SIGNING_BYTE)
+            more["server_public_key"] = private_key(way, settings.METER_SIGNING_BYTE).public_key()
         if way.mechanism == 6 and not way.counts:
             more["client_system_title"] = settings.title(b"PYD", way.sap)
         if way.general_blocks:
@@ -67,6 +72,26 @@ class Client:
             self.client.connect()
         except DlmsError as refusal:
             raise Refused(str(refusal)) from refusal
+
+    @staticmethod
+    def _name_keys(way, more):
+        """General-ciphering and general-signing."""
+        form, _, how = way.protection.partition(" ")
+        if form not in ("general-ciphering", "general-signing"):
+            return
+        more["protection"] = {"general-signing": "glo+signing"}.get(form, form)
+        more["key_info"] = {
+            "": KeyInfo("identified"),
+            "(wrapped key)": KeyInfo("wrapped"),
+            "(one-pass)": KeyInfo("agreed", scheme=ONE_PASS_DH),
+            "(static keys)": KeyInfo("agreed", scheme=STATIC_UNIFIED_MODEL),
+        }[how]
+        if way.suite:
+            security = more["security"]
+            security.signing_key = private_key(way, settings.CLIENT_SIGNING_BYTE)
+            security.peer_signing_key = private_key(way, settings.METER_SIGNING_BYTE).public_key()
+            security.key_agreement_key = private_key(way, settings.CLIENT_AGREEMENT_BYTE)
+            security.peer_key_agreement_key = private_key(way, settings.METER_AGREEMENT_BYTE).public_key()
 
     def get(self, class_id, name, index):
         return self._call(lambda: self.client.get(name, class_id, index)).to_python()
@@ -136,8 +161,9 @@ class Client:
             raise Refused(str(refusal)) from refusal
 
 
-def signing_key(octets):
-    return ec.derive_private_key(int.from_bytes(octets, "big"), ec.SECP256R1())
+def private_key(way, byte):
+    curve = ec.SECP384R1() if way.suite == 2 else ec.SECP256R1()
+    return ec.derive_private_key(int.from_bytes(way.private_key(byte), "big"), curve)
 
 
 def push_values(octets, meter_title, way):

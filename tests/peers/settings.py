@@ -14,9 +14,15 @@ WIDE_SECRET = "Reader01Reader01"
 # Suite 2 takes keys of 32 bytes.
 WIDE_ENCRYPTION_KEY = bytes([0x11] * 32)
 WIDE_AUTHENTICATION_KEY = bytes([0x22] * 32)
-# Signing keys on P-256, for mechanism 7: the clients' own, and the meter's, of which clients use the public half.
-CLIENT_SIGNING_KEY = bytes([0x5C] * 32)
-METER_SIGNING_KEY = bytes([0x3E] * 32)
+# Signing keys for mechanism 7, this byte over and over on P-256 (32) and P-384 (48): the clients' own, and the meter's, of which
+# clients use the public half.
+CLIENT_SIGNING_BYTE = 0x5C
+METER_SIGNING_BYTE = 0x3E
+# The same for key agreement.
+CLIENT_AGREEMENT_BYTE = 0x5A
+METER_AGREEMENT_BYTE = 0x3A
+MASTER_KEY = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
+WIDE_MASTER_KEY = bytes([0x33] * 32)
 # Client addresses of the pre-established associations, plain and ciphered, and the title that the meter knows the client by.
 PRE_ESTABLISHED = (0x48, 0x49)
 PRE_ESTABLISHED_TITLE = b"PRE" + bytes([0, 0, 0, 0, 1])
@@ -27,7 +33,7 @@ WIDE_DEDICATED_KEY = bytes([0x5A] * 32)
 @dataclasses.dataclass(frozen=True)
 class Way:
     """How a client associates: its address, a mechanism from 0 (none) and 1 (password) to 7, and a protection: plain, glo,
-    ded, general-glo or general-ded."""
+    ded, general-glo, general-ded, general-signing (around glo), or general-ciphering, with how its key comes about behind it."""
 
     sap: int
     mechanism: int = 0
@@ -63,8 +69,15 @@ class Way:
         return WIDE_ENCRYPTION_KEY if self.suite == 2 else ENCRYPTION_KEY
 
     @property
+    def master_key(self):
+        return WIDE_MASTER_KEY if self.suite == 2 else MASTER_KEY
+
+    @property
     def dedicated_key(self):
         return WIDE_DEDICATED_KEY if self.suite == 2 else DEDICATED_KEY
+
+    def private_key(self, byte):
+        return bytes([byte] * (48 if self.suite == 2 else 32))
 
     def authentication_key(self, options):
         return WIDE_AUTHENTICATION_KEY if self.suite == 2 else options.authentication_key

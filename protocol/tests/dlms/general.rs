@@ -4,7 +4,7 @@ use protocol::codec::acse::AuthMechanism;
 use protocol::codec::codec::Writer;
 use protocol::codec::xdlms::{DataAccessResult, KeyInfo, SecurityControl};
 use protocol::dlms::client::{Config, ContentKey, Error, Event as Told, Failure, StartError};
-use protocol::dlms::security::general::{Address, General, Signed, agreed_key, static_key};
+use protocol::dlms::security::general::{Address, General, Signed, agreed_key, identified_key, static_key};
 use protocol::dlms::security::{
     Cipher, Form, Frame, Key, Refusal, SecurityPolicy, SecuritySuite, agreement, ecdsa,
 };
@@ -287,6 +287,32 @@ fn an_answer_under_a_key_that_the_meter_agrees_on_is_opened() {
         pair.client.handle_bytes(pair.now, &good);
         assert_eq!(pair.client.poll_event(), Some(Told::Done));
     }
+}
+
+/// Some meters' answers name no transaction; those of another one are another's.
+#[test]
+fn an_answer_without_a_transaction_is_taken_and_one_of_another_transaction_is_not() {
+    let suite = SecuritySuite::Suite1;
+    let mut pair = pair(suite1());
+    pair.associate();
+    pair.client.action(pair.now, COUNT, None).unwrap();
+    let request = pair.client.poll_transmit().unwrap().to_vec();
+    let mut another = General::parse(&request).unwrap().unwrap().header.transaction_id.to_vec();
+    another[0] ^= 1;
+    let answer = |transaction_id: &[u8], counter: u32| {
+        let cipher = Cipher::new(suite, &Key::new(EK), &Key::new(AK)).unwrap();
+        let mut frame = Frame::<512>::new();
+        frame.build(|w| w.write_bytes(&[0xC7, 1, 0x42, 0, 0])).unwrap();
+        let address = Address { transaction_id, originator: &METER_TITLE, recipient: Some(&CLIENT_TITLE) };
+        let control = SecurityControl::new(1, true, true);
+        frame.protect_general(&cipher, control, counter, address, &identified_key(0)).unwrap();
+        frame.finished().to_vec()
+    };
+    pair.client.handle_bytes(pair.now, &answer(&another, 9_000));
+    assert_eq!(pair.client.poll_event(), Some(Told::Alarm(Refusal::WrongTransaction)));
+    assert!(pair.client.is_busy());
+    pair.client.handle_bytes(pair.now, &answer(&[], 9_001));
+    assert_eq!(pair.client.poll_event(), Some(Told::Done));
 }
 
 #[test]

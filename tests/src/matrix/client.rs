@@ -46,7 +46,11 @@ pub fn config(way: &Way, title: SystemTitle) -> Config {
         mechanism: AuthMechanism::from_arc(way.mechanism),
         secret: Secret::new(SECRET).ok(),
         policy: if way.protection == "plain" { SecurityPolicy::NONE } else { both },
-        form: if general { Form::GeneralGlo } else { Form::Glo },
+        form: match way.protection {
+            "general-ciphering" => Form::General,
+            _ if general => Form::GeneralGlo,
+            _ => Form::Glo,
+        },
         system_title: title,
         encryption_key: Some(Key::new(encryption)),
         authentication_key: Some(Key::new(authentication)),

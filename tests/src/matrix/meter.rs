@@ -13,7 +13,7 @@ use protocol::codec::cosem::{AttributeAccess, MethodAccess};
 use protocol::codec::obis::Obis;
 use protocol::codec::xdlms::{ActionResult, DataAccessResult, SelectiveAccess};
 use protocol::dlms::model::{Attribute, Caller, Method, ObjectModel, Piece};
-use protocol::dlms::security::ecdsa::{Curve, PrivateKey, Signature};
+use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey, SecretNumber, Signature};
 use protocol::dlms::security::{Key, KeyUsage, Secret, SecurityPolicy, SecuritySuite, SystemTitle};
 use protocol::dlms::server::{Association, Custody, IMPLEMENTED, PreEstablished};
 use simulator::board::{Flow, StreetLoad, VirtualBoard};
@@ -34,14 +34,25 @@ pub const SECRET: &[u8] = b"Reader01Reader01";
 pub const WIDE_ENCRYPTION_KEY: [u8; 32] = [0x11; 32];
 /// Authentication key of suite 2.
 pub const WIDE_AUTHENTICATION_KEY: [u8; 32] = [0x22; 32];
-/// The meter's signing key on P-256, for mechanism 7; the peers have its public half.
-const METER_SIGNING_KEY: [u8; 32] = [0x3E; 32];
-/// The clients' signing key on P-256.
-const CLIENT_SIGNING_KEY: [u8; 32] = [0x5C; 32];
 /// Client addresses of the pre-established associations: plain, and ciphered with suite 0.
 const PRE_ESTABLISHED: [u8; 2] = [0x48, 0x49];
 /// The title that the meter knows their client by.
 const PRE_ESTABLISHED_TITLE: SystemTitle = SystemTitle(*b"PRE\0\0\0\0\x01");
+/// The meter's signing key on either curve is this byte over and over, for mechanism 7; the peers have its public half.
+const METER_SIGNING_KEY: u8 = 0x3E;
+/// The same of the clients' signing key.
+const CLIENT_SIGNING_KEY: u8 = 0x5C;
+/// The same of the meter's key for agreement, and of the clients'.
+const METER_AGREEMENT_KEY: u8 = 0x3A;
+const CLIENT_AGREEMENT_KEY: u8 = 0x5A;
+/// Master key of suite 2; the other suites have the firmware's.
+pub const WIDE_MASTER_KEY: [u8; 32] = [0x33; 32];
+
+fn signing_key(suite: SecuritySuite, byte: u8) -> Option<PrivateKey> {
+    let curve = Curve::of_suite(suite)?;
+    PrivateKey::from_bytes(curve, &vec![byte; curve.field_len()])
+}
+
 /// Watt-hours the meter starts with: enough for the whole matrix.
 const CREDIT_WH: i64 = 1_000_000;
 
@@ -190,6 +201,7 @@ impl Custody for View<'_> {
         match (key_set, usage) {
             (2, KeyUsage::GlobalUnicastEncryption) => Some(Key::new_256(WIDE_ENCRYPTION_KEY)),
             (2, KeyUsage::Authentication) => Some(Key::new_256(WIDE_AUTHENTICATION_KEY)),
+            (2, KeyUsage::KeyEncrypting) => Some(Key::new_256(WIDE_MASTER_KEY)),
             _ => self.firmware.key(0, usage),
         }
     }
@@ -207,7 +219,7 @@ impl Custody for View<'_> {
     }
 
     fn sign(&mut self, suite: SecuritySuite, parts: &[&[u8]]) -> Option<Signature> {
-        PrivateKey::from_bytes(Curve::of_suite(suite)?, &METER_SIGNING_KEY)?.sign(parts)
+        signing_key(suite, METER_SIGNING_KEY)?.sign(parts)
     }
 
     fn verify(
@@ -218,8 +230,17 @@ impl Custody for View<'_> {
         parts: &[&[u8]],
         signature: &[u8],
     ) -> bool {
-        let key = Curve::of_suite(suite).and_then(|curve| PrivateKey::from_bytes(curve, &CLIENT_SIGNING_KEY));
+        let key = signing_key(suite, CLIENT_SIGNING_KEY);
         key.is_some_and(|key| key.public_key().verify(parts, signature))
+    }
+
+    fn agree(&self, suite: SecuritySuite, public: &[u8]) -> Option<SecretNumber> {
+        let theirs = PublicKey::from_bytes(Curve::of_suite(suite)?, public)?;
+        signing_key(suite, METER_AGREEMENT_KEY)?.agree(&theirs)
+    }
+
+    fn agreement_key_of(&self, suite: SecuritySuite, _peer: &SystemTitle) -> Option<PublicKey> {
+        Some(signing_key(suite, CLIENT_AGREEMENT_KEY)?.public_key())
     }
 
     fn random(&mut self, out: &mut [u8]) {

@@ -204,7 +204,9 @@ pub(super) struct GeneralOpening<'a> {
 
 impl GeneralOpening<'_> {
     fn is_ours(&self, transaction_id: &[u8]) -> Result<(), Refusal> {
-        if transaction_id == self.content.transaction { Ok(()) } else { Err(Refusal::WrongTransaction) }
+        // Some meters name none. Counter and invoke-id say whose answer it is.
+        let ours = transaction_id.is_empty() || transaction_id == self.content.transaction;
+        if ours { Ok(()) } else { Err(Refusal::WrongTransaction) }
     }
 
     /// The key the meter signs with.
