@@ -35,4 +35,9 @@ impl Sequence {
         self.next = self.next.wrapping_add(1);
         hash(self.seed, self.next)
     }
+
+    /// A number below `n`; 0 for 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next_u64() % n.max(1)
+    }
 }

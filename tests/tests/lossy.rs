@@ -21,6 +21,7 @@ use protocol::link::wrapper::{self, Wrapper};
 
 use protocol::link::{AnyLink, Link};
 use protocol::time::Instant;
+use simulator::random::Sequence;
 use tests::matrix::Way;
 use tests::matrix::client::config;
 use tests::matrix::meter::{WideMeter, client_sap};
@@ -51,21 +52,6 @@ const ENTER: Method = method(115, obis::TOKEN_GATEWAY, 1);
 const CONTROL_STATE: Attribute = at(70, obis::DISCONNECT, 3);
 const DISCONNECT: Method = method(70, obis::DISCONNECT, 1);
 
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
-
 /// One direction of a line.
 #[derive(Default)]
 struct Line {
@@ -75,12 +61,12 @@ struct Line {
 }
 
 impl Line {
-    fn carry(&mut self, now: Instant, mut frame: Vec<u8>, chance: &mut Chance) {
-        if chance.one_in(10) {
+    fn carry(&mut self, now: Instant, mut frame: Vec<u8>, chance: &mut Sequence) {
+        if chance.below(10) == 0 {
             return;
         }
-        let copies = if chance.one_in(10) { 2 } else { 1 };
-        if chance.one_in(10) {
+        let copies = if chance.below(10) == 0 { 2 } else { 1 };
+        if chance.below(10) == 0 {
             // Whoever damages datagrams leaves them their header: one with a wrong length is none.
             let from = if self.datagrams { wrapper::HEADER_LEN } else { 0 };
             let at = from + chance.below((frame.len() - from) as u64) as usize;
@@ -92,7 +78,7 @@ impl Line {
             }
         }
         for _ in 0..copies {
-            let delay = if chance.one_in(10) { chance.below(30_000) } else { 5 };
+            let delay = if chance.below(10) == 0 { chance.below(30_000) } else { 5 };
             let mut at = now + Duration::from_millis(delay);
             if !self.datagrams {
                 at = self.queue.back().map_or(at, |(last, _)| at.max(*last));
@@ -119,7 +105,7 @@ struct World {
     meter: Arc<WideMeter>,
     up: Line,
     down: Line,
-    chance: Chance,
+    chance: Sequence,
     now: Instant,
     counter: u32,
 }
@@ -162,7 +148,7 @@ impl World {
             meter: WideMeter::start(1, 0),
             up: Line { datagrams: !hdlc, ..Line::default() },
             down: Line { datagrams: !hdlc, ..Line::default() },
-            chance: Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            chance: Sequence::new(seed),
             now: Instant::from_millis(1),
             counter: 1,
         };
