@@ -24,6 +24,9 @@ ROWS = [
     ("one reading of 1,000 meters over loopback, first", r'"first_ms":(\d+)', "ms", True, 1500),
     ("one reading of 1,000 meters over loopback, again", r'"again_ms":(\d+)', "ms", True, 1500),
     ("GMAC sessions with a reading, sustained", r'"sessions_per_second":(\d+)', "/s", False, 5_000),
+    ("Modbus points, dense map", r'"map":"dense".*?"points_per_second":(\d+)', "/s", False, 100_000),
+    ("Modbus points, sparse map", r'"map":"sparse".*?"points_per_second":(\d+)', "/s", False, 100_000),
+    ("Modbus points, sparse map, one request each", r'"map":"sparse".*?"one_by_one_points_per_second":(\d+)', "/s", False, None),
     ("durable vends", r'"bench":"vends".*"per_second":(\d+)|"per_second":(\d+).*"bench":"vends"', "/s", False, 5_000),
 ]
 

@@ -278,3 +278,6 @@ async fn wanted(places: Option<&Places>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ mod plan;
 mod tests;
 mod wire;
 
-pub use plan::{ReadRequest, plan};
+pub use plan::{Limits, ReadRequest, optimise, plan};
 pub use wire::{Framing, Wire};
 
 use super::attempt::Attempt;
@@ -95,12 +95,16 @@ impl Meter<'_> {
 
     /// Reads every wanted point into the facts.
     async fn read(&mut self, attempt: &mut Attempt, wanted: impl Fn(Role) -> bool) -> Result<(), Trouble> {
+        let mut answers = Vec::new();
         for request in plan(self.model, &wanted) {
-            let answer = self.ask(request).await?;
-            for point in self.model.points.iter().filter(|point| wanted(point.role)) {
-                if let Some(part) = request.part(point, &answer) {
-                    learn(attempt, point, part);
-                }
+            answers.push((request, self.ask(request).await?));
+        }
+        for point in self.model.points.iter().filter(|point| wanted(point.role)) {
+            let mut parts =
+                point.spans().map(|span| answers.iter().find_map(|(of, words)| of.part(span, words)));
+            let (own, factor) = (parts.next().flatten(), parts.next().flatten());
+            if let Some(own) = own {
+                learn(attempt, point, own, factor.and_then(|words| words.first().copied()));
             }
         }
         Ok(())
@@ -176,7 +180,7 @@ impl Meter<'_> {
 }
 
 /// Puts one value into the facts, with a line of evidence.
-fn learn(attempt: &mut Attempt, point: &Point, registers: &[u16]) {
+fn learn(attempt: &mut Attempt, point: &Point, registers: &[u16], factor: Option<u16>) {
     let table = match point.table {
         Table::Coil => "coil",
         Table::Discrete => "discrete input",
@@ -190,8 +194,8 @@ fn learn(attempt: &mut Attempt, point: &Point, registers: &[u16]) {
         attempt.facts.serial = serial;
         return;
     }
-    let Some(value) = point.integer(registers) else {
-        attempt.note(format!("{place}: {:?} is out of range", point.role));
+    let Some(value) = point.integer(registers, factor) else {
+        attempt.note(format!("{place}: {:?} is not there or out of range", point.role));
         return;
     };
     let text = match point.role {

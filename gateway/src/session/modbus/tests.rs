@@ -282,3 +282,47 @@ async fn an_answer_damaged_twice_is_given_up_and_a_damaged_coil_is_never_written
 fn asked(units: &Units) -> u32 {
     units.lock().expect("not poisoned")[&1].answered
 }
+
+/// A bus at 9,600 baud whose meter answers reads of 125 registers as soon as it may: every byte takes its time on the wire, and
+/// 3.5 characters of silence end a frame (Modbus over serial line V1.02, 2.5.1.1).
+async fn serve_at_9600_baud(mut line: DuplexStream, byte_time: Duration) {
+    let mut request = [0; 8];
+    while line.read_exact(&mut request).await.is_ok() {
+        let count = u16::from_be_bytes([request[4], request[5]]);
+        let mut answer = vec![request[0], request[1], (count * 2) as u8];
+        answer.resize(3 + usize::from(count) * 2, 0);
+        let answer = with_crc(answer);
+        let begin = tokio::time::Instant::now() + byte_time * 8 + byte_time * 7 / 2;
+        for (byte, sent) in answer.chunks(1).zip(1u32..) {
+            // The system's clock has whole milliseconds: each byte is late by less than one, and they do not add up.
+            tokio::time::sleep_until(begin + byte_time * sent).await;
+            if line.write_all(byte).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulk_reads_use_95_percent_of_what_a_9600_baud_line_carries() {
+    const READS: u32 = 50;
+    let byte_time = Duration::from_secs(1) * 10 / 9_600;
+    let (ours, theirs) = tokio::io::duplex(512);
+    tokio::spawn(serve_at_9600_baud(theirs, byte_time));
+    // The pause that lines of the configuration have.
+    let pacing = Pacing { byte_time, turnaround: byte_time * 4 };
+    let counters = Arc::<crate::driver::ByteCounters>::default();
+    let mut wire = Wire::on(Pipe::new(ours, counters.clone(), Some(pacing)), Framing::Rtu);
+    let began = tokio::time::Instant::now();
+    let request = ReadRequest { table: Table::Input, address: 0, count: 125 };
+    for _ in 0..READS {
+        wire.read(1, request, Duration::from_secs(5)).await.expect("an answer");
+    }
+    let traffic = counters.traffic();
+    let carried = traffic.sent_bytes + traffic.received_bytes;
+    assert_eq!(carried, u64::from(READS) * (8 + 255));
+    let could = began.elapsed().as_nanos() / byte_time.as_nanos();
+    let per_mille = u128::from(carried) * 1_000 / could;
+    println!("9,600 baud: {carried} of {could} bytes, {per_mille} per mille");
+    assert!(per_mille >= 950, "{carried} of {could} bytes");
+}

@@ -3,8 +3,10 @@
 
 mod ability;
 mod dlms;
+mod frames;
 mod manner;
 mod modbus;
+mod number;
 
 pub use ability::Ability;
 pub use dlms::{DlmsModel, Objects, ShortNames, TokenForm};
@@ -17,15 +19,30 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+/// File name and text of each.
+macro_rules! built_in {
+    ($($name:literal),+ $(,)?) => {
+        [$((concat!($name, ".toml"), include_str!(concat!("../../../models/", $name, ".toml")))),+]
+    };
+}
+
 /// The models that come with the gateway: file name and text.
-const BUILT_IN: [(&str, &str); 3] = [
-    ("reference-dlms.toml", include_str!("../../../models/reference-dlms.toml")),
-    ("reference-modbus.toml", include_str!("../../../models/reference-modbus.toml")),
-    ("feeder-modbus.toml", include_str!("../../../models/feeder-modbus.toml")),
+const BUILT_IN: [(&str, &str); 12] = built_in![
+    "abb-b23",
+    "carlo-gavazzi-em340",
+    "chint-dtsu666",
+    "eastron-sdm120",
+    "eastron-sdm630",
+    "feeder-modbus",
+    "janitza-umg96rm",
+    "reference-dlms",
+    "reference-modbus",
+    "schneider-iem3155",
+    "siemens-pac3200",
+    "sunspec-meter",
 ];
 
 /// One model.
-#[expect(clippy::large_enum_variant, reason = "a gateway has a few dozen, each behind an `Arc`")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Model {
     /// Spoken to by DLMS/COSEM.
@@ -108,7 +125,7 @@ fn parse<'a, T: Deserialize<'a>>(file: &str, text: &'a str) -> Result<T, ModelEr
 }
 
 /// All models the gateway knows, by name. Cloning shares them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Models(Arc<BTreeMap<String, Arc<Model>>>);
 
 impl Models {
@@ -124,7 +141,9 @@ impl Models {
         }
         if let Some(directory) = directory {
             for (file, text) in files_of(directory)? {
-                models.insert(name_of(&file), Arc::new(Model::parse(&file, &text)?));
+                let model = Model::parse(&file, &text)?;
+                frames::check_beside(directory, &file, &model)?;
+                models.insert(name_of(&file), Arc::new(model));
             }
         }
         Ok(Self(Arc::new(models)))
@@ -179,7 +198,20 @@ mod tests {
         let models = Models::load(None).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(
             models.names().collect::<Vec<_>>(),
-            ["feeder-modbus", "reference-dlms", "reference-modbus"]
+            [
+                "abb-b23",
+                "carlo-gavazzi-em340",
+                "chint-dtsu666",
+                "eastron-sdm120",
+                "eastron-sdm630",
+                "feeder-modbus",
+                "janitza-umg96rm",
+                "reference-dlms",
+                "reference-modbus",
+                "schneider-iem3155",
+                "siemens-pac3200",
+                "sunspec-meter"
+            ]
         );
     }
 

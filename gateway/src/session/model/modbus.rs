@@ -1,6 +1,8 @@
 //! Register models: which Modbus register holds which value, in which form.
 
 use super::Flaw;
+use super::number;
+use crate::session::modbus::ReadRequest;
 use serde::Deserialize;
 use std::time::Duration;
 use toml::Spanned;
@@ -14,8 +16,12 @@ pub struct ModbusModel {
     pub version: u32,
     /// The most registers the meter gives in one answer (the protocol allows 125).
     pub registers_per_read: u16,
+    /// Where that is from: document and place in it.
+    pub source: Option<String>,
     /// Unused registers that may be read along to spare a request.
     pub gap_max: u16,
+    /// Registers that must not be asked for, not even along with others.
+    pub unreadable: Vec<ReadRequest>,
     /// How long to wait for an answer.
     pub response_timeout: Duration,
     /// The values, in file order; each role at most once.
@@ -39,6 +45,10 @@ pub struct Point {
     pub word_order: WordOrder,
     /// The value in the role's unit is the raw number times ten to this power.
     pub scale10: i8,
+    /// Address of a signed 16-bit register with a further power of ten (SunSpec: sunssf), in the same table.
+    pub scale_factor: Option<u16>,
+    /// The raw number by which the meter says that it has no such value.
+    pub absent: Option<u64>,
 }
 
 /// What a value means to the gateway. The unit is the name's ending.
@@ -105,6 +115,10 @@ pub enum ValueType {
     U64,
     /// 64 bits, two's complement.
     I64,
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 double precision.
+    F64,
     /// Two ASCII characters per register, padded with NUL or blanks.
     Text,
 }
@@ -135,12 +149,15 @@ pub(super) struct Raw {
     description: String,
     #[serde(default = "super::first_edition")]
     version: u32,
+    source: Option<String>,
     #[serde(default = "all_registers")]
     registers_per_read: Spanned<u16>,
     #[serde(default = "small_gap")]
     gap_max: u16,
     #[serde(default = "one_second")]
     response_timeout_ms: u64,
+    #[serde(default)]
+    unreadable: Vec<Spanned<RawRange>>,
     #[serde(rename = "point", default)]
     points: Vec<Spanned<RawPoint>>,
 }
@@ -169,6 +186,44 @@ struct RawPoint {
     word_order: WordOrder,
     #[serde(default)]
     scale10: i8,
+    unit: Option<String>,
+    scale_factor: Option<u16>,
+    absent: Option<u64>,
+}
+
+/// Registers from one address to another, both included.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRange {
+    table: Table,
+    from: u16,
+    to: u16,
+}
+
+impl RawRange {
+    fn check(&self) -> Result<ReadRequest, String> {
+        let Self { table, from, to } = *self;
+        let count = to.checked_sub(from).and_then(|more| more.checked_add(1));
+        let count =
+            count.ok_or_else(|| format!("from {from} to {to} is not a range of at most 65535 registers"))?;
+        Ok(ReadRequest { table, address: from, count })
+    }
+}
+
+/// The power of ten from this unit to the role's own.
+fn unit_scale(role: Role, unit: &str) -> Result<i8, String> {
+    let units: &[(&str, i8)] = match role {
+        Role::ImportWh => &[("Wh", 0), ("kWh", 3), ("MWh", 6)],
+        Role::PowerW => &[("W", 0), ("kW", 3), ("mW", -3)],
+        Role::VoltageMv => &[("mV", 0), ("V", 3)],
+        Role::CurrentMa => &[("mA", 0), ("A", 3)],
+        Role::FrequencyMhz => &[("mHz", 0), ("Hz", 3)],
+        Role::Serial | Role::RelayClosed | Role::RelayCommand | Role::RelayReason => &[],
+    };
+    units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale).ok_or_else(|| {
+        let known: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+        format!("unit {unit:?} is none of {role:?}'s ({})", known.join(", "))
+    })
 }
 
 impl ModbusModel {
@@ -185,7 +240,23 @@ impl ModbusModel {
             if points.iter().any(|other| other.role == point.role) {
                 return Err((spanned.span(), format!("role {:?} is given twice", point.role)));
             }
+            if point.registers > per_read && !point.table.is_bits() {
+                let message =
+                    format!("{:?} has {} registers, and one answer {per_read}", point.role, point.registers);
+                return Err((spanned.span(), message));
+            }
             points.push(point);
+        }
+        let mut unreadable = Vec::with_capacity(raw.unreadable.len());
+        for spanned in &raw.unreadable {
+            let range = spanned.get_ref().check().map_err(|message| (spanned.span(), message))?;
+            if let Some(point) = points.iter().find(|point| point.spans().any(|span| span.overlaps(range))) {
+                return Err((
+                    spanned.span(),
+                    format!("{:?} lies in what is said to be unreadable", point.role),
+                ));
+            }
+            unreadable.push(range);
         }
         if points.iter().all(|point| point.role != Role::ImportWh) {
             return Err((0..0, "no point has the role import_wh: a meter without energy is no meter".into()));
@@ -200,8 +271,10 @@ impl ModbusModel {
         Ok(Self {
             description: raw.description,
             version: raw.version,
+            source: raw.source,
             registers_per_read: per_read,
             gap_max: raw.gap_max,
+            unreadable,
             response_timeout: Duration::from_millis(raw.response_timeout_ms.clamp(20, 60_000)),
             points,
         })
@@ -224,8 +297,8 @@ impl RawPoint {
     fn check(&self) -> Result<Point, String> {
         let natural = match self.value_type {
             ValueType::Bool | ValueType::U16 | ValueType::I16 => 1,
-            ValueType::U32 | ValueType::I32 => 2,
-            ValueType::U64 | ValueType::I64 => 4,
+            ValueType::U32 | ValueType::I32 | ValueType::F32 => 2,
+            ValueType::U64 | ValueType::I64 | ValueType::F64 => 4,
             ValueType::Text => self.registers.ok_or("a text needs registers, its length in registers")?,
         };
         if self.table.is_bits() != (self.value_type == ValueType::Bool) {
@@ -240,8 +313,13 @@ impl RawPoint {
         if self.address.checked_add(natural - 1).is_none() {
             return Err(format!("address {} with {natural} registers runs past 65535", self.address));
         }
-        if self.scale10.unsigned_abs() > SCALE10_MAX.unsigned_abs() {
-            return Err(format!("scale10 must be -{SCALE10_MAX} to {SCALE10_MAX}"));
+        let unit = self.unit.as_deref().map_or(Ok(0), |unit| unit_scale(self.role, unit))?;
+        let scale10 = self.scale10.saturating_add(unit);
+        if scale10.unsigned_abs() > SCALE10_MAX.unsigned_abs() {
+            return Err(format!("scale10 and unit together must be -{SCALE10_MAX} to {SCALE10_MAX}"));
+        }
+        if self.scale_factor.is_some() && (self.table.is_bits() || self.value_type == ValueType::Text) {
+            return Err("only a number in registers has a scale_factor".into());
         }
         let text = matches!(self.role, Role::Serial) == matches!(self.value_type, ValueType::Text);
         let number_as_serial = self.role == Role::Serial && self.value_type != ValueType::Bool;
@@ -262,16 +340,27 @@ impl RawPoint {
             registers: natural,
             value_type: self.value_type,
             word_order: self.word_order,
-            scale10: self.scale10,
+            scale10,
+            scale_factor: self.scale_factor,
+            absent: self.absent,
         })
     }
 }
 
 impl Point {
-    /// The integer that these registers hold, in the role's unit. `None` when the registers are too few, the point is a
-    /// text, or the value does not fit 64 bits with its sign.
+    /// What has to be read for it: itself, and its scale factor.
+    pub fn spans(&self) -> impl Iterator<Item = ReadRequest> + use<> {
+        let own = ReadRequest { table: self.table, address: self.address, count: self.registers };
+        let table = self.table;
+        let factor = self.scale_factor.map(|address| ReadRequest { table, address, count: 1 });
+        std::iter::once(own).chain(factor)
+    }
+
+    /// The integer that these registers hold, in the role's unit; `factor` is what its scale factor's register holds. `None` when
+    /// the registers are too few, the point is a text, the meter says that it has no such value, or it does not fit 64 bits with
+    /// its sign. Floating-point values are converted exactly from their bits, and rounded once, to the nearest.
     #[must_use]
-    pub fn integer(&self, registers: &[u16]) -> Option<i64> {
+    pub fn integer(&self, registers: &[u16], factor: Option<u16>) -> Option<i64> {
         let words = registers.get(..usize::from(self.registers))?;
         let join = |words: &mut dyn Iterator<Item = &u16>| {
             words.fold(0u64, |value, word| value << 16 | u64::from(*word))
@@ -280,23 +369,32 @@ impl Point {
             WordOrder::Big => join(&mut words.iter()),
             WordOrder::Little => join(&mut words.iter().rev()),
         };
+        if self.absent == Some(raw) {
+            return None;
+        }
+        let scale10 = match self.scale_factor {
+            Some(_) => self.scale10.checked_add(number::scale_factor(factor?)?)?,
+            None => self.scale10,
+        };
         let value = match self.value_type {
             ValueType::Text => return None,
+            ValueType::F32 => return number::from_f32(raw as u32, scale10),
+            ValueType::F64 => return number::from_f64(raw, scale10),
             // Each cast narrows to the width that was joined above, then widens with the sign.
             ValueType::I16 => i64::from(raw as u16 as i16),
             ValueType::I32 => i64::from(raw as u32 as i32),
             ValueType::I64 => raw as i64,
             ValueType::Bool | ValueType::U16 | ValueType::U32 | ValueType::U64 => i64::try_from(raw).ok()?,
         };
-        let factor = 10i64.checked_pow(u32::from(self.scale10.unsigned_abs()))?;
-        if self.scale10 >= 0 { value.checked_mul(factor) } else { Some(value / factor) }
+        let factor = 10i64.checked_pow(u32::from(scale10.unsigned_abs()))?;
+        if scale10 >= 0 { value.checked_mul(factor) } else { Some(value / factor) }
     }
 
     /// The text that these registers hold, without padding. A number serves as text too.
     #[must_use]
     pub fn text(&self, registers: &[u16]) -> Option<String> {
         if self.value_type != ValueType::Text {
-            return self.integer(registers).map(|number| number.to_string());
+            return self.integer(registers, None).map(|number| number.to_string());
         }
         let words = registers.get(..usize::from(self.registers))?;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
@@ -322,22 +420,36 @@ mod tests {
 
     fn number(value_type: ValueType, registers: u16, word_order: WordOrder, scale10: i8) -> Point {
         let role = Role::ImportWh;
-        Point { role, table: Table::Input, address: 0, registers, value_type, word_order, scale10 }
+        Point {
+            role,
+            table: Table::Input,
+            address: 0,
+            registers,
+            value_type,
+            word_order,
+            scale10,
+            scale_factor: None,
+            absent: None,
+        }
     }
 
     #[test]
     fn words_signs_and_scales_come_out_as_integers() {
         let big = number(ValueType::U32, 2, WordOrder::Big, 0);
-        assert_eq!(big.integer(&[0x0001, 0x0002]), Some(65_538));
+        assert_eq!(big.integer(&[0x0001, 0x0002], None), Some(65_538));
         let little = number(ValueType::U32, 2, WordOrder::Little, 3);
-        assert_eq!(little.integer(&[0x0002, 0x0001]), Some(65_538_000));
+        assert_eq!(little.integer(&[0x0002, 0x0001], None), Some(65_538_000));
         let signed = number(ValueType::I32, 2, WordOrder::Big, -1);
-        assert_eq!(signed.integer(&[0xFFFF, 0xFF9C]), Some(-10));
+        assert_eq!(signed.integer(&[0xFFFF, 0xFF9C], None), Some(-10));
         let wide = number(ValueType::U64, 4, WordOrder::Big, 0);
-        assert_eq!(wide.integer(&[0x8000, 0, 0, 0]), None, "beyond 63 bits is refused, not wrapped");
-        assert_eq!(wide.integer(&[0, 0, 1]), None, "too few registers");
+        assert_eq!(wide.integer(&[0x8000, 0, 0, 0], None), None, "beyond 63 bits is refused, not wrapped");
+        assert_eq!(wide.integer(&[0, 0, 1], None), None, "too few registers");
         let scaled = number(ValueType::U64, 4, WordOrder::Big, 12);
-        assert_eq!(scaled.integer(&[0x7FFF, 0, 0, 0]), None, "a scaled value beyond 64 bits is refused");
+        assert_eq!(
+            scaled.integer(&[0x7FFF, 0, 0, 0], None),
+            None,
+            "a scaled value beyond 64 bits is refused"
+        );
     }
 
     #[test]
@@ -362,5 +474,39 @@ mod tests {
         assert!(blind.expect_err("unsensed").contains("commanded and sensed"));
         let unknown = parse("[[point]]\nrole = \"colour\"\ntable = \"coil\"\naddress = 0\ntype = \"bool\"\n");
         assert!(unknown.expect_err("role").starts_with("m.toml:9: unknown variant `colour`"));
+    }
+
+    #[test]
+    fn a_unit_a_scale_factor_and_a_mark_for_no_value_say_what_a_number_means() {
+        let more = "[[point]]\nrole = \"power_w\"\ntable = \"input\"\naddress = 9\ntype = \"i16\"\nunit = \"kW\"\n\
+                    scale_factor = 12\nabsent = 0x8000\n";
+        let model = parse(more).expect("a good model");
+        let power = model.point(Role::PowerW).expect("power");
+        assert_eq!(
+            power.spans().map(|span| (span.address, span.count)).collect::<Vec<_>>(),
+            [(9, 1), (12, 1)]
+        );
+        assert_eq!(power.integer(&[25], Some(0xFFFE)), Some(250), "25 hundredths of a kilowatt");
+        assert_eq!(power.integer(&[0xFFFF], Some(1)), Some(-10_000));
+        assert_eq!(power.integer(&[0x8000], Some(0)), None, "the meter has no such value");
+        assert_eq!(power.integer(&[25], Some(0x8000)), None, "nor a factor");
+        assert_eq!(power.integer(&[25], Some(11)), None, "no factor of SunSpec's");
+        assert_eq!(power.integer(&[25], None), None, "nobody read the factor");
+        let wrong = parse(&more.replace("kW", "kWh")).expect_err("a unit of energy");
+        assert_eq!(wrong, "m.toml:8: unit \"kWh\" is none of PowerW's (W, kW, mW)");
+    }
+
+    #[test]
+    fn what_must_not_be_read_cannot_be_a_point_and_a_point_has_to_fit_an_answer() {
+        let none =
+            parse("[[unreadable]]\ntable = \"input\"\nfrom = 1\nto = 3\n").expect_err("the energy is there");
+        assert_eq!(none, "m.toml:8: ImportWh lies in what is said to be unreadable");
+        let none = parse("[[unreadable]]\ntable = \"input\"\nfrom = 9\nto = 3\n").expect_err("backwards");
+        assert!(none.starts_with("m.toml:8: from 9 to 3 is not a range"), "{none}");
+        let text =
+            "[[point]]\nrole = \"serial\"\ntable = \"input\"\naddress = 9\ntype = \"text\"\nregisters = 20\n";
+        let head = "protocol = \"modbus\"\ndescription = \"a\"\nregisters_per_read = 16\n";
+        let error = Model::parse("m.toml", &format!("{head}{text}")).expect_err("too long");
+        assert_eq!(error.to_string(), "m.toml:4: Serial has 20 registers, and one answer 16");
     }
 }
