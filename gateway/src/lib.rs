@@ -17,10 +17,14 @@
 //! | follow-up (`vending::follow_up`) | payments and meters that are to be tried later | commits, time, stop | the store |
 //! | line (`session`, one per configured line) | its byte pipe and the protocol clients on it | jobs, bytes, deadlines | whoever gave the job |
 //! | meter of a tcp line (`session::network`, one per meter) | its connection and association | jobs, bytes, deadlines, one of the line's places | whoever gave the job |
+//! | hangups (`service`) | the file's name | SIGHUP, stop | lines, sinks, and what is in force (`service::reload`) |
+//! | watchdog (`service::systemd`) | nothing | the store, the engine, time, stop | systemd |
 //! | courier (`northbound`, one per configured sink) | its sink's connection, its place in the events | commits, acknowledgements, pauses, stop | the other side; the store |
 //! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |
 //!
-//! A stop (SIGTERM, SIGINT) goes to engine, reader and HTTP; the engine lets what is on the wire finish, and what does not is
+//! Lines and couriers are also started and stopped by a change of the configuration.
+//!
+//! A stop (SIGTERM, SIGINT) goes to engine, reader, couriers and HTTP; the engine lets what is on the wire finish, and what does not is
 //! asked about after the next start.
 
 pub mod api;

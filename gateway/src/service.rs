@@ -1,15 +1,18 @@
 //! The running gateway: puts the parts together, starts the tasks, and stops them in order.
 
+pub mod log;
+pub mod reload;
+mod sinks;
+mod systemd;
+
 use crate::api::{self, App};
-use crate::clock::Clock;
 use crate::commands::bulk::{self, Bulk};
 use crate::commands::desk::{Desk, Said};
 use crate::commands::engine::{Engine, Policy};
 use crate::commands::reader::Reader;
 use crate::commands::router::Router;
-use crate::config::{ChannelSecret, Config, SinkConfig};
+use crate::config::{ChannelSecret, Config, Live};
 use crate::metrics::{HttpCounts, Metrics, Sources};
-use crate::northbound::{self, AnySink, Pauses};
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::Models;
@@ -21,14 +24,29 @@ use crate::vault::Vault;
 use crate::vending::{Vending, follow_up};
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
+use log::LogLevels;
 use prometheus_client::registry::Registry;
+use reload::{Reached, Reloader};
+use sinks::Sinks;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+
+/// How the running gateway is told what to do besides its API.
+#[derive(Debug)]
+pub struct Control {
+    /// The configuration file, to be read again.
+    pub path: PathBuf,
+    /// When to do that.
+    pub hangups: Signal,
+    /// What is logged.
+    pub log: LogLevels,
+}
 
 /// Runs the gateway until `stop` resolves or a task fails; then stops it in order.
 ///
@@ -38,6 +56,7 @@ pub async fn run(
     config: Config,
     models: Models,
     vault: Arc<dyn Vault>,
+    control: Control,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     check_channels(&config, vault.as_ref())?;
@@ -79,12 +98,11 @@ pub async fn run(
     let (tell_stop, stopped) = watch::channel(false);
     let (commissioned, ready) = mpsc::unbounded_channel();
     let (desk, said) = Desk::new();
-    let rules = Arc::new(config.disconnection.rules.clone());
-    let command_expiry =
-        SignedDuration::try_from(config.schedule.command_expiry).unwrap_or(SignedDuration::MAX);
-    let policy = Policy { rules: rules.clone(), command_expiry };
-    let engine = Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy, commissioned);
-    let reader = Reader::new(store.clone(), clock, router, config.schedule, rules);
+    let policy = Live::new(Policy::of(&config));
+    let schedule = Live::new(config.schedule);
+    let engine =
+        Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy.clone(), commissioned);
+    let reader = Reader::new(store.clone(), clock, router, schedule.clone(), policy.clone());
     let http = HttpCounts::default();
     let metrics = Metrics::new(
         Registry::with_prefix(crate::metrics::PREFIX),
@@ -101,23 +119,39 @@ pub async fn run(
         store: store.clone(),
         clock,
         models: models.clone(),
-        rules: Arc::new(config.disconnection.rules.clone()),
+        rules: Arc::default(),
         limits: config.bulk,
-        command_expiry,
-        approval_expiry: SignedDuration::try_from(config.disconnection.approval_expiry)
-            .unwrap_or(SignedDuration::MAX),
+        command_expiry: SignedDuration::ZERO,
+        approval_expiry: SignedDuration::ZERO,
     };
+    let bulk = Live::new(bulk.under(&config));
     let (pacer, pacer_desk) = (bulk.clone(), desk.clone());
     let waiting = vending.clone();
     let address = listener.local_addr()?;
-    let sinks = config.sinks.clone();
-    let couriers = store.clone();
+    let gateway = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (broken, mut broke) = mpsc::unbounded_channel();
+    let sinks = Arc::new(Sinks::new(store.clone(), clock, gateway, broken));
+    sinks.change_to(&config.sinks).await;
+    let settings = Live::new(config);
+    let reached = Reached {
+        settings: settings.clone(),
+        lines: lines.clone(),
+        policy,
+        schedule,
+        vending: vending.clone(),
+        sinks: sinks.clone(),
+        bulk: bulk.clone(),
+    };
+    let reloader = Arc::new(Reloader::new(control.path, models.clone(), vault.clone(), clock, reached));
+    let feeding = systemd::feed_watchdog(store.clone(), desk.clone(), stopped.clone());
     let app = App {
         store,
         vending,
         vault,
         clock,
-        config: Arc::new(config),
+        settings,
+        reloader: reloader.clone(),
+        log: control.log,
         directory,
         models,
         recordings,
@@ -141,20 +175,30 @@ pub async fn run(
         bulk::run(pacer, pacer_desk, stop_pacing).await;
         Ok(())
     });
-    for sink in sinks {
-        tasks.spawn(courier_task(sink, couriers.clone(), clock, stopped.clone()));
-    }
+    let mut stop_feeding = stopped.clone();
+    tasks.spawn(reload_task(control.hangups, reloader, stopped.clone()));
+    tasks.spawn(async move {
+        feeding.await;
+        stop_feeding.wait_for(|stop| *stop).await?;
+        Ok(())
+    });
     tasks.spawn(http_task(listener, app, stopped));
     tracing::info!(%address, "listening");
-    tokio::select! {
-        () = stop => tracing::info!("stopping"),
-        Some(ended) = tasks.join_next() => {
-            tell_stop.send_replace(true);
-            ended??;
-            anyhow::bail!("a task ended by itself");
-        }
-    }
+    systemd::ready();
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        Some(ended) = tasks.join_next() => match ended {
+            Ok(Ok(())) => Err(anyhow::anyhow!("a task ended by itself")),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(error.into()),
+        },
+        Some(error) = broke.recv() => Err(error),
+    };
+    tracing::info!("stopping");
+    systemd::stopping();
     tell_stop.send_replace(true);
+    ended?;
+    sinks.stop().await;
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
@@ -196,17 +240,24 @@ async fn reader_task(
     reader.run(ready, stop).await.context("the reader")
 }
 
-async fn courier_task(
-    sink: SinkConfig,
-    store: Store,
-    clock: Clock,
-    stop: watch::Receiver<bool>,
+/// Reads the configuration again with each hangup.
+async fn reload_task(
+    mut hangups: Signal,
+    reloader: Arc<Reloader>,
+    mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let gateway: String = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
-    let way = AnySink::new(&sink, &gateway);
-    northbound::run(&sink.name, way, &gateway, &store, clock, Pauses::default(), stop)
-        .await
-        .with_context(|| format!("the sink {}", sink.name))
+    loop {
+        let hung_up = tokio::select! {
+            hung_up = hangups.recv() => hung_up.is_some(),
+            // An error means that nobody can tell us any more, which is a stop too.
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        if hung_up {
+            systemd::reloading();
+            reloader.reload().await;
+            systemd::ready();
+        }
+    }
 }
 
 async fn http_task(listener: TcpListener, app: App, stop: watch::Receiver<bool>) -> anyhow::Result<()> {

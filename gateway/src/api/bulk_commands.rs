@@ -149,7 +149,8 @@ pub(super) async fn preview(
         per_minute: new.per_minute,
         area_per_minute: new.area_per_minute,
     };
-    let (campaign, plan) = app.bulk.preview(request, Asking { actor: caller.name, correlation }).await?;
+    let (campaign, plan) =
+        app.bulk.now().preview(request, Asking { actor: caller.name, correlation }).await?;
     let (per_minute, area_per_minute) = (campaign.per_minute, campaign.area_per_minute);
     Ok((StatusCode::CREATED, Json(BulkPreview { id: campaign.id, per_minute, area_per_minute, plan })))
 }
@@ -166,7 +167,7 @@ pub(super) async fn start(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<BulkView>), Problem> {
     caller.needs(Scope::Operate)?;
-    let campaign = app.bulk.start(number(&id)?, Asking { actor: caller.name, correlation }).await?;
+    let campaign = app.bulk.now().start(number(&id)?, Asking { actor: caller.name, correlation }).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&app, campaign).await?)))
 }
 
@@ -185,7 +186,7 @@ pub(super) async fn decide(
     caller.needs(Scope::Operate)?;
     let decision: CommandDecision = json(&body)?;
     let asking = Asking { actor: caller.name, correlation };
-    let campaign = app.bulk.decide(number(&id)?, decision.agreed, asking).await?;
+    let campaign = app.bulk.now().decide(number(&id)?, decision.agreed, asking).await?;
     Ok(Json(view(&app, campaign).await?))
 }
 
@@ -204,7 +205,7 @@ pub(super) async fn change(
     caller.needs(Scope::Operate)?;
     let change: Change = json(&body)?;
     let asking = Asking { actor: caller.name, correlation };
-    let campaign = app.bulk.change(number(&id)?, change.verb, &asking).await?;
+    let campaign = app.bulk.now().change(number(&id)?, change.verb, &asking).await?;
     Ok(Json(view(&app, campaign).await?))
 }
 

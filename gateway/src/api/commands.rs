@@ -180,11 +180,11 @@ async fn first_step(app: &App, new: &mut NewCommand, now: Timestamp) -> Result<C
     let Some(reason) = new.reason else { return Ok(recorded) };
     let standing = app.store.standing(&new.serial).await?;
     let asked = Asked { reason, breach: new.breach.as_ref(), approved: false };
-    let unmet = guards::unmet(&asked, &standing, &app.config.disconnection.rules, now);
+    let unmet = guards::unmet(&asked, &standing, &app.config().disconnection.rules, now);
     match unmet.as_slice() {
         [] => Ok(recorded),
         [only] if only.guard == Guard::SecondPerson => {
-            new.not_after = Some(later(now, app.config.disconnection.approval_expiry));
+            new.not_after = Some(later(now, app.config().disconnection.approval_expiry));
             Ok(CommandEvent { state: CommandState::Waiting, at: now, evidence: vec![only.to_string()] })
         }
         _ => Err(Problem::guarded(unmet)),
@@ -247,7 +247,8 @@ async fn check(
         token_id: None,
         action,
         // Commissioning has no hurry: the meter may not be installed yet.
-        not_after: (kind != CommandKind::Commission).then(|| later(now, app.config.schedule.command_expiry)),
+        not_after: (kind != CommandKind::Commission)
+            .then(|| later(now, app.config().schedule.command_expiry)),
     })
 }
 

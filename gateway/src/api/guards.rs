@@ -150,7 +150,7 @@ pub(super) async fn show(
     caller.needs(Scope::Read)?;
     let standing = app.store.standing(&known(&app, serial).await?).await?;
     let asked = Asked { reason: wanted.reason, breach: None, approved: false };
-    let unmet = guards::unmet(&asked, &standing, &app.config.disconnection.rules, app.clock.now());
+    let unmet = guards::unmet(&asked, &standing, &app.config().disconnection.rules, app.clock.now());
     Ok(Json(GuardsView { allowed: unmet.is_empty(), protection: standing.protection, unmet }))
 }
 

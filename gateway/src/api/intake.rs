@@ -91,8 +91,9 @@ impl NewMeter {
     /// Checks it.
     pub(super) fn check(&self, app: &App, now: Timestamp) -> Result<Intake, String> {
         let serial = serial(&self.serial)?;
+        let config = app.config();
         let line =
-            app.config.line(&self.line).ok_or_else(|| format!("line {:?} is not configured", self.line))?;
+            config.line(&self.line).ok_or_else(|| format!("line {:?} is not configured", self.line))?;
         let address = address(&self.address, line)?;
         let model = self.model(app, line)?;
         let prepaid = match &*model {

@@ -143,7 +143,7 @@ impl MeterView {
 
 /// A reading older than two intervals is late.
 pub(crate) fn late_after(app: &App) -> SignedDuration {
-    SignedDuration::try_from(app.config.schedule.read_interval)
+    SignedDuration::try_from(app.config().schedule.read_interval)
         .unwrap_or(SignedDuration::MAX)
         .saturating_mul(2)
 }

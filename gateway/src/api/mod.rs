@@ -7,6 +7,7 @@ pub mod areas;
 pub mod bulk_commands;
 pub mod campaigns;
 pub mod commands;
+mod control;
 mod correlation;
 pub mod enter;
 mod events;
@@ -33,8 +34,10 @@ pub use problem::Problem;
 use crate::clock::Clock;
 use crate::commands::bulk::Bulk;
 use crate::commands::desk::Desk;
-use crate::config::Config;
+use crate::config::{Config, Live};
 use crate::metrics::{HttpCounts, Metrics};
+use crate::service::log::LogLevels;
+use crate::service::reload::Reloader;
 use crate::session;
 use crate::session::directory::Directory;
 use crate::session::model::Models;
@@ -63,8 +66,12 @@ pub struct App {
     pub vault: Arc<dyn Vault>,
     /// Civil time.
     pub clock: Clock,
-    /// The checked configuration.
-    pub config: Arc<Config>,
+    /// The configuration in force.
+    pub settings: Live<Config>,
+    /// Reads it again.
+    pub reloader: Arc<Reloader>,
+    /// What is logged.
+    pub log: LogLevels,
     /// Where meters are; new ones are put here.
     pub directory: Directory,
     /// The models a meter may name.
@@ -80,9 +87,17 @@ pub struct App {
     /// What this service counts.
     pub http: HttpCounts,
     /// Commands for many meters.
-    pub bulk: Bulk,
+    pub bulk: Live<Bulk>,
     /// Becomes true when the gateway stops: streams end then.
     pub stop: watch::Receiver<bool>,
+}
+
+impl App {
+    /// The configuration in force now.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.settings.now()
+    }
 }
 
 /// The whole HTTP service: API and page.
@@ -130,6 +145,8 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/sinks", get(sinks::list))
         .route("/api/v1/lines", get(status::lines))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/configuration/reload", post(control::reload))
+        .route("/api/v1/log-levels", get(control::log_levels).put(control::set_log_levels))
         .route("/metrics", get(status::metrics))
         .route("/api/v1/api-tokens", post(access::create_token))
         .route("/api/v1/page-links", post(access::create_page_link))

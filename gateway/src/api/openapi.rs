@@ -1,8 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, bulk_commands, campaigns, commands, enter, events, guards, health, meters,
-    readings, recordings, sinks, special_tokens, status, top_ups,
+    access, accounts, areas, bulk_commands, campaigns, commands, control, enter, events, guards, health,
+    meters, readings, recordings, sinks, special_tokens, status, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -17,6 +17,9 @@ use utoipa::{Modify, OpenApi};
         status::status,
         status::lines,
         status::metrics,
+        control::reload,
+        control::log_levels,
+        control::set_log_levels,
         meters::list,
         enter::create,
         enter::import,

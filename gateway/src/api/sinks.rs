@@ -40,8 +40,8 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Vec<SinkView>>, Problem> {
     caller.needs(Scope::Read)?;
-    let mut views = Vec::with_capacity(app.config.sinks.len());
-    for sink in &app.config.sinks {
+    let mut views = Vec::with_capacity(app.config().sinks.len());
+    for sink in &app.config().sinks {
         let state = app.store.sink_state(&sink.name).await?;
         views.push(SinkView {
             name: sink.name.clone(),

@@ -24,7 +24,7 @@ pub(super) async fn metrics(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
     caller.needs(Scope::Read)?;
-    let text = app.metrics.text(&app.store, &app.config, app.clock.now()).await?;
+    let text = app.metrics.text(&app.store, &app.config(), app.clock.now()).await?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
@@ -57,7 +57,8 @@ pub struct StatusView {
     problems: Vec<String>,
 }
 
-/// How the gateway is doing: what keeps it from working, lines that are down, facts that wait. Needs scope read.
+/// How the gateway is doing: what keeps it from working, lines that are down, a configuration that was refused, facts that wait. Needs
+/// scope read.
 #[utoipa::path(get, path = "/api/v1/status", tag = "health", security(("bearer" = [])),
     responses((status = 200, body = StatusView), (status = "4XX", body = problem::Problem)))]
 pub(super) async fn status(
@@ -73,7 +74,10 @@ pub(super) async fn status(
             problems.push(format!("line {:?} is down: its port or connection broke", line.line));
         }
     }
-    for sink in &app.config.sinks {
+    if let Some(refused) = app.reloader.last().filter(|last| !last.taken) {
+        problems.push(format!("the configuration of {:.0} was refused: {}", refused.at, refused.said));
+    }
+    for sink in &app.config().sinks {
         let state = app.store.sink_state(&sink.name).await?;
         if let Some(oldest) = state.oldest_at.filter(|at| app.clock.now().duration_since(*at) > SINK_LATE) {
             problems.push(format!("sink {:?} has facts waiting since {oldest:.0}", sink.name));

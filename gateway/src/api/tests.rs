@@ -88,12 +88,24 @@ impl Api {
         let config = Config::parse(CONFIG, Path::new("gateway.toml"), &Here).unwrap();
         let (stop, stopped) = watch::channel(false);
         let (lines, metrics, http) = bench.counted(&config);
+        let bulk = Live::new(crate::commands::bulk::Bulk {
+            store: bench.store().clone(),
+            clock: Clock::real(),
+            models: Models::load(None).unwrap(),
+            rules: Arc::default(),
+            limits: crate::commands::bulk::Limits::default(),
+            command_expiry: jiff::SignedDuration::from_hours(1),
+            approval_expiry: jiff::SignedDuration::from_hours(24),
+        });
+        let reloader = Reloader::of_bench(&bench, &config, &lines, &bulk);
         let app = App {
             store: bench.store().clone(),
             vending: bench.vending.clone(),
             vault: bench.vault.clone(),
             clock: Clock::real(),
-            config: Arc::new(config),
+            settings: Live::new(config),
+            reloader,
+            log: LogLevels::new("info", |_| Ok(())),
             directory: Directory::default(),
             models: Models::load(None).unwrap(),
             recordings: Recordings::default(),
@@ -101,15 +113,7 @@ impl Api {
             lines,
             metrics,
             http,
-            bulk: crate::commands::bulk::Bulk {
-                store: bench.store().clone(),
-                clock: Clock::real(),
-                models: Models::load(None).unwrap(),
-                rules: Arc::default(),
-                limits: crate::commands::bulk::Limits::default(),
-                command_expiry: jiff::SignedDuration::from_hours(1),
-                approval_expiry: jiff::SignedDuration::from_hours(24),
-            },
+            bulk,
             stop: stopped,
         };
         Self { bench, router: service(app), _stop: stop }
@@ -170,7 +174,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 49, "every operation of the document was tried");
+    assert_eq!(tried, 52, "every operation of the document was tried");
 }
 
 #[tokio::test]
@@ -903,4 +907,30 @@ async fn a_clock_behind_what_is_on_record_is_not_ready_and_says_so() {
         (&json!(false), 1)
     );
     assert_eq!(api.ask("eye", "GET", "/api/v1/health", "").await.status, 200, "it lives all the same");
+}
+
+#[tokio::test]
+async fn an_administrator_changes_what_is_logged_and_a_configuration_that_is_gone_is_refused() {
+    let api = Api::new().await;
+    let now = api.ask("eye", "GET", "/api/v1/log-levels", "").await;
+    assert_eq!(now.body["levels"], "info");
+    let wanted = json!({"levels": "info,gateway::session=trace"}).to_string();
+    assert_eq!(api.ask("desk", "PUT", "/api/v1/log-levels", &wanted).await.status, 403);
+    assert_eq!(
+        api.ask("root", "PUT", "/api/v1/log-levels", &wanted).await.body["levels"],
+        "info,gateway::session=trace"
+    );
+    let wrong = api.ask("root", "PUT", "/api/v1/log-levels", &json!({"levels": "loud"}).to_string()).await;
+    assert!(wrong.said().starts_with("422 bad-log-levels log levels \"loud\""), "{}", wrong.said());
+
+    let refused = api.ask("root", "POST", "/api/v1/configuration/reload", "").await;
+    assert!(
+        refused.said().starts_with("409 configuration-refused none.toml: cannot be read"),
+        "{}",
+        refused.said()
+    );
+    let status = api.ask("eye", "GET", "/api/v1/status", "").await;
+    let problem = status.body["problems"][0].as_str().unwrap();
+    assert!(problem.contains("was refused: none.toml: cannot be read"), "{problem}");
+    assert_eq!(status.body["ready"], true, "the one before is in force");
 }

@@ -134,7 +134,8 @@ pub(super) async fn create(
     })?;
     let channel = text("x-channel")
         .ok_or_else(|| Problem::unauthorized("missing-channel", "a payment needs an X-Channel header"))?;
-    let channel = app.config.channels.iter().find(|known| known.id == channel).ok_or_else(|| {
+    let config = app.config();
+    let channel = config.channels.iter().find(|known| known.id == channel).ok_or_else(|| {
         Problem::unauthorized("unknown-channel", format!("there is no payment channel {channel:?}"))
     })?;
     let signed = Signed { method: method.as_str(), path: uri.path(), key, body: &body };
@@ -147,7 +148,7 @@ pub(super) async fn create(
         idempotency_key: key.to_owned(),
         request_digest: Sha256::digest(&body).to_vec(),
         serial: Serial(request.serial),
-        amount: amount::parse(&request.amount_minor, &app.config.price)?,
+        amount: amount::parse(&request.amount_minor, &app.config().price)?,
         correlation,
     };
     let receipt = app.vending.top_up(payment).await.map_err(problem_of)?;

@@ -6,6 +6,7 @@ pub mod campaign;
 pub mod check_config;
 pub mod client;
 pub mod command;
+pub mod control;
 pub mod explain;
 pub mod failure;
 pub mod guard;
@@ -72,6 +73,10 @@ enum Command {
     Command(guard::Command),
     /// Restore a meter's supply and see it done.
     Reconnect(command::Plain),
+    /// Have the running gateway read its configuration again.
+    Reload(control::Reload),
+    /// Show or change what the running gateway logs.
+    LogLevel(control::LogLevel),
     /// Read a meter now.
     Read(command::Plain),
     /// Set a meter's clock to the gateway's and see it read back.
@@ -115,6 +120,8 @@ impl Cli {
             Command::Protect(args) => guard::protect(&args),
             Command::Command(args) => guard::command(&args),
             Command::Reconnect(args) => command::plain("reconnect", &args),
+            Command::Reload(args) => control::reload(&args),
+            Command::LogLevel(args) => control::log_level(&args),
             Command::Read(args) => command::plain("read", &args),
             Command::SetClock(args) => command::plain("set_clock", &args),
             Command::Arm(args) => command::plain("arm", &args),

@@ -2,13 +2,13 @@
 
 use super::Failure;
 use crate::config::{Config, System};
-use crate::service;
+use crate::service::log::LogLevels;
+use crate::service::{self, Control};
 use crate::session::model::Models;
 use anyhow::Context;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -24,14 +24,14 @@ pub struct Args {
     log_json: bool,
 }
 
-/// Runs it until SIGTERM or SIGINT.
+/// Runs it until SIGTERM or SIGINT. SIGHUP has it read its configuration again.
 ///
 /// # Errors
 /// What is wrong with the configuration, or what broke.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.config, &System)?;
     let models = Models::load(config.models.as_deref())?;
-    start_log(args)?;
+    let log = LogLevels::start(&args.log, args.log_json).map_err(Failure::Data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -46,16 +46,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 _ = interrupted.recv() => {}
             }
         };
-        service::run(config, models, Arc::new(vault), stop).await
+        let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        let control = Control { path: args.config.clone(), hangups, log };
+        service::run(config, models, Arc::new(vault), control, stop).await
     })?;
     Ok(())
-}
-
-/// The log goes to standard error, so that standard output stays for answers.
-fn start_log(args: &Args) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| Failure::Data(format!("log filter {:?}: {error}", args.log)))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = if args.log_json { log.json().try_init() } else { log.with_ansi(false).try_init() };
-    started.map_err(|error| Failure::Internal(anyhow::anyhow!("cannot start the log: {error}")))
 }

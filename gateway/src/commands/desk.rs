@@ -77,6 +77,11 @@ impl Desk {
         (Self(tell), said)
     }
 
+    /// Whether the engine listens. What it is asked changes nothing: no command has the number 0.
+    pub async fn is_alive(&self) -> bool {
+        !matches!(self.say(0, Word::Cancel, "").await, Ok(()) | Err(DeskError::Stopping))
+    }
+
     /// Says a word; durable when this returns.
     ///
     /// # Errors

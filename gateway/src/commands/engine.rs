@@ -13,6 +13,7 @@ use super::outcome::{self, Outcome};
 use super::router::{NoPlace, Place, Router};
 use super::used::{self, Shown};
 use crate::clock::Clock;
+use crate::config::{Config, Live};
 use crate::guards::{self, Asked, Rules, Unmet};
 use crate::session::work::{Ending, Facts, Job, Priority, Report, Serial, Work};
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
@@ -47,6 +48,16 @@ pub struct Policy {
     pub rules: Arc<Rules>,
     /// How long an approved command may wait for its meter.
     pub command_expiry: SignedDuration,
+}
+
+impl Policy {
+    /// What the configuration says.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let command_expiry =
+            SignedDuration::try_from(config.schedule.command_expiry).unwrap_or(SignedDuration::MAX);
+        Self { rules: Arc::new(config.disconnection.rules.clone()), command_expiry }
+    }
 }
 
 /// A command that is not finished.
@@ -114,7 +125,7 @@ pub struct Engine {
     vending: Vending,
     clock: Clock,
     router: Router,
-    policy: Policy,
+    policy: Live<Policy>,
     /// Told each meter whose commissioning was verified.
     commissioned: mpsc::UnboundedSender<Serial>,
     open: BTreeMap<i64, Open>,
@@ -130,9 +141,10 @@ impl Engine {
         vending: Vending,
         clock: Clock,
         router: Router,
-        policy: Policy,
+        policy: impl Into<Live<Policy>>,
         commissioned: mpsc::UnboundedSender<Serial>,
     ) -> Self {
+        let policy = policy.into();
         let (open, last_id, steps) = (BTreeMap::new(), 0, CommandSteps::default());
         Self { store, vending, clock, router, policy, commissioned, open, last_id, steps }
     }
@@ -309,7 +321,7 @@ impl Engine {
         };
         let standing = self.store.standing(&request.serial).await?;
         let asked = Asked { reason, breach: request.breach.as_ref(), approved };
-        Ok(guards::unmet(&asked, &standing, &self.policy.rules, self.clock.now()))
+        Ok(guards::unmet(&asked, &standing, &self.policy.now().rules, self.clock.now()))
     }
 
     /// Tries a command later, and says why if that is news.
@@ -484,7 +496,7 @@ impl Engine {
             steps: vec![step],
             dispatched: true,
             report: None,
-            rules: self.policy.rules.clone(),
+            rules: self.policy.now().rules.clone(),
         })
     }
 
@@ -524,7 +536,7 @@ impl Engine {
             steps,
             dispatched: true,
             report: Some(report),
-            rules: self.policy.rules.clone(),
+            rules: self.policy.now().rules.clone(),
         };
         let (step, wait) = match verdict.then {
             Then::Finish => {

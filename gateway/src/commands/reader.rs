@@ -1,10 +1,11 @@
 //! The reader: a task that reads every commissioned meter on schedule and stores what it said.
 
+use super::engine::Policy;
 use super::observe;
 use super::router::{NoPlace, Router};
 use super::schedule::{self, Schedule};
 use crate::clock::Clock;
-use crate::config::ScheduleConfig;
+use crate::config::{Live, ScheduleConfig};
 use crate::guards::Rules;
 use crate::session::work::{Job, Priority, Report, Serial, Work};
 use crate::store::{Store, StoreError};
@@ -24,8 +25,8 @@ pub struct Reader {
     store: Store,
     clock: Clock,
     router: Router,
-    config: ScheduleConfig,
-    rules: Arc<Rules>,
+    config: Live<ScheduleConfig>,
+    policy: Live<Policy>,
 }
 
 impl Reader {
@@ -35,10 +36,10 @@ impl Reader {
         store: Store,
         clock: Clock,
         router: Router,
-        config: ScheduleConfig,
-        rules: Arc<Rules>,
+        config: Live<ScheduleConfig>,
+        policy: Live<Policy>,
     ) -> Self {
-        Self { store, clock, router, config, rules }
+        Self { store, clock, router, config, policy }
     }
 
     /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
@@ -50,12 +51,13 @@ impl Reader {
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
-        let mut schedule = Schedule::new(self.config.read_interval, self.config.reads_in_flight_max);
+        let mut config = *self.config.now();
+        let mut schedule = Schedule::new(config.read_interval, config.reads_in_flight_max);
         let (tell, mut ended) = mpsc::unbounded_channel::<Serial>();
         let started = self.clock.now();
         for (meter, state) in self.store.all_meters().await? {
             if state.commissioned_at.is_some() {
-                let offset = schedule::offset(&meter.serial, self.config.read_interval);
+                let offset = schedule::offset(&meter.serial, config.read_interval);
                 schedule.add(meter.serial, started.saturating_add(offset).unwrap_or(started));
             }
         }
@@ -63,6 +65,10 @@ impl Reader {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !*stop.borrow() {
             let now = self.clock.now();
+            if *self.config.now() != config {
+                config = *self.config.now();
+                schedule.change_to(config.read_interval, config.reads_in_flight_max, now);
+            }
             while let Some(serial) = schedule.next(now) {
                 match self.router.reserve(&serial) {
                     Ok(place) => self.read(serial, place, tell.clone()),
@@ -95,7 +101,7 @@ impl Reader {
             report,
             sending: None,
         });
-        let (store, rules) = (self.store.clone(), self.rules.clone());
+        let (store, rules) = (self.store.clone(), self.policy.now().rules.clone());
         tokio::spawn(async move {
             if let Ok(report) = answer.await
                 && let Err(error) = keep(&store, &meter, report, correlation, rules).await

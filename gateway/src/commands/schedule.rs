@@ -29,6 +29,19 @@ impl Schedule {
         }
     }
 
+    /// From now on reads each meter every `interval`, at most `in_flight_max` at once. A shorter interval is kept at once: whoever
+    /// would wait longer than that from `now` is read within it, still at its own place.
+    pub fn change_to(&mut self, interval: Duration, in_flight_max: usize, now: Timestamp) {
+        self.interval = SignedDuration::try_from(interval).unwrap_or(SignedDuration::MAX);
+        self.in_flight_max = in_flight_max;
+        let latest = now.saturating_add(self.interval).unwrap_or(Timestamp::MAX);
+        let late = self.due.split_off(&(latest, Serial(String::new())));
+        for (_, serial) in late {
+            let first = now.saturating_add(offset(&serial, interval)).unwrap_or(now);
+            self.due.insert((first, serial));
+        }
+    }
+
     /// A meter to be read, first at `first`. One that is scheduled already stays as it is.
     pub fn add(&mut self, serial: Serial, first: Timestamp) {
         if self.known.insert(serial.clone()) {
@@ -136,6 +149,24 @@ mod tests {
         schedule.put_back(&serial("a"), at(0), SignedDuration::from_secs(5));
         assert_eq!(schedule.next(at(4)), None);
         assert_eq!(schedule.next(at(5)), Some(serial("a")));
+    }
+
+    #[test]
+    fn a_shorter_interval_is_kept_at_once_and_a_longer_one_from_the_next_read() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 8);
+        schedule.add(serial("a"), at(50));
+        schedule.add(serial("b"), at(800));
+        schedule.change_to(Duration::from_secs(60), 8, at(0));
+        let mut both: Vec<_> = std::iter::from_fn(|| schedule.next(at(60))).map(|serial| serial.0).collect();
+        both.sort();
+        assert_eq!(both, ["a", "b"], "who would wait longer than a minute is read within it");
+        schedule.done(&serial("a"), at(61));
+        assert_eq!(schedule.next(at(109)), None, "it keeps its place");
+        assert_eq!(schedule.next(at(110)), Some(serial("a")));
+        schedule.change_to(Duration::from_secs(3_600), 8, at(110));
+        schedule.done(&serial("a"), at(111));
+        assert_eq!(schedule.next(at(3_709)), None);
+        assert_eq!(schedule.next(at(3_710)), Some(serial("a")));
     }
 
     #[test]

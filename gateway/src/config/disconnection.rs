@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 /// The rules, and how long a request may wait for its second person.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DisconnectionConfig {
     /// The guards' rules.
     pub rules: Rules,

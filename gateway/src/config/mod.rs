@@ -7,6 +7,7 @@ mod bulk;
 mod disconnection;
 mod error;
 mod line;
+mod live;
 mod price;
 mod raw;
 mod sink;
@@ -15,6 +16,7 @@ mod store;
 pub use disconnection::DisconnectionConfig;
 pub use error::ConfigError;
 pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
+pub use live::Live;
 pub use price::Price;
 pub use sink::{Login, MqttBroker, NatsServer, Secret, SinkConfig, SinkKind, Tls, WebhookEndpoint};
 
@@ -55,7 +57,7 @@ pub struct Config {
 }
 
 /// The API and the page.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiConfig {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -64,7 +66,7 @@ pub struct ApiConfig {
 }
 
 /// Where the keys are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultConfig {
     /// The sealed file with every other key. Begun with the first key.
     pub file: PathBuf,

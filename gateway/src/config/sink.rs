@@ -12,7 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 /// One sink.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SinkConfig {
     /// Its name in store, API and log. Its place in the events is remembered under it.
     pub name: String,
@@ -23,7 +23,7 @@ pub struct SinkConfig {
 }
 
 /// What is at the other side.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SinkKind {
     /// An MQTT 5 broker.
     Mqtt(MqttBroker),
@@ -34,7 +34,7 @@ pub enum SinkKind {
 }
 
 /// An MQTT 5 broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MqttBroker {
     /// Host name or address.
     pub host: String,
@@ -49,7 +49,7 @@ pub struct MqttBroker {
 }
 
 /// A NATS server with JetStream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NatsServer {
     /// Host name or address.
     pub host: String,
@@ -66,7 +66,7 @@ pub struct NatsServer {
 }
 
 /// An HTTP endpoint that takes signed posts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WebhookEndpoint {
     /// Where.
     pub url: Url,
@@ -77,7 +77,7 @@ pub struct WebhookEndpoint {
 }
 
 /// User and password.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Login {
     /// The user.
     pub user: String,
@@ -86,7 +86,7 @@ pub struct Login {
 }
 
 /// A text that is not shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -108,6 +108,13 @@ impl std::fmt::Debug for Secret {
 pub struct Tls {
     client: Arc<rustls::ClientConfig>,
     roots: Vec<CertificateDer<'static>>,
+}
+
+impl PartialEq for Tls {
+    /// Whom it trusts is all that is configured.
+    fn eq(&self, other: &Self) -> bool {
+        self.roots == other.roots
+    }
 }
 
 impl Tls {

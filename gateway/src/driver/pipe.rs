@@ -84,6 +84,7 @@ impl Pipe {
 
     fn wrote(&mut self, bytes: usize) {
         self.counters.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        tracing::trace!(bytes, "sent");
         if let Some(pacing) = self.pacing {
             let from = self.sent_until.unwrap_or_else(Instant::now).max(Instant::now());
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -124,6 +125,7 @@ impl AsyncRead for Pipe {
         let heard = buf.filled().len() - before;
         if heard > 0 {
             self.counters.received.fetch_add(heard as u64, Ordering::Relaxed);
+            tracing::trace!(bytes = heard, "heard");
             self.heard = Some(Instant::now());
         }
         Poll::Ready(Ok(()))

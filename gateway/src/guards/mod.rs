@@ -41,7 +41,7 @@ words! {
 }
 
 /// What the operator decides about cutting supply.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
     /// The customers' zone, in which hours and days are meant.
     pub zone: TimeZone,

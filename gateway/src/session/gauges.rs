@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What waiting times are told apart by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +38,17 @@ pub(super) struct Gauges {
     associations: AtomicU64,
     busy_ns: AtomicU64,
     port_broken: AtomicBool,
+    since: Since,
+}
+
+/// When counting began.
+#[derive(Debug)]
+struct Since(Instant);
+
+impl Default for Since {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// How a line is doing. Counts are since the gateway started.
@@ -49,6 +60,8 @@ pub struct LineStatus {
     pub up: bool,
     /// Bytes a second that the wire can carry, both directions together; nothing on a network.
     pub budget_bytes_per_s: Option<u32>,
+    /// How much of that was used, in hundredths of a percent.
+    pub used_per_10000: Option<i64>,
     /// Bytes that crossed it.
     pub traffic: Traffic,
     /// Jobs waiting for it, by priority, most urgent first.
@@ -117,11 +130,14 @@ impl Gauges {
     /// How the line of this name is doing.
     pub(super) fn status(&self, line: &str, budget_bytes_per_s: Option<u32>) -> LineStatus {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let traffic = self.bytes.traffic();
+        let used = budget_bytes_per_s.map(|budget| share(&traffic, budget, self.since.0.elapsed()));
         LineStatus {
             line: line.to_owned(),
             up: !self.port_broken.load(Ordering::Relaxed),
             budget_bytes_per_s,
-            traffic: self.bytes.traffic(),
+            used_per_10000: used,
+            traffic,
             jobs_waiting: std::array::from_fn(|lane| self.waiting[lane].load(Ordering::Relaxed)),
             meters_silent: self.silent.load(Ordering::Relaxed),
             work: count(&self.work),
@@ -131,5 +147,25 @@ impl Gauges {
             associations: count(&self.associations),
             busy_ns: count(&self.busy_ns),
         }
+    }
+}
+
+/// Hundredths of a percent of what a wire of this budget could have carried in this time.
+fn share(traffic: &Traffic, budget_bytes_per_s: u32, time: Duration) -> i64 {
+    let carried = u128::from(traffic.sent_bytes) + u128::from(traffic.received_bytes);
+    let could = u128::from(budget_bytes_per_s) * time.as_millis().max(1);
+    i64::try_from(carried * 10_000 * 1_000 / could.max(1)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_a_wire_is_what_crossed_it_in_the_time_there_was() {
+        let traffic = Traffic { sent_bytes: 80, received_bytes: 400 };
+        assert_eq!(share(&traffic, 960, Duration::from_secs(1)), 5_000, "half of a second's 960 bytes");
+        assert_eq!(share(&traffic, 960, Duration::from_secs(100)), 50);
+        assert_eq!(share(&Traffic::default(), 960, Duration::ZERO), 0);
     }
 }

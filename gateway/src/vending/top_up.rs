@@ -4,7 +4,7 @@ use super::amount::{self, AmountError, Quote};
 use super::held;
 use super::tid::{self, TidError};
 use crate::clock::Clock;
-use crate::config::Price;
+use crate::config::{Live, Price};
 use crate::session::work::TokenDigits;
 use crate::store::command::{CommandKind, NewCommand};
 use crate::store::ledger::{Account, Entry};
@@ -76,7 +76,7 @@ pub struct Vending {
     pub(super) store: Store,
     pub(super) vault: Arc<dyn Vault>,
     pub(super) clock: Clock,
-    price: Arc<Price>,
+    price: Live<Price>,
     /// Payments booked.
     vends: Counter,
 }
@@ -85,7 +85,12 @@ impl Vending {
     /// Over these.
     #[must_use]
     pub fn new(store: Store, vault: Arc<dyn Vault>, clock: Clock, price: Price) -> Self {
-        Self { store, vault, clock, price: Arc::new(price), vends: Counter::default() }
+        Self { store, vault, clock, price: Live::new(price), vends: Counter::default() }
+    }
+
+    /// From now on energy costs this.
+    pub fn set_price(&self, price: Price) {
+        self.price.set(price);
     }
 
     /// Counts payments that were booked.
@@ -99,7 +104,7 @@ impl Vending {
     /// # Errors
     /// See [`TopUpError`].
     pub async fn top_up(&self, request: NewPayment) -> Result<Receipt, TopUpError> {
-        let (now, price, vault) = (self.clock.now(), self.price.clone(), self.vault.clone());
+        let (now, price, vault) = (self.clock.now(), self.price.now(), self.vault.clone());
         let (payment, booked) = self
             .store
             .write(move |conn| {

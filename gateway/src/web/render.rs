@@ -53,7 +53,8 @@ pub(super) async fn summary(app: &App) -> Result<String, Problem> {
     };
     let silent = meters.iter().filter(|(_, state)| state.problem.is_some()).count();
     let balance = app.store.money_balance().await?;
-    let price = &app.config.price;
+    let config = app.config();
+    let price = &config.price;
     let mut cards = String::new();
     let mut card = |label: &str, value: String, class: &str| {
         let _ = write!(cards, "<div class=\"card {class}\"><b>{value}</b><span>{label}</span></div>");
@@ -83,6 +84,13 @@ pub(super) async fn summary(app: &App) -> Result<String, Problem> {
             escape(&campaign.reason)
         );
         card(&label, format!("{done} of {}", done + refused + left), if refused > 0 { "off" } else { "" });
+    }
+    for line in app.lines.status() {
+        let (Some(budget), Some(used)) = (line.budget_bytes_per_s, line.used_per_10000) else { continue };
+        let state = if line.up { "" } else { "bad" };
+        let label =
+            format!("of line {}, {budget} bytes a second, {} waiting", escape(&line.line), line.jobs());
+        card(&label, percent(used), state);
     }
     for area in feeder_areas(&meters) {
         let energy = areas::energy_of(app, area, Timestamp::UNIX_EPOCH, app.clock.now()).await?;

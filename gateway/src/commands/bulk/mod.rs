@@ -11,6 +11,7 @@ pub use task::run;
 use super::order;
 use crate::bulk::{self, AT_ONCE_MAX, Asking, BulkError, Excluded, METERS_MAX, Selection, Verb};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::guards::Rules;
 use crate::session::model::Models;
 use crate::session::work::Serial;
@@ -132,6 +133,19 @@ pub struct Bulk {
 }
 
 impl Bulk {
+    /// The same under what this configuration says.
+    #[must_use]
+    pub fn under(&self, config: &Config) -> Self {
+        let span = |time| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+        Self {
+            rules: Arc::new(config.disconnection.rules.clone()),
+            limits: config.bulk,
+            command_expiry: span(config.schedule.command_expiry),
+            approval_expiry: span(config.disconnection.approval_expiry),
+            ..self.clone()
+        }
+    }
+
     /// Says who would take part and who not and why, and keeps that: it can be started by its number.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::pace::{self, Pace, Waiting};
 use super::{Bulk, BulkAction, KIND};
 use crate::commands::desk::{Desk, DeskError, Word};
 use crate::commands::order;
+use crate::config::Live;
 use crate::session::work::Serial;
 use crate::store::StoreError;
 use crate::store::bulk as rows;
@@ -25,13 +26,14 @@ const STALLED: SignedDuration = SignedDuration::from_secs(60);
 const STOPPED_BY: &str = "the stop of its bulk command";
 
 /// Runs until `stop` becomes true.
-pub async fn run(bulk: Bulk, desk: Desk, mut stop: watch::Receiver<bool>) {
-    let mut commits = bulk.store.commits();
+pub async fn run(bulk: impl Into<Live<Bulk>>, desk: Desk, mut stop: watch::Receiver<bool>) {
+    let bulk = bulk.into();
+    let mut commits = bulk.now().store.commits();
     // Told once each: one in its line's queue ends when its line gives it back.
     let mut told = HashSet::new();
     while !*stop.borrow() {
         commits.borrow_and_update();
-        let hurry = match look(&bulk, &desk, &mut told).await {
+        let hurry = match look(&bulk.now(), &desk, &mut told).await {
             Ok(hurry) => hurry,
             Err(error) => {
                 tracing::error!(%error, "bulk commands could not be looked at");

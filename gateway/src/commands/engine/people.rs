@@ -44,7 +44,7 @@ impl Engine {
             return Err(DeskError::Guards(unmet));
         }
         let now = self.clock.now();
-        let not_after = now.checked_add(self.policy.command_expiry).ok();
+        let not_after = now.checked_add(self.policy.now().command_expiry).ok();
         let step = CommandEvent {
             state: CommandState::Recorded,
             at: now,

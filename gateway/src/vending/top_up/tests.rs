@@ -106,7 +106,7 @@ async fn what_cannot_be_vended_is_refused_before_any_money_is_booked() {
 async fn a_payment_booked_before_a_crash_gets_its_token_at_the_next_start() {
     let bench = Bench::new().await;
     let request = payment(DRN, "k1", 1000);
-    let (price, vault) = (bench.vending.price.clone(), bench.vault.clone());
+    let (price, vault) = (bench.vending.price.now(), bench.vault.clone());
     let (booked, _) = bench
         .store()
         .write(move |conn| {
@@ -149,7 +149,7 @@ async fn a_token_that_can_never_be_made_is_money_owed_back() {
     // Booked before a stop; meanwhile the vault was exchanged for one whose key has expired.
     let bench = Bench::new().await;
     let request = payment(DRN, "k1", 1000);
-    let (price, vault) = (bench.vending.price.clone(), bench.vault.clone());
+    let (price, vault) = (bench.vending.price.now(), bench.vault.clone());
     bench
         .store()
         .write(move |conn| {
