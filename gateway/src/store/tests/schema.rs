@@ -7,6 +7,9 @@ use crate::store::migrate;
 use crate::vault::KeyMark;
 use sqlx::{AssertSqlSafe, Connection as _};
 
+/// Migrations that were released: stores of these schemas are out there.
+const RELEASED: usize = 6;
+
 /// What a gateway left behind, by the migration that brought the tables. In words both databases understand.
 const LEFT_BEHIND: [(usize, &str); 5] = [
     (
@@ -88,7 +91,7 @@ async fn left_behind(released: usize) -> (Fresh, Place) {
 
 #[tokio::test]
 async fn a_store_of_every_released_schema_opens_with_what_it_holds_and_goes_on() {
-    for released in 1..=migrate::ALL.migrations.len() {
+    for released in 1..=RELEASED {
         let (_fresh, place) = left_behind(released).await;
         let store = Store::open_at(&place).await.unwrap_or_else(|error| panic!("schema {released}: {error}"));
         let serial = Serial("01000000016".into());
