@@ -17,7 +17,7 @@ FIELDS = {
     "manufacturer", "serial", "supply_group", "tariff_index", "key_revision", "base_date", "algorithm", "decoder_key",
     "encryption_key", "authentication_key", "master_key", "reader_password", "letters", "payment_mode", "control_mode",
     "return_automatically", "imports_only", "modbus_switches", "initial_credit_wh", "low_credit_wh",
-    "utc_offset_minutes", "profile_period_s",
+    "utc_offset_minutes", "profile_period_s", "modbus_station", "signing_key",
 }
 
 
@@ -46,14 +46,16 @@ def record(meter) -> bytes:
                 enumerate(["return_automatically", "imports_only", "modbus_switches"]))
     try:
         body = b"MGWP" + struct.pack(
-            "<HHIIBBBB16s16s16sB16s3sBBBBiihH16s",
-            1, meter.getint("manufacturer"), meter.getint("serial"), meter.getint("supply_group"),
+            "<HHIIBBBB16s16s16sB16s3sBBBBiihH16s64s",
+            2, meter.getint("manufacturer"), meter.getint("serial"), meter.getint("supply_group"),
             meter.getint("tariff_index"), meter.getint("key_revision"), meter.getint("base_date") % 100, algorithm,
             key(meter, "decoder_key", length), key(meter, "encryption_key", 16), key(meter, "authentication_key", 16),
             len(password), password, meter["letters"].encode("ascii"),
-            {"credit": 1, "prepayment": 2}[meter["payment_mode"]], meter.getint("control_mode"), flags, 0,
+            {"credit": 1, "prepayment": 2}[meter["payment_mode"]], meter.getint("control_mode"), flags,
+            meter.getint("modbus_station"),
             meter.getint("initial_credit_wh"), meter.getint("low_credit_wh"), meter.getint("utc_offset_minutes"),
-            meter.getint("profile_period_s"), key(meter, "master_key", 16))
+            meter.getint("profile_period_s"), key(meter, "master_key", 16),
+            bytes(64) if meter["signing_key"] == "none" else key(meter, "signing_key", 64))
     except (struct.error, ValueError, KeyError) as error:
         sys.exit(f"provision: a number is out of its range: {error}")
     return body + struct.pack("<I", zlib.crc32(body))

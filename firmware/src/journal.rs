@@ -54,21 +54,9 @@ impl<T: Serialize + DeserializeOwned, const PLACE: usize> Journal<T, PLACE> {
     ) -> Result<(Self, Option<T>), JournalError> {
         let mut journal = Self::blank(base, places);
         let mut bytes = [0; PLACE];
-        let mut newest: Option<(u32, u32)> = None;
-        let mut written = 0;
-        for place in 0..journal.places {
-            storage.read(journal.address(place), &mut bytes).map_err(|_| JournalError::Storage)?;
-            written += u32::from(!bytes.iter().all(|b| *b == 0xff) && !bytes.iter().all(|b| *b == 0));
-            if let Ok((sequence, _)) = wire::unseal(&bytes)
-                && newest.is_none_or(|(best, _)| sequence > best)
-            {
-                newest = Some((sequence, place));
-            }
-        }
-        let Some((sequence, place)) = newest else {
-            return if written > 1 { Err(JournalError::Unreadable) } else { Ok((journal, None)) };
+        let Some(sequence) = newest(storage, base, journal.places, &mut bytes)? else {
+            return Ok((journal, None));
         };
-        storage.read(journal.address(place), &mut bytes).map_err(|_| JournalError::Storage)?;
         journal.sequence = sequence;
         let (_, value) = wire::open(&bytes).map_err(|_| JournalError::Unreadable)?;
         Ok((journal, Some(value)))
@@ -99,6 +87,38 @@ impl<T: Serialize + DeserializeOwned, const PLACE: usize> Journal<T, PLACE> {
     const fn address(&self, place: u32) -> u32 {
         // A place is far below u32::MAX.
         self.base + place * PLACE as u32
+    }
+}
+
+/// Looks through places of `bytes.len()` bytes for the newest whole record: its sequence number, and itself in `bytes`. In flash
+/// once, whatever is in the record.
+#[inline(never)]
+fn newest<S: Storage>(
+    storage: &mut S,
+    base: u32,
+    places: u32,
+    bytes: &mut [u8],
+) -> Result<Option<u32>, JournalError> {
+    // A place is far below u32::MAX.
+    let place_bytes = bytes.len() as u32;
+    let mut newest: Option<(u32, u32)> = None;
+    let mut written = 0;
+    for at in (0..places).map(|place| base + place * place_bytes) {
+        storage.read(at, bytes).map_err(|_| JournalError::Storage)?;
+        written += u32::from(!bytes.iter().all(|b| *b == 0xff) && !bytes.iter().all(|b| *b == 0));
+        if let Ok((sequence, _)) = wire::unseal(bytes)
+            && newest.is_none_or(|(best, _)| sequence > best)
+        {
+            newest = Some((sequence, at));
+        }
+    }
+    match newest {
+        Some((sequence, at)) => {
+            storage.read(at, bytes).map_err(|_| JournalError::Storage)?;
+            Ok(Some(sequence))
+        }
+        None if written > 1 => Err(JournalError::Unreadable),
+        None => Ok(None),
     }
 }
 

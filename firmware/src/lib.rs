@@ -38,6 +38,8 @@ pub mod tariff;
 pub mod terms;
 #[cfg(test)]
 mod test_board;
+#[cfg(test)]
+mod test_flash;
 mod tokens;
 pub mod zone;
 

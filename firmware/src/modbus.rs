@@ -1,5 +1,6 @@
 //! The Modbus side of the meter: the published register map, and an RTU server on a serial line.
 
+use embedded_io::{Read, ReadReady, Write};
 use hardware::board::Board;
 use protocol::cosem::disconnect::Trigger;
 use protocol::modbus::{Entry, Exception, PREPAID_METER, Quantity, Table, Type};
@@ -212,6 +213,26 @@ impl RtuServer {
                 None => {}
             }
         }
+    }
+
+    /// Takes what has arrived on a line and sends the answer. Whether there was anything.
+    pub fn serve<B: Board, U: Read + ReadReady + Write>(
+        &mut self,
+        now: Instant,
+        uart: &mut U,
+        meter: &mut Meter<B>,
+    ) -> bool {
+        if !uart.read_ready().unwrap_or(false) {
+            return false;
+        }
+        let mut buffer = [0; 64];
+        // Lost bytes spoil a frame; the master asks again.
+        let taken = uart.read(&mut buffer).unwrap_or(0);
+        self.handle_bytes(now, buffer.get(..taken).unwrap_or(&[]), meter);
+        if let Some(answer) = self.poll_transmit() {
+            let _ = uart.write_all(answer);
+        }
+        true
     }
 
     /// The answer to send, if there is one.

@@ -64,6 +64,8 @@ pub struct Personalisation {
 pub struct Options {
     /// Modbus masters may switch the relay. Modbus knows no keys: only for lines that nobody else reaches.
     pub modbus_switches: bool,
+    /// The number of its Modbus station on the board's RS-485 line, 1 to 247; `None`: that line speaks DLMS.
+    pub modbus_station: Option<u8>,
     /// Emergency credit, friendly hours, daily charge and debt the account begins with.
     pub terms: Terms,
     /// Limiter, over-current and voltage protection it begins with.

@@ -6,30 +6,41 @@ use hardware::board::{
     Bank, Board, Calibration, CalibrationRefused, Clock, Health, ImageBanks, Metering, Relay, ResetCause,
     Sample, Storage,
 };
+use hardware::drivers::sector_banks::SectorBanks;
 use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
+
+use crate::test_flash::Flash;
 
 /// The supply of everything that can be written: cut in the middle of a write.
 #[derive(Debug, Default)]
 pub struct Power {
     /// Writes that still succeed, and how many bytes of the next one do.
     cut: Option<(u32, usize)>,
-    off: bool,
+    pub off: bool,
     fired: bool,
+    /// What was spent last was cut.
+    cut_now: bool,
     writes: u32,
 }
 
 impl Power {
+    /// Whether it went in the middle of what was spent last.
+    pub fn fresh_cut(&self) -> bool {
+        self.cut_now
+    }
+
     /// How many bytes of a write of `len` arrive.
-    fn spend(&mut self, len: usize) -> usize {
+    pub fn spend(&mut self, len: usize) -> usize {
+        self.cut_now = false;
         if self.off {
             return 0;
         }
         self.writes += 1;
         match &mut self.cut {
             Some((0, torn)) => {
-                (self.off, self.fired) = (true, true);
+                (self.off, self.fired, self.cut_now) = (true, true, true);
                 len.min(*torn)
             }
             Some((left, _)) => {
@@ -47,7 +58,7 @@ pub struct Memory {
     pub bytes: Vec<u8>,
     /// Writes to each byte, where a test counts them.
     pub wear: Option<Vec<u32>>,
-    power: Rc<RefCell<Power>>,
+    pub power: Rc<RefCell<Power>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,11 +164,52 @@ impl ImageBanks for Banks {
     }
 }
 
+/// The banks of a board: plain memory, or a flash with sectors.
+#[derive(Debug)]
+pub enum AnyBanks {
+    Plain(Banks),
+    Sectors(SectorBanks<Flash>),
+}
+
+impl ImageBanks for AnyBanks {
+    type Error = ();
+    fn bank_bytes(&self) -> u32 {
+        match self {
+            Self::Plain(banks) => banks.bank_bytes(),
+            Self::Sectors(banks) => banks.bank_bytes(),
+        }
+    }
+    fn running(&self) -> Bank {
+        match self {
+            Self::Plain(banks) => banks.running(),
+            Self::Sectors(banks) => banks.running(),
+        }
+    }
+    fn read(&mut self, bank: Bank, at: u32, out: &mut [u8]) -> Result<(), ()> {
+        match self {
+            Self::Plain(banks) => banks.read(bank, at, out).map_err(drop),
+            Self::Sectors(banks) => banks.read(bank, at, out).map_err(drop),
+        }
+    }
+    fn erase_idle(&mut self) -> Result<(), ()> {
+        match self {
+            Self::Plain(banks) => banks.erase_idle().map_err(drop),
+            Self::Sectors(banks) => banks.erase_idle().map_err(drop),
+        }
+    }
+    fn write_idle(&mut self, at: u32, bytes: &[u8]) -> Result<(), ()> {
+        match self {
+            Self::Plain(banks) => banks.write_idle(at, bytes).map_err(drop),
+            Self::Sectors(banks) => banks.write_idle(at, bytes).map_err(drop),
+        }
+    }
+}
+
 /// A load behind a relay, measured.
 #[derive(Debug)]
 pub struct TestBoard {
     pub storage: Memory,
-    pub banks: Option<Banks>,
+    pub banks: Option<AnyBanks>,
     pub load_mw: u64,
     pub voltage_mv: u32,
     pub closed: bool,
@@ -315,7 +367,7 @@ impl Board for TestBoard {
     type Storage = Memory;
     type Clock = Self;
     type Health = Self;
-    type Images = Banks;
+    type Images = AnyBanks;
     fn pulse(&mut self, count: u32) {
         self.pulses_given += u64::from(count);
     }
@@ -335,7 +387,7 @@ impl Board for TestBoard {
         self
     }
 
-    fn images(&mut self) -> Option<&mut Banks> {
+    fn images(&mut self) -> Option<&mut AnyBanks> {
         self.banks.as_mut()
     }
 }

@@ -215,6 +215,20 @@ pub trait ImageBanks {
     fn write_idle(&mut self, at: u32, bytes: &[u8]) -> Result<(), Self::Error>;
 }
 
+/// Banks that no program runs from: the start code copies the program of one of them to where programs run, and starts that.
+pub trait RunArea: ImageBanks {
+    /// Whether the `length` bytes at `at` of a bank are what lies where programs run.
+    ///
+    /// # Errors
+    /// Out of range, or the memory failed.
+    fn holds(&mut self, bank: Bank, at: u32, length: u32) -> Result<bool, Self::Error>;
+    /// Copies them there. A power cut leaves anything there, and the bank as it was.
+    ///
+    /// # Errors
+    /// Out of range, or the memory failed.
+    fn load(&mut self, bank: Bank, at: u32, length: u32) -> Result<(), Self::Error>;
+}
+
 /// For a board whose program memory holds one image: there is no value of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoImages {}

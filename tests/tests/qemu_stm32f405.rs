@@ -1,8 +1,10 @@
 //! The image for the STM32F405 board in QEMU, which has the processor and none of the parts around it: what a first board
 //! on the bench does before anybody has soldered the rest.
 
+use hardware::drivers::sector_banks::STM32F405;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tests::process::{Process, project_root};
@@ -42,16 +44,48 @@ fn line(bench: &mut impl BufRead, begins: &str) -> String {
     }
 }
 
-#[test]
-fn qemu_stm32f405_starts_says_what_it_finds_and_meters_nothing_without_keys_of_its_own() {
-    let image = image("stm32f405");
+/// The program that `build-image` leaves beside the ELF file.
+fn program(board: &str) -> PathBuf {
+    PathBuf::from(format!("{}.bin", image(board).display()))
+}
+
+fn run(command: &mut Command) {
+    let out = command.output().expect("the script starts");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// What the factory writes to the flash: boot loader, program, and bank A with the same program signed with a key that nobody
+/// asks for here.
+fn factory_flash(folder: &tests::Folder) -> Vec<u8> {
+    let root = project_root();
+    let [key, signed, flash] = ["key.pem", "signed.img", "flash.bin"].map(|name| folder.path().join(name));
+    run(Command::new("openssl")
+        .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"])
+        .arg(&key));
+    run(Command::new("python3")
+        .arg(root.join("firmware/sign_image.py"))
+        .args([&program("stm32f405"), &signed])
+        .args(["--model", "F405", "--version", "1.0.0", "--key"])
+        .arg(&key));
+    run(Command::new("python3").arg(root.join("firmware/factory_image.py")).args([
+        &program("stm32f405-boot"),
+        &signed,
+        &flash,
+    ]));
+    std::fs::read(flash).expect("the script made it")
+}
+
+/// An emulator with this flash, and both ends of its bench link.
+fn power_up(folder: &tests::Folder, flash: &[u8]) -> (Process, BufReader<TcpStream>, TcpStream) {
+    let kernel = folder.path().join("kernel.bin");
+    std::fs::write(&kernel, flash).expect("a folder of the test's own");
     let port = tests::free_port();
     let bench = format!("tcp:127.0.0.1:{port},server=on,wait=on,nodelay=on");
-    let mut qemu = Process::start(
+    let qemu = Process::start(
         Command::new("qemu-system-arm")
             .args(["-M", "netduinoplus2", "-display", "none", "-monitor", "none"])
             .args(["-serial", "null", "-serial", "null", "-serial", &bench, "-kernel"])
-            .arg(image),
+            .arg(kernel),
     );
     // It waits for the bench to connect before it starts the processor.
     let stream = (0..600)
@@ -61,9 +95,16 @@ fn qemu_stm32f405_starts_says_what_it_finds_and_meters_nothing_without_keys_of_i
         })
         .expect("the emulator listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
-    let mut says = BufReader::new(stream.try_clone().expect("a second handle"));
-    let mut send = stream;
+    let says = BufReader::new(stream.try_clone().expect("a second handle"));
+    (qemu, says, stream)
+}
 
+#[test]
+fn qemu_stm32f405_starts_says_what_it_finds_and_meters_nothing_without_keys_of_its_own() {
+    let folder = tests::Folder::new("stm32f405");
+    let flash = factory_flash(&folder);
+    let (mut qemu, mut says, mut send) = power_up(&folder, &flash);
+    assert_eq!(line(&mut says, "boot"), "boot: bank A", "the boot loader comes first");
     assert!(line(&mut says, "meter ").ends_with("on stm32f405"));
     // The emulator has no clock tree: the image goes on with the clock that reset left.
     assert_eq!(line(&mut says, "started"), "started by PowerOn, runs on AsReset");
@@ -85,5 +126,38 @@ fn qemu_stm32f405_starts_says_what_it_finds_and_meters_nothing_without_keys_of_i
     send.write_all(&record("serial = 90000001", "serial = 90000003")).expect("the emulator takes bytes");
     assert_eq!(line(&mut says, "refused"), "refused: the flash does not hold it");
     assert!(qemu.is_running());
+    qemu.kill();
+}
+
+#[test]
+fn qemu_stm32f405_boot_loader_starts_what_is_whole_and_nothing_else() {
+    let folder = tests::Folder::new("stm32f405-boot");
+    let flash = factory_flash(&folder);
+    let [run, bank_a] = [STM32F405.run.at as usize, STM32F405.banks[0].at as usize];
+
+    // A program at the place where programs run, and no image: as a debugger leaves it.
+    let (mut qemu, mut says, _) = power_up(&folder, &flash[..bank_a]);
+    assert_eq!(line(&mut says, "boot"), "boot: no whole image in a bank, goes on as A");
+    line(&mut says, "not provisioned");
+    qemu.kill();
+
+    // The image in the bank is damaged: what runs goes on.
+    let mut damaged = flash.clone();
+    damaged[bank_a + 5_000] ^= 1;
+    let (mut qemu, mut says, _) = power_up(&folder, &damaged);
+    assert_eq!(line(&mut says, "boot"), "boot: no whole image in a bank, goes on as A");
+    line(&mut says, "not provisioned");
+    qemu.kill();
+
+    // Half a program where programs run: it has to be copied anew, which the emulated flash does not take.
+    let mut half = flash.clone();
+    half[run + 100_000..bank_a].fill(0xFF);
+    let (mut qemu, mut says, _) = power_up(&folder, &half);
+    assert_eq!(line(&mut says, "boot"), "boot: the flash takes no program");
+    qemu.kill();
+
+    // Nothing but the boot loader.
+    let (mut qemu, mut says, _) = power_up(&folder, &flash[..run]);
+    assert_eq!(line(&mut says, "boot"), "boot: no program");
     qemu.kill();
 }

@@ -6,9 +6,10 @@
 //!        └──────────────── any reset before that ◄───────────────┘
 //! ```
 
-use hardware::board::{Bank, Storage};
+use hardware::board::{Bank, RunArea, Storage};
 use serde::{Deserialize, Serialize};
 
+use super::format::{HEADER_BYTES, Header, digest_of, header_of};
 use crate::journal::{Journal, JournalError};
 use crate::layout::Layout;
 
@@ -75,21 +76,63 @@ pub(crate) fn recover<S: Storage>(storage: &mut S) -> Result<(BootJournal, BootR
 /// An image on trial is started once: that is written down before it starts, so that a reset of any kind before it confirms
 /// itself brings the old image back. A record that cannot be read or written starts no trial.
 pub fn choose<S: Storage>(storage: &mut S) -> Bank {
-    let Ok((mut journal, mut record)) = recover(storage) else { return Bank::A };
-    match record.trial {
-        Trial::None => record.confirmed(),
+    decide(storage).0
+}
+
+/// The bank to start, and the one that is known to work.
+fn decide<S: Storage>(storage: &mut S) -> (Bank, Bank) {
+    let Ok((mut journal, mut record)) = recover(storage) else { return (Bank::A, Bank::A) };
+    let confirmed = record.confirmed();
+    let chosen = match record.trial {
+        Trial::None => confirmed,
         Trial::Wanted => {
             record.trial = Trial::Started;
             match journal.write(storage, &record) {
-                Ok(()) => record.confirmed().other(),
-                Err(_) => record.confirmed(),
+                Ok(()) => confirmed.other(),
+                Err(_) => confirmed,
             }
         }
         Trial::Started => {
             (record.trial, record.outcome) = (Trial::None, Outcome::RolledBack);
             // When this is not stored, the next reset rolls back again.
             let _ = journal.write(storage, &record);
-            record.confirmed()
+            confirmed
         }
+    };
+    (chosen, confirmed)
+}
+
+/// What lies where programs run, when the start code has done its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InPlace {
+    /// The program of this bank.
+    Of(Bank),
+    /// What lay there before, as the program of this bank: neither the chosen bank nor the confirmed one, which is this one, has a
+    /// whole program.
+    AsBefore(Bank),
+    /// Nothing that may be started: the memory failed.
+    Nothing,
+}
+
+/// All that a start code does before it jumps: chooses a bank, and puts its program where programs run. A copy that a power cut
+/// ended is made anew at the next reset. A program is copied only when its digest is its header's; where the chosen bank has no
+/// such program, the confirmed one's is taken, and never one that nobody has verified.
+pub fn bring_up<S: Storage, A: RunArea>(storage: &mut S, area: &mut A) -> InPlace {
+    let (chosen, confirmed) = decide(storage);
+    let mut failed = false;
+    for bank in [chosen, confirmed] {
+        let Ok(Header { length, digest, .. }) = header_of(area, bank) else { continue };
+        let at = HEADER_BYTES as u32;
+        if area.holds(bank, at, length).unwrap_or(false) {
+            return InPlace::Of(bank);
+        }
+        if digest_of(area, bank, length) != Ok(digest) {
+            continue;
+        }
+        if area.load(bank, at, length).is_ok() && area.holds(bank, at, length).unwrap_or(false) {
+            return InPlace::Of(bank);
+        }
+        failed = true;
     }
+    if failed { InPlace::Nothing } else { InPlace::AsBefore(confirmed) }
 }

@@ -16,10 +16,11 @@
 use core::fmt;
 
 use hardware::board::{Bank, ImageBanks};
-use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey};
+use protocol::dlms::security::ecdsa::PrivateKey;
 use sha2::{Digest, Sha256};
 
 use super::Trust;
+use super::p256::VerifyingKey;
 
 /// Bytes in front of the program.
 pub const HEADER_BYTES: usize = 128;
@@ -173,8 +174,8 @@ pub fn check<I: ImageBanks>(
     }
     let mut signed = Sha256::new();
     signed.update(header.to_bytes().get(..SIGNED_BYTES).unwrap_or(&[]));
-    let key = PublicKey::from_bytes(Curve::P256, &trust.signing_key).ok_or(Refusal::Signature)?;
-    if !key.verify_prehash(&signed.finalize(), &header.signature) {
+    let key = VerifyingKey::from_bytes(&trust.signing_key).ok_or(Refusal::Signature)?;
+    if !key.verify(&signed.finalize().into(), &header.signature) {
         return Err(Refusal::Signature);
     }
     if digest_of(banks, idle, header.length)? != header.digest {
@@ -183,10 +184,11 @@ pub fn check<I: ImageBanks>(
     Ok(header)
 }
 
-fn digest_of<I: ImageBanks>(banks: &mut I, bank: Bank, length: u32) -> Result<[u8; 32], Refusal> {
+/// The digest of a program of that length.
+pub(super) fn digest_of<I: ImageBanks>(banks: &mut I, bank: Bank, length: u32) -> Result<[u8; 32], Refusal> {
     let mut digest = Sha256::new();
     let mut buffer = [0; CHUNK];
-    let end = HEADER_BYTES as u32 + length;
+    let end = (HEADER_BYTES as u32).checked_add(length).ok_or(Refusal::Damaged)?;
     let mut at = HEADER_BYTES as u32;
     while at < end {
         // At most a chunk.

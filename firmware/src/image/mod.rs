@@ -2,11 +2,13 @@
 //! started on trial, and has to confirm itself. Whatever goes wrong, wherever power is cut: one whole image starts.
 //!
 //! - [`format`] says what a signed image looks like and when it is refused.
+//! - [`p256`] is the check of its signature.
 //! - [`boot`] is the decision at each reset; the board's start code calls it before anything else.
 //! - `transfer` holds what must survive: which blocks have come and how far it is.
 
 pub mod boot;
 pub mod format;
+pub mod p256;
 mod transfer;
 
 pub(crate) use transfer::{BLOCK_BYTES, TRANSFER_PLACE_BYTES, Update};

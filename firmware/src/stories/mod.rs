@@ -16,6 +16,7 @@ mod profile;
 mod protection;
 mod push;
 mod relay;
+mod run_area;
 mod security;
 mod self_test;
 #[cfg(feature = "ecdsa")]

@@ -12,4 +12,5 @@ pub mod pcf8563;
 pub mod pulse;
 pub mod relay;
 pub mod rs485;
+pub mod sector_banks;
 pub mod soft_i2c;

@@ -3,20 +3,28 @@
 
 use super::host::File;
 use super::nvm::{NvmError, range};
-use crate::board::{Bank, ImageBanks};
+use crate::board::{Bank, ImageBanks, RunArea};
 
 /// Bytes of a bank.
 const BANK_BYTES: u32 = 256 * 1024;
-/// Bytes in front of the program in an image (`firmware::image::format`).
-const HEADER_BYTES: usize = 128;
-/// Where the header has the program's length.
-const LENGTH_AT: usize = 20;
+/// Bytes compared at once.
+const CHUNK: usize = 256;
+
+#[repr(align(4))]
+struct Stage([u8; BANK_BYTES as usize]);
+
+/// Where a program waits to be copied to address 0; not part of the RAM that a meter is measured by.
+#[unsafe(link_section = ".nvm.stage")]
+static mut STAGE: Stage = Stage([0; BANK_BYTES as usize]);
 
 /// See the module.
 #[derive(Debug)]
 pub struct Banks {
     running: Bank,
     files: [Option<File>; 2],
+    stage: &'static mut [u8],
+    /// Bytes of the program that waits there.
+    staged: usize,
 }
 
 const fn name(bank: Bank) -> &'static [u8] {
@@ -27,18 +35,18 @@ const fn name(bank: Bank) -> &'static [u8] {
 }
 
 impl Banks {
+    /// Called once, by `Mps2::take`.
     pub(super) fn open(running: Bank) -> Self {
-        Self { running, files: [Bank::A, Bank::B].map(|bank| File::open(name(bank))) }
+        // SAFETY: `Mps2::take` gives the board once, so this is the only reference ever made.
+        let stage = unsafe { (&raw mut STAGE).as_mut() };
+        let stage: &'static mut [u8] = stage.map_or(&mut [], |stage| stage.0.as_mut_slice());
+        let files = [Bank::A, Bank::B].map(|bank| File::open(name(bank)));
+        Self { running, files, stage, staged: 0 }
     }
 
-    /// The program in a bank's file, copied to `place`; how many bytes it has. `None` without a file or when it does not fit.
-    pub(super) fn load(&self, bank: Bank, place: &mut [u8]) -> Option<usize> {
-        let file = self.files[bank as usize].as_ref()?;
-        let mut length = [0; 4];
-        file.read(LENGTH_AT, &mut length).ok()?;
-        let length = u32::from_le_bytes(length) as usize;
-        file.read(HEADER_BYTES, place.get_mut(..length)?).ok()?;
-        Some(length)
+    /// The program that waits.
+    pub(super) fn staged(&self) -> &[u8] {
+        self.stage.get(..self.staged).unwrap_or(&[])
     }
 }
 
@@ -72,5 +80,32 @@ impl ImageBanks for Banks {
         let range = range(at, bytes.len(), BANK_BYTES)?;
         let file = self.files[self.running.other() as usize].as_ref().ok_or(NvmError::Host)?;
         Ok(file.write(range.start, bytes)?)
+    }
+}
+
+/// What runs is a copy of the stage, made by [`super::Mps2::start_staged`]: address 0 is where the start code itself lies.
+impl RunArea for Banks {
+    fn holds(&mut self, bank: Bank, at: u32, length: u32) -> Result<bool, NvmError> {
+        if self.staged != length as usize {
+            return Ok(false);
+        }
+        for (n, staged) in self.stage.get(..self.staged).unwrap_or(&[]).chunks(CHUNK).enumerate() {
+            let mut bytes = [0; CHUNK];
+            let bytes = &mut bytes[..staged.len()];
+            let Some(file) = &self.files[bank as usize] else { return Ok(false) };
+            file.read(range(at, self.staged, BANK_BYTES)?.start + n * CHUNK, bytes)?;
+            if bytes != staged {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn load(&mut self, bank: Bank, at: u32, length: u32) -> Result<(), NvmError> {
+        let range = range(at, length as usize, BANK_BYTES)?;
+        let place = self.stage.get_mut(..range.len()).ok_or(NvmError::OutOfRange)?;
+        self.files[bank as usize].as_ref().ok_or(NvmError::Host)?.read(range.start, place)?;
+        self.staged = range.len();
+        Ok(())
     }
 }

@@ -8,6 +8,9 @@ pub(super) const UART0_RX: u16 = 0;
 /// Receive interrupt of UART 1.
 pub(super) const UART1_RX: u16 = 2;
 
+/// Receive interrupt of UART 2.
+pub(super) const UART2_RX: u16 = 4;
+
 /// External interrupts of the AN386 image.
 const INTERRUPTS: usize = 32;
 
@@ -36,6 +39,7 @@ static __INTERRUPTS: [Vector; INTERRUPTS] = {
     let mut vectors = [const { Vector { reserved: 0 } }; INTERRUPTS];
     vectors[UART0_RX as usize] = Vector { handler: uart0_receive };
     vectors[UART1_RX as usize] = Vector { handler: uart1_receive };
+    vectors[UART2_RX as usize] = Vector { handler: uart2_receive };
     vectors
 };
 
@@ -45,6 +49,10 @@ unsafe extern "C" fn uart0_receive() {
 
 unsafe extern "C" fn uart1_receive() {
     uart::OPTICAL.on_receive_interrupt();
+}
+
+unsafe extern "C" fn uart2_receive() {
+    uart::MODBUS.on_receive_interrupt();
 }
 
 /// For the NVIC: an interrupt by its number.

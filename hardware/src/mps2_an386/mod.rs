@@ -7,6 +7,7 @@
 //! | PSRAM (16 MiB) | 0x2100_0000 | | emulated non-volatile memory when there is no file for it |
 //! | CMSDK UART 0 | 0x4000_4000 | 0 receive | RS-485: DLMS over HDLC |
 //! | CMSDK UART 1 | 0x4000_5000 | 2 receive | optical port: mode E, then HDLC |
+//! | CMSDK UART 2 | 0x4000_6000 | 4 receive | RS-485: Modbus RTU |
 //! | CMSDK watchdog | 0x4000_8000 | | resets after eight seconds without a sample |
 //! | SysTick | | exception 15 | milliseconds |
 //!
@@ -22,11 +23,11 @@ mod nvm;
 mod start;
 mod uart;
 
-use crate::board::{Bank, Board, Clock, Health, Metering, Relay, ResetCause, Sample, Storage};
+use crate::board::{Bank, Board, Clock, Health, Metering, Relay, ResetCause, Sample};
 pub use crate::cortex_m4::stack_used_bytes;
 use crate::cortex_m4::tick;
 pub use banks::Banks;
-pub use nvm::{NVM_BYTES, NvmError};
+pub use nvm::{NVM_BYTES, Nvm, NvmError};
 pub use uart::Uart;
 
 /// The core runs from the 25 MHz oscillator (ARM DAI 0386, 3.3).
@@ -37,10 +38,21 @@ const LOAD_VOLTAGE_MV: u32 = 230_000;
 const LOAD_CURRENT_MA: u32 = 5_000;
 const LOAD_POWER_MW: u32 = 1_150_000;
 
+/// The board's UARTs.
+#[derive(Debug)]
+pub struct Lines {
+    /// UART 0: DLMS over HDLC.
+    pub rs485: Uart,
+    /// UART 1: the optical port.
+    pub optical: Uart,
+    /// UART 2: Modbus RTU.
+    pub modbus: Uart,
+}
+
 /// The whole board except its UARTs, which [`Mps2::take`] hands out on their own.
 #[derive(Debug)]
 pub struct Mps2 {
-    nvm: nvm::Nvm,
+    nvm: Nvm,
     contact_closed: bool,
     sampled_ms: u64,
     utc_at_start_s: Option<u32>,
@@ -52,25 +64,25 @@ pub struct Mps2 {
 }
 
 impl Mps2 {
-    /// Starts the clock tick, the watchdog and the UARTs. Gives the board once, with UART 0 (RS-485) and UART 1 (optical port);
-    /// `None` on every later call.
+    /// Starts the clock tick, the watchdog and the UARTs. Gives the board once; `None` on every later call.
     ///
     /// Non-volatile memory is a file of the host: the one named by the second word of the semihosting command line
     /// (`-semihosting-config enable=on,target=native,arg=image,arg=FILE`), else `meter.nvm` where the emulator was started;
     /// RAM when it can't be opened. A further word `stack` asks for reports of the stack's depth, `hang` for one hang
     /// that the watchdog has to end.
     #[must_use]
-    pub fn take() -> Option<(Self, Uart, Uart)> {
+    pub fn take() -> Option<(Self, Lines)> {
         let core = cortex_m::Peripherals::take()?;
         tick::start(core.SYST, CORE_HZ);
         let start = start::Start::look();
         let vectors = interrupts::Permission::new();
         let rs485 = uart::Uart::start(&uart::RS485, &vectors);
         let optical = uart::Uart::start(&uart::OPTICAL, &vectors);
+        let modbus = uart::Uart::start(&uart::MODBUS, &vectors);
         let host_s = host::utc_s();
         let line = host::CommandLine::read();
         let board = Self {
-            nvm: nvm::Nvm::open(&line),
+            nvm: Nvm::open(&line),
             reports_stack: line.wants(b"stack"),
             hangs: line.wants(b"hang"),
             banks: Banks::open(start.running),
@@ -80,7 +92,7 @@ impl Mps2 {
             utc_at_start_s: host_s,
             random_state: seed(host_s),
         };
-        Some((board, rs485, optical))
+        Some((board, Lines { rs485, optical, modbus }))
     }
 
     /// The contact of a bistable relay stays where it was when power goes. The emulated one can't remember; whoever knows
@@ -107,9 +119,14 @@ impl Mps2 {
         !self.start.chosen
     }
 
-    /// Starts the image in a bank; comes back where there is none.
-    pub fn start_bank(&mut self, bank: Bank) {
-        self.start.jump(bank, &self.banks);
+    /// Starts the program of a bank that was loaded ([`RunArea::load`](crate::board::RunArea::load)).
+    pub fn start_loaded(&mut self, bank: Bank) -> ! {
+        self.start.jump(bank, self.banks.staged())
+    }
+
+    /// Memory and banks, for the start code.
+    pub fn memory_and_banks(&mut self) -> (&mut Nvm, &mut Banks) {
+        (&mut self.nvm, &mut self.banks)
     }
 
     /// Resets the processor.
@@ -165,22 +182,6 @@ impl Relay for Mps2 {
     }
 }
 
-impl Storage for Mps2 {
-    type Error = NvmError;
-
-    fn capacity(&self) -> u32 {
-        NVM_BYTES
-    }
-
-    fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NvmError> {
-        self.nvm.read(at, out)
-    }
-
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NvmError> {
-        self.nvm.write(at, bytes)
-    }
-}
-
 impl Clock for Mps2 {
     fn utc_s(&mut self) -> Option<u32> {
         let passed_s = u32::try_from(tick::now_ms() / 1000).ok()?;
@@ -232,7 +233,7 @@ impl Health for Mps2 {
 impl Board for Mps2 {
     type Metering = Self;
     type Relay = Self;
-    type Storage = Self;
+    type Storage = Nvm;
     type Clock = Self;
     type Health = Self;
     type Images = Banks;
@@ -245,8 +246,8 @@ impl Board for Mps2 {
         self
     }
 
-    fn storage(&mut self) -> &mut Self {
-        self
+    fn storage(&mut self) -> &mut Nvm {
+        &mut self.nvm
     }
 
     fn clock(&mut self) -> &mut Self {

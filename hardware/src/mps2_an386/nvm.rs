@@ -1,6 +1,7 @@
 //! Non-volatile memory of the emulated board: a file of the host, or RAM when none can be opened.
 
 use super::host::{CommandLine, File, HostError};
+use crate::board::Storage;
 
 /// Size of the memory: as much as an 8 Mbit FRAM. A year of quarter hours takes 35,040 rows of 25 bytes of it.
 pub const NVM_BYTES: u32 = 1024 * 1024;
@@ -33,8 +34,9 @@ enum Backing {
     Ram(&'static mut [u8]),
 }
 
+/// Non-volatile memory of [`NVM_BYTES`].
 #[derive(Debug)]
-pub(super) struct Nvm(Backing);
+pub struct Nvm(Backing);
 
 impl Nvm {
     /// Called once, by `Mps2::take`.
@@ -53,8 +55,16 @@ impl Nvm {
     pub(super) fn is_file(&self) -> bool {
         matches!(self.0, Backing::File(_))
     }
+}
 
-    pub(super) fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NvmError> {
+impl Storage for Nvm {
+    type Error = NvmError;
+
+    fn capacity(&self) -> u32 {
+        NVM_BYTES
+    }
+
+    fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NvmError> {
         let range = range(at, out.len(), NVM_BYTES)?;
         match &mut self.0 {
             Backing::Ram(ram) => out.copy_from_slice(ram.get(range).ok_or(NvmError::OutOfRange)?),
@@ -63,7 +73,7 @@ impl Nvm {
         Ok(())
     }
 
-    pub(super) fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NvmError> {
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NvmError> {
         let range = range(at, bytes.len(), NVM_BYTES)?;
         match &mut self.0 {
             Backing::Ram(ram) => ram.get_mut(range).ok_or(NvmError::OutOfRange)?.copy_from_slice(bytes),

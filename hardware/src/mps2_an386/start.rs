@@ -1,7 +1,6 @@
 //! From reset to the image that is to run: what a boot loader does on a board with flash. Every image carries it; at reset it is
 //! the one that the emulator was given, which copies another image over itself and jumps there.
 
-use super::banks::Banks;
 use crate::board::{Bank, ResetCause};
 use core::ptr::{read_volatile, write_volatile};
 use cortex_m::peripheral::SCB;
@@ -72,11 +71,8 @@ impl Start {
         Self { chosen: handed_over == TO_A || handed_over == TO_B, running, cause }
     }
 
-    /// Jumps to a bank's image; returns where there is none, and this one goes on.
-    pub(super) fn jump(&self, bank: Bank, banks: &Banks) {
-        // SAFETY: called once at start, before anything else refers to it.
-        let Some(stage) = (unsafe { (&raw mut STAGE).as_mut() }) else { return };
-        let Some(length) = banks.load(bank, &mut stage.0) else { return };
+    /// Jumps to the program of a bank that waits in the stage.
+    pub(super) fn jump(&self, bank: Bank, program: &[u8]) -> ! {
         write(HANDED_OVER, if bank == Bank::B { TO_B } else { TO_A });
         write(
             LIFE,
@@ -92,9 +88,9 @@ impl Start {
         write(NVIC_ICPR0, u32::MAX);
         write(ICSR, PENDSTCLR);
         let start: unsafe extern "C" fn(*const u8, usize) -> ! = start_image;
-        // SAFETY: the stage holds a whole program, checked before it was chosen; the code of `start_image` lies in RAM, which it
-        // does not overwrite, and no interrupt comes until the new image has its vectors.
-        unsafe { start(stage.0.as_ptr(), length.div_ceil(4)) }
+        // SAFETY: a whole program, checked before it was staged; the code of `start_image` lies in RAM, which it does not
+        // overwrite, and no interrupt comes until the new image has its vectors.
+        unsafe { start(program.as_ptr(), program.len().div_ceil(4)) }
     }
 }
 
@@ -108,13 +104,6 @@ pub(super) fn reset() -> ! {
     write(LIFE, ASKED);
     SCB::sys_reset()
 }
-
-#[repr(align(4))]
-struct Stage([u8; 256 * 1024]);
-
-/// Where an image waits to be copied to address 0; not part of the RAM that a meter is measured by.
-#[unsafe(link_section = ".nvm.stage")]
-static mut STAGE: Stage = Stage([0; 256 * 1024]);
 
 unsafe extern "C" {
     fn start_image(program: *const u8, words: usize) -> !;

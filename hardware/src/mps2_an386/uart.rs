@@ -1,6 +1,6 @@
 //! CMSDK APB UARTs (ARM DDI 0479D, 4.3): one byte of receive buffer in hardware, a ring filled by interrupt behind it.
 
-use super::interrupts::{Line, Permission, UART0_RX, UART1_RX};
+use super::interrupts::{Line, Permission, UART0_RX, UART1_RX, UART2_RX};
 use crate::ring::{ByteRing, BytesLost};
 use core::ptr::{read_volatile, write_volatile};
 use cortex_m::peripheral::NVIC;
@@ -33,12 +33,15 @@ pub(super) struct Device {
 
 static RS485_BYTES: ByteRing<RING> = ByteRing::new();
 static OPTICAL_BYTES: ByteRing<RING> = ByteRing::new();
+static MODBUS_BYTES: ByteRing<RING> = ByteRing::new();
 
 /// UART 0.
 pub(super) static RS485: Device = Device { base: 0x4000_4000, interrupt: UART0_RX, received: &RS485_BYTES };
 /// UART 1.
 pub(super) static OPTICAL: Device =
     Device { base: 0x4000_5000, interrupt: UART1_RX, received: &OPTICAL_BYTES };
+/// UART 2.
+pub(super) static MODBUS: Device = Device { base: 0x4000_6000, interrupt: UART2_RX, received: &MODBUS_BYTES };
 
 impl Device {
     fn read(&self, offset: usize) -> u32 {

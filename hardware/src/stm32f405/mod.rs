@@ -3,8 +3,10 @@
 //!
 //! Sources: ST RM0090 rev. 19 (reference manual), STM32F405 data sheet rev. 9.
 
+mod boot;
 mod clocks;
 mod delay;
+mod flash;
 mod inputs;
 mod pins;
 mod reset;
@@ -12,7 +14,7 @@ mod sector;
 mod supply;
 mod uart;
 
-use crate::board::{Board, Clock, NoImages};
+use crate::board::{Board, Clock};
 pub use crate::cortex_m4::stack_used_bytes;
 use crate::cortex_m4::tick;
 use crate::drivers::ade7953::{Ade7953, Scale};
@@ -24,15 +26,17 @@ use crate::drivers::pcf8563::Pcf8563;
 use crate::drivers::pulse::PulseOutput;
 use crate::drivers::relay::BistableRelay;
 use crate::drivers::rs485::Rs485;
+use crate::drivers::sector_banks::{STM32F405, SectorBanks};
 use crate::drivers::soft_i2c::SoftI2c;
+pub use boot::Boot;
 pub use clocks::ClockSource;
 pub use delay::Delay;
 use embedded_hal::delay::DelayNs;
 use embedded_hal_bus::spi::ExclusiveDevice;
+pub use flash::Flash;
 pub use inputs::{Button, Inputs};
 use pins::{In, Out, Pins, Wire};
-pub use sector::{NotStored, PROVISIONING_BYTES, ProvisioningSector};
-use stm32f4xx_hal::flash::LockedFlash;
+pub use sector::{NotStored, PROVISIONING_BYTES};
 use stm32f4xx_hal::pac::{self, SPI1, SPI2, USART1, USART2, USART3, USART6};
 use stm32f4xx_hal::prelude::*;
 use stm32f4xx_hal::rcc::Enable;
@@ -49,7 +53,7 @@ const FRONT_END_HZ: u32 = 1_000_000;
 const MEMORY_HZ: u32 = 5_000_000;
 /// From the front end's reset to its first answer (ADE7953 data sheet, "Power-up procedure").
 const FRONT_END_START_MS: u32 = 40;
-/// Longer than anything the meter does in one go: erasing the provisioning sector takes 2 s (data sheet, 5.3.12).
+/// Longer than anything the meter does in one go: erasing a sector of 128 KiB takes up to 4 s (data sheet, 5.3.12).
 const WATCHDOG_MS: u32 = 8_000;
 
 /// What the nominal parts make of 2^20 counts: voltage divider 4 x 249 kOhm over 1 kOhm, shunt 200 uOhm in the phase with a
@@ -86,7 +90,8 @@ pub type Keys = Keypad<Out, In, 4, 3>;
 /// The RS-485 line: its UART and the transceiver's driver enable.
 pub type LinePort = Rs485<Uart, Out>;
 type FrontEnd = Ade7953<ExclusiveDevice<Spi<SPI1>, Out, Delay>>;
-type Memory = Mb85rs<ExclusiveDevice<Spi<SPI2>, Out, Delay>>;
+/// The memory on its bus.
+pub type Memory = Mb85rs<ExclusiveDevice<Spi<SPI2>, Out, Delay>>;
 type Contactor = BistableRelay<Out, Out, In, Delay>;
 
 /// The calendar clock with the processor's milliseconds.
@@ -101,6 +106,7 @@ pub struct Stm32f405 {
     calendar: Calendar,
     inputs: Inputs,
     pulses: PulseOutput<Out>,
+    banks: SectorBanks<Flash>,
 }
 
 impl core::fmt::Debug for Stm32f405 {
@@ -126,8 +132,6 @@ pub struct Around {
     pub keypad: Option<Keys>,
     /// The customer's button.
     pub button: Button,
-    /// Identity and keys.
-    pub sector: ProvisioningSector,
     /// What it runs on.
     pub clock_source: ClockSource,
 }
@@ -209,6 +213,7 @@ impl Stm32f405 {
                 watchdog,
             },
             pulses: PulseOutput::new(pins.pulse_led),
+            banks: SectorBanks::new(Flash::new(chip.FLASH), &STM32F405, boot::handed_over()),
         };
         let line = Uart::start(Port::Line, bus_1_hz, rates.line);
         let around = Around {
@@ -219,7 +224,6 @@ impl Stm32f405 {
             display: Ht1621::start(pins.display_select, pins.display_write, pins.display_data, delay).ok(),
             keypad: Keypad::new(pins.keypad_rows, pins.keypad_columns, LEGEND).ok(),
             button: Button::new(pins.button),
-            sector: ProvisioningSector::new(LockedFlash::new(chip.FLASH)),
             clock_source,
         };
         Some((board, around))
@@ -283,7 +287,7 @@ impl Board for Stm32f405 {
     type Storage = Memory;
     type Clock = Calendar;
     type Health = Inputs;
-    type Images = NoImages;
+    type Images = SectorBanks<Flash>;
 
     fn metering(&mut self) -> &mut FrontEnd {
         &mut self.front_end
@@ -309,7 +313,7 @@ impl Board for Stm32f405 {
         self.pulses.add(count);
     }
 
-    fn images(&mut self) -> Option<&mut NoImages> {
-        None
+    fn images(&mut self) -> Option<&mut SectorBanks<Flash>> {
+        Some(&mut self.banks)
     }
 }

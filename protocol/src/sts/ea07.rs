@@ -45,15 +45,82 @@ impl fmt::Display for TableError {
 
 impl core::error::Error for TableError {}
 
-/// Substitution and permutation tables, expanded so that a round costs sixteen look-ups. About 4 KiB, shared by all keys.
+/// Substitution and permutation tables, shared by all keys. A permutation costs sixteen look-ups and the tables
+/// 4 KiB; with the feature `compact-sts-tables` 64 steps and 64 bytes.
 #[derive(Clone)]
 pub struct StaTables {
     set: TableSet,
     s: [[u8; 16]; 2],
     s_inverse: [[u8; 16]; 2],
-    /// Where the bits of nibble `i` with value `v` go.
+    p: Places,
+}
+
+#[cfg(not(feature = "compact-sts-tables"))]
+type Places = Expanded;
+#[cfg(feature = "compact-sts-tables")]
+type Places = Compact;
+
+/// The place that each bit moves to.
+#[cfg(any(test, feature = "compact-sts-tables"))]
+#[derive(Clone)]
+struct Compact([u8; 64]);
+
+#[cfg(any(test, feature = "compact-sts-tables"))]
+impl Compact {
+    const fn new(p: &[u8; 64]) -> Self {
+        Self(*p)
+    }
+
+    /// Where the bits of nibble `i` go.
+    fn moved(&self, i: usize, nibble: u8) -> u64 {
+        let places = self.0.iter().skip(4 * i).take(4);
+        (0..).zip(places).fold(0, |moved, (bit, to)| moved | u64::from(nibble >> bit & 1) << (to & 63))
+    }
+
+    fn moved_back(&self, data: u64) -> u64 {
+        (0..).zip(&self.0).fold(0, |moved, (bit, to)| moved | (data >> (to & 63) & 1) << bit)
+    }
+}
+
+/// Where the bits of nibble `i` with value `v` go, and where they come from.
+#[cfg(any(test, not(feature = "compact-sts-tables")))]
+#[derive(Clone)]
+struct Expanded {
     p: [[u64; 16]; 16],
     p_inverse: [[u64; 16]; 16],
+}
+
+#[cfg(any(test, not(feature = "compact-sts-tables")))]
+impl Expanded {
+    const fn new(p: &[u8; 64]) -> Self {
+        let mut tables = Self { p: [[0; 16]; 16], p_inverse: [[0; 16]; 16] };
+        let mut bit = 0;
+        while bit < 64 {
+            let to = p[bit] as usize;
+            let mut value = 0;
+            while value < 16 {
+                if (value >> (bit % 4)) & 1 == 1 {
+                    tables.p[bit / 4][value] |= 1 << to;
+                }
+                if (value >> (to % 4)) & 1 == 1 {
+                    tables.p_inverse[to / 4][value] |= 1 << bit;
+                }
+                value += 1;
+            }
+            bit += 1;
+        }
+        tables
+    }
+
+    fn moved(&self, i: usize, nibble: u8) -> u64 {
+        self.p[i & 15][usize::from(nibble & 15)]
+    }
+
+    fn moved_back(&self, data: u64) -> u64 {
+        (0..)
+            .zip(&self.p_inverse)
+            .fold(0, |moved, (i, places)| moved | places[(data >> (4 * i)) as usize & 15])
+    }
 }
 
 impl fmt::Debug for StaTables {
@@ -100,30 +167,14 @@ impl StaTables {
     }
 
     const fn expand(set: TableSet, s1: [u8; 16], s2: [u8; 16], p: &[u8; 64]) -> Self {
-        let mut tables =
-            Self { set, s: [s1, s2], s_inverse: [[0; 16]; 2], p: [[0; 16]; 16], p_inverse: [[0; 16]; 16] };
+        let mut s_inverse = [[0; 16]; 2];
         let mut i = 0;
         while i < 16 {
-            tables.s_inverse[0][s1[i] as usize] = i as u8;
-            tables.s_inverse[1][s2[i] as usize] = i as u8;
+            s_inverse[0][s1[i] as usize] = i as u8;
+            s_inverse[1][s2[i] as usize] = i as u8;
             i += 1;
         }
-        let mut bit = 0;
-        while bit < 64 {
-            let to = p[bit] as usize;
-            let mut value = 0;
-            while value < 16 {
-                if (value >> (bit % 4)) & 1 == 1 {
-                    tables.p[bit / 4][value] |= 1 << to;
-                }
-                if (value >> (to % 4)) & 1 == 1 {
-                    tables.p_inverse[to / 4][value] |= 1 << bit;
-                }
-                value += 1;
-            }
-            bit += 1;
-        }
-        tables
+        Self { set, s: [s1, s2], s_inverse, p: Places::new(p) }
     }
 }
 
@@ -157,10 +208,10 @@ impl<'t> Ea07<'t> {
         let mut key = self.key;
         for _ in 0..ROUNDS {
             let mut moved = 0;
-            for (i, places) in self.tables.p.iter().enumerate() {
+            for i in 0..16 {
                 // Bit 3 of the key nibble selects the table.
                 let table = &self.tables.s[(key >> (4 * i + 3)) as usize & 1];
-                moved |= places[usize::from(table[(data >> (4 * i)) as usize & 15]) & 15];
+                moved |= self.tables.p.moved(i, table[(data >> (4 * i)) as usize & 15]);
             }
             data = moved;
             key = key.rotate_left(1);
@@ -174,10 +225,7 @@ impl<'t> Ea07<'t> {
         let mut data = block;
         let mut key = self.key.rotate_left(ROUNDS - 1);
         for _ in 0..ROUNDS {
-            let mut moved = 0;
-            for (i, places) in self.tables.p_inverse.iter().enumerate() {
-                moved |= places[(data >> (4 * i)) as usize & 15];
-            }
+            let moved = self.tables.p.moved_back(data);
             data = 0;
             for i in 0..16 {
                 let table = &self.tables.s_inverse[(key >> (4 * i + 3)) as usize & 1];
@@ -198,6 +246,23 @@ mod tests {
         let cipher = Ea07::new(0x0ABC_12DE_F345_6789u64.to_be_bytes(), &SAMPLE);
         assert_eq!(cipher.encrypt(0x0B19_EB23_0100_C207), 0xC45E_D161_9406_DF95);
         assert_eq!(cipher.decrypt(0xC45E_D161_9406_DF95), 0x0B19_EB23_0100_C207);
+    }
+
+    #[test]
+    fn compact_tables_move_every_bit_as_the_expanded_ones_do() {
+        let p: [u8; 64] = core::array::from_fn(|i| (i as u8).wrapping_mul(29).wrapping_add(11) & 63);
+        let (compact, expanded) = (Compact::new(&p), Expanded::new(&p));
+        for i in 0..16 {
+            for nibble in 0..16 {
+                assert_eq!(compact.moved(i, nibble), expanded.moved(i, nibble));
+                let data = u64::from(nibble) << (4 * i) | 0x8000_0000_0000_0001;
+                assert_eq!(compact.moved_back(data), expanded.moved_back(data));
+            }
+        }
+        for (bit, to) in p.iter().enumerate() {
+            let moved = compact.moved(bit / 4, 1 << (bit % 4));
+            assert_eq!((moved, compact.moved_back(moved)), (1 << *to, 1 << bit));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The Cortex-M image in QEMU: driven by our own client, measured, and killed.
 
 mod console;
+mod modbus;
 mod optical;
 mod till;
 mod update;

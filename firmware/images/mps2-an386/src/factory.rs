@@ -56,6 +56,8 @@ pub fn personalisation() -> Option<Personalisation> {
         profile_period_s: 900,
         sample_period_ms: 1_000,
         options: Options {
+            // Nobody but tests is on its line.
+            modbus_switches: true,
             images: Some(Trust { signing_key: SIGNING_KEY, model: *b"AN386\0\0\0" }),
             ..Options::default()
         },

@@ -1,5 +1,5 @@
-//! The prepaid meter on the board `mps2-an386`: DLMS over HDLC on UART 0, the optical port on UART 1, everything else on the
-//! emulator's console.
+//! The prepaid meter on the board `mps2-an386`: DLMS over HDLC on UART 0, the optical port on UART 1, Modbus RTU on UART 2,
+//! everything else on the emulator's console.
 #![no_std]
 #![no_main]
 
@@ -11,9 +11,10 @@ use crate::console::{Console, stop};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::hprintln;
 use embedded_io::{Read, ReadReady, Write};
-use firmware::{Meter, OpticalPort, Port};
+use firmware::image::boot::{self, InPlace};
+use firmware::{Meter, OpticalPort, Port, RtuServer};
 use hardware::board::Clock;
-use hardware::mps2_an386::{Mps2, Uart};
+use hardware::mps2_an386::{Lines, Mps2, Uart};
 use hardware::place::Place;
 use protocol::link::hdlc::{Config, Hdlc};
 use protocol::link::mode_e;
@@ -26,6 +27,8 @@ const FRAME: usize = 256;
 const APDU: usize = 512;
 /// The fastest rate that the optical port offers.
 const OPTICAL_BAUD: u32 = 9_600;
+/// Its Modbus line's station.
+const MODBUS_STATION: u8 = 1;
 /// How long the last answer may take to leave before a reset.
 const LAST_ANSWER: Duration = Duration::from_millis(100);
 
@@ -37,6 +40,8 @@ struct Ports {
     rs485_uart: Uart,
     optical: OpticalPort<'static, Link>,
     optical_uart: Uart,
+    modbus: RtuServer,
+    modbus_uart: Uart,
 }
 
 fn link() -> Link {
@@ -50,18 +55,22 @@ static SERIAL: Place<Drn> = Place::new();
 
 #[entry]
 fn main() -> ! {
-    let Some((mut board, rs485_uart, optical_uart)) = Mps2::take() else { stop("the board was taken twice") };
+    let Some((mut board, lines)) = Mps2::take() else { stop("the board was taken twice") };
     if board.has_to_choose() {
-        let bank = firmware::image::boot::choose(&mut board);
-        // Comes back where the chosen bank has no file: this image is the factory's.
-        board.start_bank(bank);
+        let (memory, banks) = board.memory_and_banks();
+        match boot::bring_up(memory, banks) {
+            InPlace::Of(bank) => board.start_loaded(bank),
+            // This image is the factory's.
+            InPlace::AsBefore(_) => {}
+            InPlace::Nothing => stop("no program can be loaded"),
+        }
     }
     let storage = if board.nvm_is_file() { "a file" } else { "RAM, forgotten at the end" };
     let now = Instant::from_millis(board.monotonic_ms());
     let meter = begin(board, now);
     console::greet(meter);
     hprintln!("meter {} ready, storage is {}", meter.serial().as_str(), storage);
-    let ports = open(meter.serial(), rs485_uart, optical_uart, now);
+    let ports = open(meter.serial(), lines, now);
     run(meter, ports)
 }
 
@@ -80,11 +89,18 @@ fn begin(board: Mps2, now: Instant) -> &'static mut Meter<Mps2> {
 
 /// As [`begin`].
 #[inline(never)]
-fn open(serial: Drn, rs485_uart: Uart, optical_uart: Uart, now: Instant) -> &'static mut Ports {
+fn open(serial: Drn, lines: Lines, now: Instant) -> &'static mut Ports {
     let serial = SERIAL.put(serial).unwrap_or_else(|| stop("a second serial number"));
     let sign_on = mode_e::Server::new(*b"MGW", "AN386", serial.as_str(), OPTICAL_BAUD, true);
     let optical = OpticalPort::new(sign_on, link(), now);
-    let ports = Ports { rs485: Port::new(link(), now), rs485_uart, optical, optical_uart };
+    let ports = Ports {
+        rs485: Port::new(link(), now),
+        rs485_uart: lines.rs485,
+        optical,
+        optical_uart: lines.optical,
+        modbus: RtuServer::new(MODBUS_STATION),
+        modbus_uart: lines.modbus,
+    };
     PORTS.put(ports).unwrap_or_else(|| stop("second ports"))
 }
 
@@ -112,7 +128,7 @@ fn run(meter: &mut Meter<Mps2>, ports: &mut Ports) -> ! {
     }
 }
 
-/// Looks after both ports once; false when neither had anything to do.
+/// Looks after all ports once; false when none had anything to do.
 fn serve(now: Instant, meter: &mut Meter<Mps2>, ports: &mut Ports) -> bool {
     let mut buffer = [0; 64];
     let mut busy = false;
@@ -145,7 +161,7 @@ fn serve(now: Instant, meter: &mut Meter<Mps2>, ports: &mut Ports) -> bool {
     if let Some(line) = ports.optical.poll_line() {
         ports.optical_uart.set_baud(line.baud);
     }
-    busy
+    busy | ports.modbus.serve(now, &mut ports.modbus_uart, meter)
 }
 
 fn send(uart: &mut Uart, bytes: &[u8]) {

@@ -1,10 +1,22 @@
 //! The bench link: messages out, a provisioning record in.
 
 use embedded_io::{Read, ReadReady, Write};
-use firmware::provisioning::{self, Intake};
+use firmware::image::format::Model;
+use firmware::provisioning::{self, Intake, ProvisioningError};
 use firmware::{Meter, Personalisation, Status};
 use hardware::board::{Board, Health};
-use hardware::stm32f405::{ProvisioningSector, Stm32f405, Uart, wait};
+use hardware::stm32f405::{Stm32f405, Uart, wait};
+
+/// What kind of meter an image has to be for.
+const MODEL: Model = *b"F405\0\0\0\0";
+
+/// The meter in a record.
+///
+/// # Errors
+/// As [`provisioning::open`].
+pub fn open(record: &[u8]) -> Result<Personalisation, ProvisioningError> {
+    provisioning::open(record, MODEL)
+}
 
 /// The link and what was last told.
 #[derive(Debug)]
@@ -40,7 +52,7 @@ impl Bench {
 
     /// Waits for a valid record, stores it and reads it back. The jumper under the sealed cover must be fitted: a meter in
     /// the field takes no keys from a cable.
-    pub fn provision(&mut self, board: &mut Stm32f405, sector: &mut ProvisioningSector) -> Personalisation {
+    pub fn provision(&mut self, board: &mut Stm32f405) -> Personalisation {
         let mut intake = Intake::default();
         loop {
             board.health().feed_watchdog();
@@ -52,12 +64,12 @@ impl Bench {
             // Lost bytes spoil the record's check code; the bench sends it again.
             let Ok(1) = self.uart.read(&mut byte) else { continue };
             let Some(record) = intake.push(byte[0]) else { continue };
-            match provisioning::open(record) {
+            match open(record) {
                 Err(why) => self.say(format_args!("refused: {why}")),
                 Ok(_) if !board.health().calibration_jumper() => {
                     self.say(format_args!("refused: the jumper is not fitted"));
                 }
-                Ok(who) => match sector.write(record) {
+                Ok(who) => match board.write_provisioning(record) {
                     Ok(()) => {
                         self.say(format_args!("provisioned"));
                         return who;

@@ -13,12 +13,12 @@ use crate::front::Front;
 use crate::ports::Ports;
 use core::panic::PanicInfo;
 use cortex_m_rt::entry;
-use firmware::provisioning::{self, RECORD_BYTES};
+use firmware::provisioning::RECORD_BYTES;
 use firmware::{Meter, Personalisation};
-use hardware::board::{Board, Clock, Health};
+use hardware::board::{Board, Clock, Health, ImageBanks};
 use hardware::place::Place;
-use hardware::stm32f405::{Around, Found, ProvisioningSector, Rates, Stm32f405, restart, wait};
-use protocol::time::Instant;
+use hardware::stm32f405::{Around, Found, Rates, Stm32f405, restart, wait};
+use protocol::time::{Duration, Instant};
 
 /// The optical head and the line speak 9,600 baud, as every meter does; bench and modem are faster.
 const RATES: Rates = Rates { optical: 9_600, line: 9_600, bench: 115_200, network: 115_200 };
@@ -29,13 +29,13 @@ static METER: Place<Meter<Stm32f405>> = Place::new();
 #[entry]
 fn main() -> ! {
     let Some((mut board, around)) = Stm32f405::take(RATES) else { restart() };
-    let Around { optical, line, bench, network, display, keypad, button, mut sector, clock_source } = around;
+    let Around { optical, line, bench, network, display, keypad, button, clock_source } = around;
     let mut bench = Bench::new(bench);
     let found = board.find();
     bench.say(format_args!("meter {} on stm32f405", env!("CARGO_PKG_VERSION")));
     bench.say(format_args!("started by {:?}, runs on {:?}", board.health().reset_cause(), clock_source));
     bench.say(format_args!("{found:?}"));
-    let who = identity(&mut bench, &mut board, &mut sector);
+    let who = identity(&mut bench, &mut board);
     if !found.memory {
         stop(
             &mut bench,
@@ -45,9 +45,10 @@ fn main() -> ! {
     }
     let now = Instant::from_millis(board.clock().monotonic_ms());
     let meter = begin(board, who, now, &mut bench);
-    bench.say(format_args!("meter {} ready", meter.serial().as_str()));
+    let bank = meter.board().images().map(|banks| banks.running());
+    bench.say(format_args!("meter {} ready, firmware {}, {bank:?}", meter.serial().as_str(), meter.firmware_version()));
     let ports = if opened(&found, &mut bench) {
-        Ports::open(now, meter.serial(), optical, line, network)
+        Ports::open(now, meter, optical, line, network)
     } else {
         None
     };
@@ -72,16 +73,16 @@ fn begin(
 }
 
 /// Who this meter is. Comes back only with a valid record.
-fn identity(bench: &mut Bench, board: &mut Stm32f405, sector: &mut ProvisioningSector) -> Personalisation {
+fn identity(bench: &mut Bench, board: &mut Stm32f405) -> Personalisation {
     let mut record = [0; RECORD_BYTES];
-    sector.read(&mut record);
-    match provisioning::open(&record) {
+    board.read_provisioning(&mut record);
+    match bench::open(&record) {
         Ok(who) => who,
         Err(why) => {
             bench.say(format_args!(
                 "{why}: meters nothing; send a provisioning record with the jumper fitted"
             ));
-            bench.provision(board, sector)
+            bench.provision(board)
         }
     }
 }
@@ -94,8 +95,12 @@ fn opened(found: &Found, bench: &mut Bench) -> bool {
     found.random
 }
 
+/// How long the last answer may take to leave before a reset.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
+
 /// Sleeps, measures, answers.
 fn run(meter: &mut Meter<Stm32f405>, mut ports: Option<Ports>, mut front: Front, mut bench: Bench) -> ! {
+    let mut reset_at = None;
     loop {
         let now = Instant::from_millis(meter.board().clock().monotonic_ms());
         // The meter feeds the watchdog itself, when it has done its work.
@@ -107,6 +112,9 @@ fn run(meter: &mut Meter<Stm32f405>, mut ports: Option<Ports>, mut front: Front,
         let busy = ports.as_mut().is_some_and(|ports| ports.serve(now, meter));
         front.serve(now, meter);
         bench.report(meter);
+        if meter.restart_wanted() && now >= *reset_at.get_or_insert(now + LAST_ANSWER) {
+            restart();
+        }
         if !busy {
             wait();
         }

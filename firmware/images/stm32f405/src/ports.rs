@@ -1,7 +1,8 @@
-//! The meter's three ways to the world: optical head with sign-on and HDLC, RS-485 line with HDLC, modem with the wrapper.
+//! The meter's three ways to the world: optical head with sign-on and HDLC, RS-485 line with HDLC or Modbus RTU, modem with the
+//! wrapper.
 
 use embedded_io::{Read, ReadReady, Write};
-use firmware::{APDU_MAX, Meter, OpticalPort, Port};
+use firmware::{APDU_MAX, Meter, OpticalPort, Port, RtuServer};
 use hardware::place::Place;
 use hardware::stm32f405::{LinePort, Stm32f405, Uart};
 use protocol::link::hdlc::{Config as HdlcConfig, Hdlc};
@@ -24,24 +25,38 @@ type Head = OpticalPort<'static, Link>;
 // In static memory, each made on its own: on the stack they would lie twice, and together.
 static SERIAL: Place<Drn> = Place::new();
 static OPTICAL: Place<Head> = Place::new();
-static LINE: Place<Port<Link>> = Place::new();
+static LINE: Place<Station> = Place::new();
 static NETWORK: Place<Port<Link>> = Place::new();
+
+/// What the RS-485 line speaks: the bench says so once.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, in static memory")]
+enum Station {
+    Dlms(Port<Link>),
+    Modbus(RtuServer),
+}
 
 /// The ports, each with its UART.
 #[derive(Debug)]
 pub struct Ports {
     optical: (&'static mut Head, Uart),
-    line: (&'static mut Port<Link>, LinePort),
+    line: (&'static mut Station, LinePort),
     network: (&'static mut Port<Link>, Uart),
 }
 
 impl Ports {
     /// Opens them; `None` when they are open already.
-    pub fn open(now: Instant, serial: Drn, optical: Uart, line: LinePort, network: Uart) -> Option<Self> {
-        let serial = SERIAL.put(serial)?;
+    pub fn open(
+        now: Instant,
+        meter: &Meter<Stm32f405>,
+        optical: Uart,
+        line: LinePort,
+        network: Uart,
+    ) -> Option<Self> {
+        let serial = SERIAL.put(meter.serial())?;
         Some(Self {
             optical: (head(now, serial)?, optical),
-            line: (rs485(now)?, line),
+            line: (rs485(now, meter.personalisation().options.modbus_station)?, line),
             network: (modem(now)?, network),
         })
     }
@@ -49,7 +64,10 @@ impl Ports {
     /// Takes what has arrived on each and sends the answers. Whether there was anything.
     pub fn serve(&mut self, now: Instant, meter: &mut Meter<Stm32f405>) -> bool {
         let optical = serve_head(now, self.optical.0, &mut self.optical.1, meter);
-        let line = serve(now, self.line.0, &mut self.line.1, meter);
+        let line = match self.line.0 {
+            Station::Dlms(port) => serve(now, port, &mut self.line.1, meter),
+            Station::Modbus(station) => station.serve(now, &mut self.line.1, meter),
+        };
         let network = serve(now, self.network.0, &mut self.network.1, meter);
         // Alarms go through the modem, which has to hold the connection; nowhere before management has named a destination.
         let pushed = self.network.0.push_due(now, meter);
@@ -71,8 +89,11 @@ fn head(now: Instant, serial: &'static Drn) -> Option<&'static mut Head> {
 }
 
 #[inline(never)]
-fn rs485(now: Instant) -> Option<&'static mut Port<Link>> {
-    LINE.put(Port::new(hdlc(), now))
+fn rs485(now: Instant, modbus_station: Option<u8>) -> Option<&'static mut Station> {
+    LINE.put(match modbus_station {
+        Some(number) => Station::Modbus(RtuServer::new(number)),
+        None => Station::Dlms(Port::new(hdlc(), now)),
+    })
 }
 
 #[inline(never)]
