@@ -141,9 +141,10 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn money_balance(&self) -> Result<MoneyBalance, StoreError> {
-        let rows = sql::query("SELECT account, SUM(minor) FROM ledger_entry GROUP BY account")
-            .fetch_all(&self.readers)
-            .await?;
+        let rows =
+            sql::query("SELECT account, CAST(SUM(minor) AS BIGINT) FROM ledger_entry GROUP BY account")
+                .fetch_all(&self.readers)
+                .await?;
         let mut sums = std::collections::HashMap::new();
         for row in rows {
             let account = Account::from_store(row.try_get(0)?)?;
