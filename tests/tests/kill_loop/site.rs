@@ -1,7 +1,7 @@
 //! A street, a gateway beside it, and the way to its API.
 
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::power_loss::Disk;
 use tests::{Folder, GatewayProcess, Street};
 
@@ -12,6 +12,9 @@ const SWITCHED: u32 = 3;
 const CREDIT_WH: &str = "5000000";
 /// How long a request may take, at a gateway that is killed in the middle of it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A gateway that answers nothing for so long does not come back.
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(300);
 
 /// The scene.
 pub struct Site {
@@ -96,7 +99,12 @@ impl Door {
 
     /// Reads a path that is there, as often as it takes.
     pub fn must_get(&self, path: &str) -> Value {
+        let asked = Instant::now();
         loop {
+            assert!(
+                asked.elapsed() < ANSWERS_WITHIN,
+                "no answer to GET {path}: the gateway is gone for good"
+            );
             match self.get(path) {
                 Some((200, body)) => return body,
                 Some((status, body)) if status < 500 => panic!("GET {path}: {status} {body}"),

@@ -1,12 +1,12 @@
 //! A shop's till: takes money, tells the gateway, and tells it again under the same key until it has an answer.
 
-use crate::site::{Door, pause};
+use crate::site::{ANSWERS_WITHIN, Door, pause};
 use gateway::api::signature::{Signed, sign};
 use jiff::Timestamp;
 use serde_json::json;
 use simulator::random::between;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::GatewayProcess;
 
 /// What the customer has in hand.
@@ -39,7 +39,9 @@ pub fn sell(door: &Door, till: u64, meters: &[String], over: &AtomicBool) -> Vec
 pub fn pay(door: &Door, key: &str, serial: &str, amount_minor: i64) -> Receipt {
     let path = "/api/v1/top-ups";
     let body = json!({ "serial": serial, "amount_minor": amount_minor }).to_string();
+    let asked = Instant::now();
     loop {
+        assert!(asked.elapsed() < ANSWERS_WITHIN, "no answer to payment {key}: the gateway is gone for good");
         let now = u64::try_from(Timestamp::now().as_second()).expect("after 1970");
         let signed = Signed { method: "POST", path, key, body: body.as_bytes() };
         let signature = sign(GatewayProcess::channel_secret().as_bytes(), now, &signed);
