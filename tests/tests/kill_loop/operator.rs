@@ -33,7 +33,7 @@ pub fn switch_and_read(door: &Door, serial: &str, over: &AtomicBool) -> Vec<Orde
     orders
 }
 
-/// Gives a command until it is answered for. One whose answer was lost may be recorded twice; the meter does not mind.
+/// Gives a command until it is answered for. One whose answer was lost may be recorded twice.
 fn give(door: &Door, serial: &str, kind: &str, over: &AtomicBool) -> Option<i64> {
     while !over.load(Ordering::Relaxed) {
         match door.post("/commands", &command(serial, kind)) {
