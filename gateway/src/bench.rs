@@ -164,7 +164,13 @@ impl Bench {
             self.vending.clone(),
             Clock::real(),
             self.router.clone(),
-            Policy { rules: Arc::default(), command_expiry: SignedDuration::from_hours(1) },
+            Policy {
+                rules: Arc::default(),
+                thresholds: Default::default(),
+                clock_check: Default::default(),
+                window: crate::reading::plan::Window { hours: None, zone: jiff::tz::TimeZone::UTC },
+                command_expiry: SignedDuration::from_hours(1),
+            },
             commissioned,
         );
         self.steps = engine.steps();

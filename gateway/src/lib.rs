@@ -12,6 +12,8 @@
 //! | command engine (`commands::engine`) | commands that are not finished | commits, answers, people (`commands::desk`), due times, stop | lines (jobs); the reader (meters commissioned) |
 //! | answer of a job (one per job on a line) | its two one-shot channels | first byte, report | the engine |
 //! | reader (`commands::reader`) | the read schedule | a tick, meters commissioned, reads ended, stop | lines (jobs) |
+//! | collector (`reading::collector`) | what is due and missing of every profile | a tick, meters commissioned, attempts ended, stop | lines (jobs) |
+//! | end of an attempt (one per profile read on a line) | its one-shot channel | report | the store; the collector |
 //! | end of a read (one per read on a line) | its one-shot channel | report | the store; the reader |
 //! | pacer (`commands::bulk`) | commands of bulk commands that are to be recorded | commits, its pace, stop | the store; the engine (a stop) |
 //! | follow-up (`vending::follow_up`) | payments and meters that are to be tried later | commits, time, stop | the store |
@@ -20,11 +22,12 @@
 //! | hangups (`service`) | the file's name | SIGHUP, stop | lines, sinks, and what is in force (`service::reload`) |
 //! | watchdog (`service::systemd`) | nothing | the store, the engine, time, stop | systemd |
 //! | courier (`northbound`, one per configured sink) | its sink's connection, its place in the events | commits, acknowledgements, pauses, stop | the other side; the store |
+//! | listener (`listen`, one per `[[listen]]`; one task per TCP peer) | its socket | peers, datagrams, stop | the store; who asked for a confirmation |
 //! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |
 //!
 //! Lines and couriers are also started and stopped by a change of the configuration.
 //!
-//! A stop (SIGTERM, SIGINT) goes to engine, reader, couriers and HTTP; the engine lets what is on the wire finish, and what does not is
+//! A stop (SIGTERM, SIGINT) goes to engine, reader, collector, listeners, couriers and HTTP; the engine lets what is on the wire finish, and what does not is
 //! asked about after the next start.
 
 pub mod api;
@@ -40,8 +43,10 @@ pub mod demo;
 pub mod driver;
 pub mod explain;
 pub mod guards;
+pub mod listen;
 pub mod metrics;
 pub mod northbound;
+pub mod reading;
 pub mod service;
 pub mod session;
 pub mod store;

@@ -7,16 +7,20 @@ mod systemd;
 
 use crate::api::{self, App};
 use crate::commands::bulk::{self, Bulk};
+use crate::commands::clock::ClockKeeper;
 use crate::commands::desk::{Desk, Said};
 use crate::commands::engine::{Engine, Policy};
 use crate::commands::reader::Reader;
 use crate::commands::router::Router;
 use crate::config::{ChannelSecret, Config, Live};
+use crate::listen::{Judge, Listener};
 use crate::metrics::{HttpCounts, Metrics, Sources};
+use crate::reading::collector::Collector;
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::Models;
 use crate::session::record::Recordings;
+use crate::session::work::Serial;
 use crate::session::{self, Context};
 use crate::store::Store;
 use crate::store::access::ApiToken;
@@ -81,19 +85,24 @@ pub async fn run(
     }
     let keys: Arc<dyn MeterKeys> = Arc::new(vault.clone());
     let waits = session::waits();
-    let lines = session::spawn(
-        &config.lines,
-        &Context {
-            directory: directory.clone(),
-            models: models.clone(),
-            keys,
-            counters: Arc::new(store.clone()),
-            clock,
-            system_title: store.system_title().await?,
-            recordings: recordings.clone(),
-            waits: waits.clone(),
-        },
-    );
+    let context = Context {
+        directory: directory.clone(),
+        models: models.clone(),
+        keys,
+        counters: Arc::new(store.clone()),
+        clock,
+        system_title: store.system_title().await?,
+        recordings: recordings.clone(),
+        waits: waits.clone(),
+    };
+    let lines = session::spawn(&config.lines, &context);
+    let judge = Judge {
+        directory: directory.clone(),
+        models: models.clone(),
+        keys: context.keys.clone(),
+        counters: context.counters.clone(),
+        system_title: context.system_title,
+    };
     let router = Router::new(Arc::new(lines.clone()));
     let (tell_stop, stopped) = watch::channel(false);
     let (commissioned, ready) = mpsc::unbounded_channel();
@@ -102,7 +111,16 @@ pub async fn run(
     let schedule = Live::new(config.schedule);
     let engine =
         Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy.clone(), commissioned);
-    let reader = Reader::new(store.clone(), clock, router, schedule.clone(), policy.clone());
+    let collector = Collector::new(
+        store.clone(),
+        clock,
+        router.clone(),
+        models.clone(),
+        schedule.clone(),
+        policy.clone(),
+    );
+    let clocks = ClockKeeper::new(store.clone(), clock, router.clone(), models.clone(), policy.clone());
+    let reader = Reader::new(store.clone(), clock, router, schedule.clone(), policy.clone(), clocks);
     let http = HttpCounts::default();
     let metrics = Metrics::new(
         Registry::with_prefix(crate::metrics::PREFIX),
@@ -128,6 +146,8 @@ pub async fn run(
     let (pacer, pacer_desk) = (bulk.clone(), desk.clone());
     let waiting = vending.clone();
     let address = listener.local_addr()?;
+    let listeners = config.listeners.clone();
+    let alarms = store.clone();
     let gateway = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
     let (broken, mut broke) = mpsc::unbounded_channel();
     let sinks = Arc::new(Sinks::new(store.clone(), clock, gateway, broken));
@@ -164,7 +184,12 @@ pub async fn run(
     };
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks.spawn(engine_task(engine, said, stopped.clone()));
-    tasks.spawn(reader_task(reader, ready, stopped.clone()));
+    let (ready_to_read, ready_to_collect) = both(ready);
+    tasks.spawn(reader_task(reader, ready_to_read, stopped.clone()));
+    let stop_collecting = stopped.clone();
+    tasks.spawn(
+        async move { collector.run(ready_to_collect, stop_collecting).await.context("the collector") },
+    );
     let stop_waiting = stopped.clone();
     tasks.spawn(async move {
         follow_up::run(waiting, stop_waiting).await;
@@ -182,6 +207,10 @@ pub async fn run(
         stop_feeding.wait_for(|stop| *stop).await?;
         Ok(())
     });
+    for listen in listeners {
+        let listener = Listener::new(&listen, judge.clone(), alarms.clone(), clock);
+        tasks.spawn(listener.run(listen, stopped.clone()));
+    }
     tasks.spawn(http_task(listener, app, stopped));
     tracing::info!(%address, "listening");
     systemd::ready();
@@ -224,6 +253,22 @@ fn check_channels(config: &Config, vault: &dyn Vault) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The reader and the collector both hear of meters that were commissioned.
+fn both(
+    mut ready: mpsc::UnboundedReceiver<Serial>,
+) -> (mpsc::UnboundedReceiver<Serial>, mpsc::UnboundedReceiver<Serial>) {
+    let (to_reader, reader) = mpsc::unbounded_channel();
+    let (to_collector, collector) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(serial) = ready.recv().await {
+            // Who does not listen any more has stopped.
+            let _ = to_reader.send(serial.clone());
+            let _ = to_collector.send(serial);
+        }
+    });
+    (reader, collector)
+}
+
 async fn engine_task(
     engine: Engine,
     said: mpsc::Receiver<Said>,
@@ -234,7 +279,7 @@ async fn engine_task(
 
 async fn reader_task(
     reader: Reader,
-    ready: mpsc::UnboundedReceiver<crate::session::work::Serial>,
+    ready: mpsc::UnboundedReceiver<Serial>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     reader.run(ready, stop).await.context("the reader")

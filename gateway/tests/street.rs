@@ -1,35 +1,25 @@
 //! The lines against a simulated street: every kind of meter is commissioned, read, switched, and compared with the truth.
 #![cfg(feature = "demo")]
 
+mod common;
+
+use common::{TestKeys, endpoint};
 use gateway::clock::Clock;
 use gateway::config::{LineConfig, LineKind, Parity, SerialProtocol};
 use gateway::session::counters::MemoryCounters;
 use gateway::session::directory::{Directory, Endpoint, Framing};
-use gateway::session::meter_keys::MeterKeys;
 use gateway::session::model::Models;
 use gateway::session::order::{LoadLimit, Order};
 use gateway::session::record::{Recordings, replay};
 use gateway::session::work::{Ending, Job, Priority, Report, Serial, TokenDigits, Work};
 use gateway::session::{Context, Router, spawn};
-use gateway::vault::{DlmsKeys, VaultError};
 use simulator::clock::SimClock;
 use simulator::faults::{Damage, Fault, On};
 use simulator::identity::{FEEDER, drn};
 use simulator::roll::{Entry, Place};
-use simulator::session::Framing as SimFraming;
 use simulator::street::{Street, StreetConfig};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// The published test keys of the simulated meters.
-#[derive(Debug)]
-struct TestKeys;
-
-impl MeterKeys for TestKeys {
-    fn dlms_keys(&self, _: &Serial) -> Result<DlmsKeys, VaultError> {
-        Ok(DlmsKeys::new(std::array::from_fn(|i| i as u8), std::array::from_fn(|i| 0xD0 + i as u8)))
-    }
-}
 
 struct Bench {
     street: Street,
@@ -110,20 +100,6 @@ fn feeder() -> String {
     drn(FEEDER).expect("a serial number").as_str().to_owned()
 }
 
-fn endpoint(entry: &Entry) -> Endpoint {
-    let (line, address, framing, model) = match entry.place() {
-        Place::Tcp(framing, port) => {
-            let framing = if framing == SimFraming::Hdlc { Framing::Hdlc } else { Framing::Wrapper };
-            ("street", format!("{}:{port}", entry.address), framing, "reference-dlms")
-        }
-        Place::Line(physical) => ("bus", physical.to_string(), Framing::Hdlc, "reference-dlms"),
-        Place::ModbusLine(unit) => ("modbus", unit.to_string(), Framing::Wrapper, "reference-modbus"),
-        Place::ModbusTcp(unit) => ("feeder", unit.to_string(), Framing::Wrapper, "reference-modbus"),
-    };
-    let (serial, line, model) = (Serial(entry.serial.clone()), line.into(), model.into());
-    Endpoint { serial, line, address, framing, model }
-}
-
 fn lines(street: &Street) -> Vec<LineConfig> {
     let serial = |port: Option<&str>, protocol| LineKind::Serial {
         port: port.expect("a serial line").into(),
@@ -163,6 +139,45 @@ async fn every_kind_of_meter_is_commissioned_read_switched_and_read_back() {
     assert_eq!(check_meter.ending, Ending::Done, "{:?}", check_meter.evidence);
     let refused = bench.perform(&feeder(), Work::Disconnect).await;
     assert!(matches!(refused.ending, Ending::Rejected { .. }), "{:?}", refused.ending);
+}
+
+/// A converter: whoever connects has the serial line's bytes, one caller at a time.
+async fn convert(listener: tokio::net::TcpListener, path: String) {
+    use tokio_serial::SerialPortBuilderExt;
+    while let Ok((mut caller, _)) = listener.accept().await {
+        let mut wire =
+            tokio_serial::new(&path, 9_600).exclusive(false).open_native_async().expect("the line");
+        let _ = tokio::io::copy_bidirectional(&mut caller, &mut wire).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_behind_converters_are_worked_on_as_if_they_were_here() {
+    let bench = Bench::start(1).await;
+    let mut lines = Vec::new();
+    for (name, path, protocol) in [
+        ("bus", bench.street.line_path(), SerialProtocol::DlmsHdlc),
+        ("modbus", bench.street.modbus_line_path(), SerialProtocol::ModbusRtu),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(convert(listener, path.expect("a serial line").to_owned()));
+        let kind = LineKind::Converter { address, baud: 9_600, parity: Parity::None, protocol };
+        lines.push(LineConfig { name: name.into(), kind, area: None });
+    }
+    bench.router.change_to(&lines).await;
+    for entry in bench
+        .entries()
+        .into_iter()
+        .filter(|entry| matches!(entry.place(), Place::Line(_) | Place::ModbusLine(_)))
+    {
+        for work in [Work::Commission, Work::Disconnect, Work::Reconnect, Work::Read] {
+            let report = bench.perform(&entry.serial, work).await;
+            assert_eq!(report.ending, Ending::Done, "{entry:?}: {:?}", report.evidence);
+        }
+    }
+    let budgets: Vec<_> = bench.router.status().iter().map(|line| line.budget_bytes_per_s).collect();
+    assert_eq!(budgets, [Some(960), Some(960)], "the pace is the line's, not the network's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

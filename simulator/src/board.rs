@@ -111,6 +111,8 @@ pub struct VirtualBoard {
     seed: u64,
     random: Sequence,
     reset_cause: ResetCause,
+    /// The supply has gone, and the capacitors still last.
+    pub supply_failing: bool,
     street: Arc<StreetLoad>,
 }
 
@@ -131,6 +133,7 @@ impl VirtualBoard {
             seed,
             random: Sequence::new(seed),
             reset_cause: ResetCause::PowerOn,
+            supply_failing: false,
             street,
         }
     }
@@ -300,6 +303,10 @@ impl Clock for VirtualBoard {
 }
 
 impl Health for VirtualBoard {
+    fn supply_failing(&mut self) -> bool {
+        self.supply_failing
+    }
+
     fn cover_open(&mut self) -> bool {
         self.body.cover_open
     }

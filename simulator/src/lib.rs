@@ -18,6 +18,7 @@ pub mod modbus_server;
 pub mod nvm;
 pub mod paced;
 pub mod plan;
+pub mod push;
 pub mod random;
 pub mod roll;
 pub mod scenario;

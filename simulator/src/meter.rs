@@ -4,6 +4,7 @@ use crate::board::{Body, VirtualBoard};
 use crate::clock::SimClock;
 use crate::faults::{Damage, Effect, Waiting};
 use crate::load::Household;
+use crate::push::{self, Push};
 use crate::random::hash;
 use firmware::image::format::Version;
 use firmware::ledger::MWS_PER_WH;
@@ -35,6 +36,8 @@ struct Inner {
     waiting: Waiting,
     condition: Condition,
     reboot_after: Option<u32>,
+    /// What the meter said before its capacitors were empty.
+    last_words: Vec<Push>,
 }
 
 #[derive(Debug)]
@@ -156,7 +159,8 @@ impl SimMeter {
     }
 
     fn with(index: u32, clock: SimClock, life: Life, condition: Condition) -> Self {
-        let inner = Inner { life: Some(life), waiting: Waiting::default(), condition, reboot_after: None };
+        let (waiting, last_words) = (Waiting::default(), Vec::new());
+        let inner = Inner { life: Some(life), waiting, condition, reboot_after: None, last_words };
         Self { index, clock, connections: AtomicU32::new(0), inner: Mutex::new(inner) }
     }
 
@@ -190,6 +194,31 @@ impl SimMeter {
             inner.power_on(now, ResetCause::Requested);
         }
         power_w
+    }
+
+    /// The next alarm that the meter sends by itself, oldest first. A meter that is silent, or hangs, sends none.
+    #[must_use]
+    pub fn next_push(&self) -> Option<Push> {
+        let now = sim_now(&self.clock);
+        let mut inner = self.lock();
+        if !inner.hears() {
+            return None;
+        }
+        if !inner.last_words.is_empty() {
+            return Some(inner.last_words.remove(0));
+        }
+        match &mut inner.life {
+            Some(Life::On(meter)) => push::next(meter, now),
+            _ => None,
+        }
+    }
+
+    /// Has management send the meter's alarms to this address. False when the meter refuses or has no power.
+    pub fn push_to(&self, destination: std::net::SocketAddr) -> bool {
+        match &mut self.lock().life {
+            Some(Life::On(meter)) => push::direct(meter, destination),
+            _ => false,
+        }
     }
 
     /// Which life the meter is in: a session belongs to the life it began in.
@@ -387,6 +416,20 @@ impl Inner {
         if !self.condition.off {
             self.power_on(now, ResetCause::PowerOn);
         }
+    }
+
+    /// The supply fails: the meter has as long as its capacitors last to say so.
+    fn supply_fails(&mut self, now: Instant) {
+        let Some(Life::On(meter)) = &mut self.life else { return };
+        if meter.push_destination().is_empty() {
+            return;
+        }
+        meter.board().supply_failing = true;
+        meter.watch_supply();
+        while meter.due_alarm(now).is_some() {
+            self.last_words.extend(push::next(meter, now));
+        }
+        meter.board().supply_failing = false;
     }
 
     fn power_off(&mut self) {

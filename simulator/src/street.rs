@@ -3,11 +3,12 @@
 use crate::clock::SimClock;
 use crate::fault_entry::FaultEntry;
 use crate::faults::Fault;
-use crate::identity::{FEEDER, METERS_MAX, StreetKeys, drn, initial_credit_wh};
+use crate::identity::{FEEDER, METERS_MAX, StreetKeys, address, drn, initial_credit_wh};
 use crate::line::{BAUD, Line};
 use crate::load::Mix;
 use crate::meter::{SimMeter, Truth};
 use crate::modbus_server::{self, Station};
+use crate::push;
 use crate::random::hash;
 use crate::roll::{Entry, Model, Place};
 use crate::scene::{self, Scene};
@@ -89,6 +90,8 @@ pub struct StreetConfig {
     pub mix: Mix,
     /// What goes wrong, counted from the start.
     pub faults: Vec<FaultEntry>,
+    /// Where the meters on TCP send their alarms, on this machine; nowhere without this.
+    pub push_to: Option<SocketAddr>,
     /// Where the state is kept: every meter's memory, what lasts, and the time. Nowhere without this.
     pub state: Option<PathBuf>,
 }
@@ -117,6 +120,7 @@ impl Default for StreetConfig {
             setup: Setup::default(),
             mix: Mix::default(),
             faults: Vec::new(),
+            push_to: None,
             state: None,
         }
     }
@@ -257,6 +261,17 @@ impl Street {
             .map(|(index, meter)| (Arc::clone(meter), self.config.framing(index)))
             .collect();
         self.tasks.spawn(tcp::serve(listener, reachable, self.config.clock.clone()));
+        if let Some(to) = self.config.push_to {
+            ensure!(to.ip().is_loopback(), "the simulator sends to loopback addresses only, not {to}");
+            let speaking: Vec<_> = (1..=self.config.meters)
+                .zip(self.scene.meters.iter())
+                .map(|(index, meter)| (address(index), Arc::clone(meter)))
+                .collect();
+            for (_, meter) in &speaking {
+                ensure!(meter.push_to(to), "a meter refused {to} as the destination of its alarms");
+            }
+            self.tasks.spawn(push::serve(speaking));
+        }
         Ok(())
     }
 

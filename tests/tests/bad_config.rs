@@ -36,7 +36,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "[[line]]\nname = \"a\"\nkind = \"tcp\"\nbaud = 9600\n",
-        ":13: baud belongs to lines of kind serial, this one is tcp",
+        ":13: baud belongs to lines of kind serial or serial-over-tcp, this one is tcp",
     ),
 ];
 

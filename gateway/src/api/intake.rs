@@ -292,15 +292,18 @@ fn check_drn(serial: &str) -> Result<(), String> {
 
 fn address(text: &str, line: &LineConfig) -> Result<String, String> {
     let range = match &line.kind {
-        LineKind::Tcp { .. } => {
+        LineKind::Tcp { .. } | LineKind::Udp { .. } => {
             let parsed: SocketAddr = text.parse().map_err(|_| {
                 format!("address {text:?} is not address:port, as line {:?} needs", line.name)
             })?;
             return Ok(parsed.to_string());
         }
         // HDLC physical addresses have 14 bits; 0 and the topmost are reserved (IEC 62056-46 clause 6.4.2.3).
-        LineKind::Serial { protocol: SerialProtocol::DlmsHdlc, .. } => 1..=16_382,
-        LineKind::Serial { protocol: SerialProtocol::ModbusRtu, .. } | LineKind::ModbusTcp { .. } => 1..=247,
+        LineKind::Serial { protocol: SerialProtocol::DlmsHdlc, .. }
+        | LineKind::Converter { protocol: SerialProtocol::DlmsHdlc, .. } => 1..=16_382,
+        LineKind::Serial { protocol: SerialProtocol::ModbusRtu, .. }
+        | LineKind::Converter { protocol: SerialProtocol::ModbusRtu, .. }
+        | LineKind::ModbusTcp { .. } => 1..=247,
     };
     match text.parse::<u32>() {
         Ok(number) if range.contains(&number) => Ok(number.to_string()),
@@ -314,6 +317,9 @@ fn address(text: &str, line: &LineConfig) -> Result<String, String> {
 }
 
 fn framing(word: Option<&str>, line: &LineConfig) -> Result<Framing, String> {
+    if let (LineKind::Udp { .. }, None | Some("wrapper")) = (&line.kind, word) {
+        return Ok(Framing::Wrapper);
+    }
     let is_tcp = matches!(line.kind, LineKind::Tcp { .. });
     match (word, is_tcp) {
         (None | Some("wrapper"), true) => Ok(Framing::Wrapper),

@@ -9,6 +9,7 @@ pub mod campaigns;
 pub mod commands;
 mod control;
 mod correlation;
+pub mod doubts;
 pub mod enter;
 mod events;
 pub mod guards;
@@ -18,6 +19,7 @@ pub mod meters;
 pub mod newest;
 mod openapi;
 pub mod problem;
+pub mod profiles;
 pub mod readings;
 mod recordings;
 pub mod serve;
@@ -111,6 +113,9 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/meters/import", post(enter::import))
         .route("/api/v1/meters/{serial}", get(meters::show))
         .route("/api/v1/meters/{serial}/readings", get(readings::list))
+        .route("/api/v1/meters/{serial}/profiles/{profile}", get(profiles::rows))
+        .route("/api/v1/meters/{serial}/coverage", get(profiles::of_meter))
+        .route("/api/v1/meters/{serial}/gaps", get(profiles::gaps))
         .route("/api/v1/meters/{serial}/recording", get(recordings::show).post(recordings::create))
         .route("/api/v1/top-ups", get(top_ups::list).post(top_ups::create))
         .route("/api/v1/top-ups/{id}", get(top_ups::show))
@@ -138,8 +143,11 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/meters/{serial}/guards", get(guards::show))
         .route("/api/v1/meters/{serial}/notices", get(guards::notices).post(guards::record))
         .route("/api/v1/meters/{serial}/protection", put(guards::protect).delete(guards::unprotect))
+        .route("/api/v1/doubts", get(doubts::list))
+        .route("/api/v1/doubts/{id}/decision", post(doubts::decision))
         .route("/api/v1/areas", get(areas::list))
         .route("/api/v1/areas/{area}/energy", get(areas::energy))
+        .route("/api/v1/areas/{area}/coverage", get(profiles::of_area))
         .route("/api/v1/accounts/balance", get(accounts::balance))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/sinks", get(sinks::list))

@@ -1,8 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, bulk_commands, campaigns, commands, control, enter, events, guards, health,
-    meters, readings, recordings, sinks, special_tokens, status, top_ups,
+    access, accounts, areas, bulk_commands, campaigns, commands, control, doubts, enter, events, guards,
+    health, meters, profiles, readings, recordings, sinks, special_tokens, status, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -25,6 +25,10 @@ use utoipa::{Modify, OpenApi};
         enter::import,
         meters::show,
         readings::list,
+        profiles::rows,
+        profiles::of_meter,
+        profiles::of_area,
+        profiles::gaps,
         recordings::create,
         recordings::show,
         top_ups::list,
@@ -59,6 +63,8 @@ use utoipa::{Modify, OpenApi};
         guards::record,
         guards::protect,
         guards::unprotect,
+        doubts::list,
+        doubts::decision,
         areas::list,
         areas::energy,
         accounts::balance,

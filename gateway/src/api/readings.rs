@@ -25,6 +25,8 @@ pub struct ReadingView {
     power_w: Option<i64>,
     /// Credit the meter holds, in watt-hours.
     credit_wh: Option<WattHours>,
+    /// The doubt that holds it, if one does: then it counts for nothing.
+    doubt_id: Option<i64>,
 }
 
 /// How many.
@@ -61,6 +63,7 @@ pub(super) async fn list(
         import_wh: reading.import_wh,
         power_w: reading.power_w,
         credit_wh: reading.credit_wh,
+        doubt_id: reading.doubt_id,
     };
     Ok(Json(readings.into_iter().map(view).collect()))
 }

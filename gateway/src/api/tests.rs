@@ -174,7 +174,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 52, "every operation of the document was tried");
+    assert_eq!(tried, 58, "every operation of the document was tried");
 }
 
 #[tokio::test]

@@ -7,12 +7,14 @@ pub mod check_config;
 pub mod client;
 pub mod command;
 pub mod control;
+pub mod doubt;
 pub mod explain;
 pub mod failure;
 pub mod guard;
 pub mod key;
 pub mod meter;
 pub mod page_link;
+pub mod profile;
 pub mod record;
 pub mod run;
 pub mod secret;
@@ -85,6 +87,14 @@ enum Command {
     Arm(command::Plain),
     /// Limit a meter's load and see the limit read back.
     LimitLoad(command::LimitLoad),
+    /// Show what a meter recorded: rows of a profile, those missing in their places.
+    Profile(profile::Rows),
+    /// Count how much of a meter's, or an area's, profiles is here.
+    Coverage(profile::Coverage),
+    /// Show what is missing of a meter's profiles, and what becomes of it.
+    Gaps(profile::Gaps),
+    /// Readings that are held: list them, say that they are right, or wrong.
+    Doubt(doubt::Args),
     /// Give a meter new DLMS keys and see them proved; needs its master key and scope admin.
     RotateKeys(command::Plain),
     /// Record what a meter and the gateway say to each other, without secrets.
@@ -126,6 +136,10 @@ impl Cli {
             Command::SetClock(args) => command::plain("set_clock", &args),
             Command::Arm(args) => command::plain("arm", &args),
             Command::LimitLoad(args) => command::limit_load(&args),
+            Command::Profile(args) => profile::rows(&args),
+            Command::Coverage(args) => profile::coverage(&args),
+            Command::Gaps(args) => profile::gaps(&args),
+            Command::Doubt(args) => doubt::run(&args),
             Command::RotateKeys(args) => command::plain("rotate_keys", &args),
             Command::Record(args) => record::record(&args),
             Command::Replay(args) => record::replay(&args),

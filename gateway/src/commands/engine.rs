@@ -15,6 +15,9 @@ use super::used::{self, Shown};
 use crate::clock::Clock;
 use crate::config::{Config, Live};
 use crate::guards::{self, Asked, Rules, Unmet};
+use crate::reading::plan::Window;
+use crate::reading::plausibility::Thresholds;
+use crate::session::clock_check::ClockTerms;
 use crate::session::work::{Ending, Facts, Job, Priority, Report, Serial, Work};
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::meter::{BalanceHolder, Meter};
@@ -46,6 +49,12 @@ const CANCELLED_BY: &str = "nothing of it was done: taken back by";
 pub struct Policy {
     /// The guards of a disconnection.
     pub rules: Arc<Rules>,
+    /// What a reading has to look like to be believed.
+    pub thresholds: Thresholds,
+    /// How far off a meter's clock may be.
+    pub clock_check: ClockTerms,
+    /// When load profiles may be read.
+    pub window: Window,
     /// How long an approved command may wait for its meter.
     pub command_expiry: SignedDuration,
 }
@@ -56,7 +65,10 @@ impl Policy {
     pub fn of(config: &Config) -> Self {
         let command_expiry =
             SignedDuration::try_from(config.schedule.command_expiry).unwrap_or(SignedDuration::MAX);
-        Self { rules: Arc::new(config.disconnection.rules.clone()), command_expiry }
+        let rules = Arc::new(config.disconnection.rules.clone());
+        let window = Window { hours: config.schedule.profile_hours, zone: rules.zone.clone() };
+        let (thresholds, clock_check) = (config.plausibility, config.clock_check);
+        Self { rules, thresholds, clock_check, window, command_expiry }
     }
 }
 
@@ -497,6 +509,7 @@ impl Engine {
             dispatched: true,
             report: None,
             rules: self.policy.now().rules.clone(),
+            thresholds: self.policy.now().thresholds,
         })
     }
 
@@ -537,6 +550,7 @@ impl Engine {
             dispatched: true,
             report: Some(report),
             rules: self.policy.now().rules.clone(),
+            thresholds: self.policy.now().thresholds,
         };
         let (step, wait) = match verdict.then {
             Then::Finish => {

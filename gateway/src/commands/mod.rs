@@ -2,7 +2,9 @@
 //! ([`life`], [`schedule`]); [`engine`] and [`reader`] carry it out.
 
 pub mod bulk;
+pub mod clock;
 pub mod desk;
+pub mod doubts;
 pub mod engine;
 pub mod life;
 pub mod measures;

@@ -1,9 +1,10 @@
-//! What follows from facts, whoever asked for them: they are stored, and a gateway-held balance is charged.
+//! What follows from facts, whoever asked for them: they are judged and stored, and a gateway-held balance is charged.
 
 use crate::guards::Rules;
+use crate::reading::plausibility::{self, DoubtKind, Thresholds};
 use crate::session::work::{Ending, Facts, Report};
 use crate::store::meter::{BalanceHolder, Meter};
-use crate::store::{Connection, StoreError, command, observation};
+use crate::store::{Connection, StoreError, command, doubt, observation};
 use crate::vending::held;
 use protocol::cosem::disconnect::RelayReason;
 
@@ -17,6 +18,7 @@ pub async fn observe(
     report: &Report,
     correlation: &str,
     rules: &Rules,
+    thresholds: &Thresholds,
 ) -> Result<(), StoreError> {
     let serial = &meter.serial;
     let problem = match &report.ending {
@@ -24,11 +26,21 @@ pub async fn observe(
         Ending::Done | Ending::Rejected { .. } => None,
     };
     observation::tried(conn, serial, problem, report.ended).await?;
-    // Readings of a meter that turns out to be another one belong to nobody.
-    if report.facts.serial.as_deref().is_some_and(|found| found != serial.0) {
-        return Ok(());
+    let mut facts = with_reason(conn, meter, &report.facts).await?;
+    let known = observation::known(conn, meter).await?;
+    match plausibility::judge(&known, &facts, report.ended, thresholds) {
+        Some(doubt) => {
+            let id = doubt::hold(conn, serial, &doubt, &facts, report.ended).await?;
+            // Readings of a meter that turns out to be another one belong to nobody.
+            if doubt.kind == DoubtKind::OtherMeter {
+                return Ok(());
+            }
+            observation::hold(conn, serial, &facts, id, report.ended).await?;
+            (facts.import_wh, facts.power_w, facts.ratios) = (None, None, None);
+        }
+        None if facts.import_wh.is_some() => doubt::pass(conn, serial, report.ended).await?,
+        None => {}
     }
-    let facts = with_reason(conn, meter, &report.facts).await?;
     observation::apply(conn, serial, &facts, report.ended).await?;
     if meter.balance == BalanceHolder::Gateway {
         held::charge_reading(conn, serial, report.ended, correlation, rules).await?;

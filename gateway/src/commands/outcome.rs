@@ -2,6 +2,7 @@
 
 use super::observe;
 use crate::guards::Rules;
+use crate::reading::plausibility::Thresholds;
 use crate::session::work::Report;
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::ledger::{Account, Entry};
@@ -28,6 +29,8 @@ pub(super) struct Outcome {
     pub report: Option<Report>,
     /// The guards of a disconnection that may follow.
     pub rules: Arc<Rules>,
+    /// What a reading has to look like.
+    pub thresholds: Thresholds,
 }
 
 /// The steps a verdict stands for. The first carries the session's evidence; a repetition of what is known is no step.
@@ -67,8 +70,15 @@ impl Outcome {
             command::set_dispatched(conn, self.command.id, self.dispatched).await?;
         }
         if let Some(report) = &self.report {
-            observe::observe(conn, &self.meter, report, &self.command.request.correlation, &self.rules)
-                .await?;
+            observe::observe(
+                conn,
+                &self.meter,
+                report,
+                &self.command.request.correlation,
+                &self.rules,
+                &self.thresholds,
+            )
+            .await?;
         }
         Ok(())
     }

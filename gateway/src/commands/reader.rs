@@ -1,5 +1,6 @@
 //! The reader: a task that reads every commissioned meter on schedule and stores what it said.
 
+use super::clock::ClockKeeper;
 use super::engine::Policy;
 use super::observe;
 use super::router::{NoPlace, Router};
@@ -7,6 +8,7 @@ use super::schedule::{self, Schedule};
 use crate::clock::Clock;
 use crate::config::{Live, ScheduleConfig};
 use crate::guards::Rules;
+use crate::reading::plausibility::Thresholds;
 use crate::session::work::{Job, Priority, Report, Serial, Work};
 use crate::store::{Store, StoreError};
 use jiff::SignedDuration;
@@ -27,6 +29,7 @@ pub struct Reader {
     router: Router,
     config: Live<ScheduleConfig>,
     policy: Live<Policy>,
+    clocks: ClockKeeper,
 }
 
 impl Reader {
@@ -38,8 +41,9 @@ impl Reader {
         router: Router,
         config: Live<ScheduleConfig>,
         policy: Live<Policy>,
+        clocks: ClockKeeper,
     ) -> Self {
-        Self { store, clock, router, config, policy }
+        Self { store, clock, router, config, policy, clocks }
     }
 
     /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
@@ -101,15 +105,22 @@ impl Reader {
             report,
             sending: None,
         });
-        let (store, rules) = (self.store.clone(), self.policy.now().rules.clone());
+        let (store, policy) = (self.store.clone(), self.policy.now());
+        let (rules, thresholds) = (policy.rules.clone(), policy.thresholds);
+        let clocks = self.clocks.clone();
         tokio::spawn(async move {
-            if let Ok(report) = answer.await
-                && let Err(error) = keep(&store, &meter, report, correlation, rules).await
-            {
-                tracing::error!(meter = meter.0, %error, "a reading could not be stored");
+            let mut offset = None;
+            if let Ok(report) = answer.await {
+                offset = report.facts.clock_offset_s;
+                if let Err(error) = keep(&store, &meter, report, correlation, rules, thresholds).await {
+                    tracing::error!(meter = meter.0, %error, "a reading could not be stored");
+                }
             }
             // The reader has gone only when the gateway stops.
-            let _ = tell.send(meter);
+            let _ = tell.send(meter.clone());
+            if let Some(offset) = offset {
+                clocks.look(&meter, offset).await;
+            }
         });
     }
 }
@@ -121,11 +132,14 @@ async fn keep(
     report: Report,
     correlation: String,
     rules: Arc<Rules>,
+    thresholds: Thresholds,
 ) -> Result<(), StoreError> {
     let Some((meter, _)) = store.meter(&serial.0).await? else { return Ok(()) };
     store
         .write(move |conn| {
-            Box::pin(async move { observe::observe(conn, &meter, &report, &correlation, &rules).await })
+            Box::pin(async move {
+                observe::observe(conn, &meter, &report, &correlation, &rules, &thresholds).await
+            })
         })
         .await
 }

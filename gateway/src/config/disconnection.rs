@@ -53,7 +53,8 @@ pub(super) fn check<S: Surroundings>(
     raw: &RawDisconnection,
 ) -> Result<DisconnectionConfig, ConfigError> {
     let mut rules = Rules { zone: zone(checker, raw.zone.as_ref())?, ..Rules::default() };
-    rules.quiet_hours = raw.quiet_hours.as_ref().map(|hours| quiet_hours(checker, hours)).transpose()?;
+    rules.quiet_hours =
+        raw.quiet_hours.as_ref().map(|span| hours(checker, "quiet_hours", span)).transpose()?;
     rules.quiet_days = raw.quiet_days.iter().map(|day| weekday(checker, day)).collect::<Result<_, _>>()?;
     rules.quiet_dates =
         raw.quiet_dates.iter().map(|date| quiet_date(checker, date)).collect::<Result<_, _>>()?;
@@ -95,15 +96,17 @@ fn zone<S>(checker: &Checker<'_, S>, raw: Option<&Spanned<String>>) -> Result<Ti
     })
 }
 
-fn quiet_hours<S>(checker: &Checker<'_, S>, raw: &Spanned<String>) -> Result<(Time, Time), ConfigError> {
+/// Two times of day.
+pub(super) fn hours<S>(
+    checker: &Checker<'_, S>,
+    key: &str,
+    raw: &Spanned<String>,
+) -> Result<(Time, Time), ConfigError> {
     let parsed = raw.get_ref().split_once('-').and_then(|(from, until)| {
         Some((Time::strptime("%H:%M", from.trim()).ok()?, Time::strptime("%H:%M", until.trim()).ok()?))
     });
     parsed.filter(|(from, until)| from != until).ok_or_else(|| {
-        checker.at(
-            &raw.span(),
-            format!("quiet_hours {:?} is not two times, like \"20:00-08:00\"", raw.get_ref()),
-        )
+        checker.at(&raw.span(), format!("{key} {:?} is not two times, like \"20:00-08:00\"", raw.get_ref()))
     })
 }
 

@@ -33,6 +33,22 @@ pub enum LineKind {
         /// What is spoken.
         protocol: SerialProtocol,
     },
+    /// DLMS over UDP, in the wrapper: every meter has its own `host:port`.
+    Udp {
+        /// Meters talked to at once.
+        connections_max: usize,
+    },
+    /// A serial line behind a converter that passes its bytes on over TCP as they are. Otherwise as [`LineKind::Serial`].
+    Converter {
+        /// The converter.
+        address: SocketAddr,
+        /// Bits per second of the line behind it.
+        baud: u32,
+        /// Parity bit there.
+        parity: Parity,
+        /// What is spoken.
+        protocol: SerialProtocol,
+    },
     /// One Modbus TCP server; a meter's address is its unit id.
     ModbusTcp {
         /// Where it listens.
@@ -66,6 +82,11 @@ impl LineKind {
     /// Whether Modbus is spoken here.
     #[must_use]
     pub fn is_modbus(&self) -> bool {
-        matches!(self, Self::ModbusTcp { .. } | Self::Serial { protocol: SerialProtocol::ModbusRtu, .. })
+        matches!(
+            self,
+            Self::ModbusTcp { .. }
+                | Self::Serial { protocol: SerialProtocol::ModbusRtu, .. }
+                | Self::Converter { protocol: SerialProtocol::ModbusRtu, .. }
+        )
     }
 }

@@ -7,7 +7,9 @@ mod bulk;
 mod disconnection;
 mod error;
 mod line;
+mod listen;
 mod live;
+mod plausibility;
 mod price;
 mod raw;
 mod sink;
@@ -16,6 +18,7 @@ mod store;
 pub use disconnection::DisconnectionConfig;
 pub use error::ConfigError;
 pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
+pub use listen::{ListenConfig, ListenKind};
 pub use live::Live;
 pub use price::Price;
 pub use sink::{Login, MqttBroker, NatsServer, Secret, SinkConfig, SinkKind, Tls, WebhookEndpoint};
@@ -46,10 +49,16 @@ pub struct Config {
     pub disconnection: DisconnectionConfig,
     /// How fast commands for many meters are started, and when a second person has to agree.
     pub bulk: crate::commands::bulk::Limits,
+    /// What a reading has to look like to be believed.
+    pub plausibility: crate::reading::plausibility::Thresholds,
+    /// How far off a meter's clock may be, and what is done about it.
+    pub clock_check: crate::session::clock_check::ClockTerms,
     /// Model files of meters, besides those built in.
     pub models: Option<PathBuf>,
     /// The lines, in file order. Names are unique.
     pub lines: Vec<LineConfig>,
+    /// Where notifications of meters are received.
+    pub listeners: Vec<ListenConfig>,
     /// Who may send signed top-ups. Ids are unique.
     pub channels: Vec<ChannelConfig>,
     /// Where facts go. Names are unique.
@@ -111,6 +120,14 @@ pub struct ScheduleConfig {
     pub reads_in_flight_max: usize,
     /// How long a disconnect or reconnect may wait for its meter before it expires.
     pub command_expiry: Duration,
+    /// Over how long the reads of one interval's profile rows are spread.
+    pub profile_spread: Duration,
+    /// A profile row that comes later than this after its interval is late.
+    pub profile_late: Duration,
+    /// When load profiles may be read, in the customers' zone (`[disconnection]`); always without it.
+    pub profile_hours: Option<(jiff::civil::Time, jiff::civil::Time)>,
+    /// How long after its day or month began a billing snapshot has to be there.
+    pub billing_deadline: Duration,
 }
 
 /// A payment channel: an outlet, bank or web shop that signs its requests.

@@ -2,6 +2,8 @@
 
 use super::bulk::{self, RawBulk};
 use super::disconnection::{self, RawDisconnection};
+use super::listen::{self, RawListen};
+use super::plausibility::{RawClockCheck, RawPlausibility};
 use super::sink::{self, RawSink};
 use super::store::{self, RawStore};
 use super::{
@@ -33,9 +35,15 @@ struct RawConfig {
     #[serde(default)]
     bulk: RawBulk,
     #[serde(default)]
+    plausibility: RawPlausibility,
+    #[serde(default)]
+    clock_check: RawClockCheck,
+    #[serde(default)]
     models: Option<PathBuf>,
     #[serde(default, rename = "line")]
     lines: Vec<Spanned<RawLine>>,
+    #[serde(default, rename = "listen")]
+    listeners: Vec<Spanned<RawListen>>,
     #[serde(default, rename = "channel")]
     channels: Vec<Spanned<RawChannel>>,
     #[serde(default, rename = "sink")]
@@ -106,12 +114,25 @@ struct RawSchedule {
     read_interval_s: u64,
     reads_in_flight_max: usize,
     command_expiry_s: u64,
+    profile_spread_s: u64,
+    profile_late_s: u64,
+    profile_hours: Option<Spanned<String>>,
+    billing_deadline_s: u64,
 }
 
 impl Default for RawSchedule {
     fn default() -> Self {
-        // A quarter of an hour is the usual load-profile period; an hour is our own bound for a relay command.
-        Self { read_interval_s: 900, reads_in_flight_max: 64, command_expiry_s: 3600 }
+        // A quarter of an hour is the usual load-profile period; an hour is our own bound for a relay command. Five minutes
+        // spread leave as much again until a row is late; a bill run begins at six at the earliest.
+        Self {
+            read_interval_s: 900,
+            reads_in_flight_max: 64,
+            command_expiry_s: 3600,
+            profile_spread_s: 300,
+            profile_late_s: 600,
+            profile_hours: None,
+            billing_deadline_s: 21_600,
+        }
     }
 }
 
@@ -148,6 +169,9 @@ struct RawChannel {
     secret_env: Option<Spanned<String>>,
 }
 
+/// What a line can be.
+const LINE_KINDS: [&str; 5] = ["tcp", "udp", "serial", "serial-over-tcp", "modbus-tcp"];
+
 /// The file being checked: turns a place in it into an error with a line.
 pub(super) struct Checker<'a, S> {
     text: &'a str,
@@ -179,11 +203,23 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             read_interval: Duration::from_secs(raw.schedule.read_interval_s.max(1)),
             reads_in_flight_max: raw.schedule.reads_in_flight_max.max(1),
             command_expiry: Duration::from_secs(raw.schedule.command_expiry_s.max(1)),
+            profile_spread: Duration::from_secs(raw.schedule.profile_spread_s),
+            profile_late: Duration::from_secs(raw.schedule.profile_late_s),
+            profile_hours: raw
+                .schedule
+                .profile_hours
+                .as_ref()
+                .map(|hours| disconnection::hours(&checker, "profile_hours", hours))
+                .transpose()?,
+            billing_deadline: Duration::from_secs(raw.schedule.billing_deadline_s.max(1)),
         },
         disconnection: disconnection::check(&checker, &raw.disconnection)?,
         bulk: bulk::check(&checker, &raw.bulk)?,
+        plausibility: raw.plausibility.thresholds(),
+        clock_check: raw.clock_check.terms(),
         models: raw.models.as_deref().map(|models| checker.beside(models)),
         lines: checker.lines(&raw.lines)?,
+        listeners: listen::listeners(&checker, &raw.listeners)?,
         channels: checker.channels(&raw.channels)?,
         sinks: sink::sinks(&checker, &raw.sinks)?,
     })
@@ -316,6 +352,21 @@ impl<S: Surroundings> Checker<'_, S> {
                 let connections_max = raw.connections_max.as_ref().map_or(64, |max| *max.get_ref()).max(1);
                 (LineKind::Tcp { connections_max }, None)
             }
+            "udp" => {
+                let connections_max = raw.connections_max.as_ref().map_or(64, |max| *max.get_ref()).max(1);
+                (LineKind::Udp { connections_max }, None)
+            }
+            "serial-over-tcp" => {
+                let (address, place) =
+                    self.line_address(raw.address.as_ref().ok_or_else(|| missing("address"))?)?;
+                let kind = LineKind::Converter {
+                    address,
+                    baud: self.baud(raw.baud.as_ref())?,
+                    parity: raw.parity.as_ref().map_or(Parity::None, |parity| *parity.get_ref()),
+                    protocol: *raw.protocol.as_ref().ok_or_else(|| missing("protocol"))?.get_ref(),
+                };
+                (kind, Some(place))
+            }
             "serial" => {
                 let port = raw.port.as_ref().ok_or_else(|| missing("port"))?;
                 let protocol = *raw.protocol.as_ref().ok_or_else(|| missing("protocol"))?.get_ref();
@@ -333,17 +384,14 @@ impl<S: Surroundings> Checker<'_, S> {
                 (kind, Some((format!("serial port {}", port.get_ref()), port.span())))
             }
             "modbus-tcp" => {
-                let address = raw.address.as_ref().ok_or_else(|| missing("address"))?;
-                let parsed = address.get_ref().parse().map_err(|_| {
-                    self.at(&address.span(), format!("address {:?} is not address:port", address.get_ref()))
-                })?;
-                let place = (format!("address {}", address.get_ref()), address.span());
-                (LineKind::ModbusTcp { address: parsed }, Some(place))
+                let (address, place) =
+                    self.line_address(raw.address.as_ref().ok_or_else(|| missing("address"))?)?;
+                (LineKind::ModbusTcp { address }, Some(place))
             }
             other => {
                 return Err(self.at(
                     &raw.kind.span(),
-                    format!("line kind {other:?} is unknown; it is one of tcp, serial, modbus-tcp"),
+                    format!("line kind {other:?} is unknown; it is one of {}", LINE_KINDS.join(", ")),
                 ));
             }
         };
@@ -353,25 +401,39 @@ impl<S: Surroundings> Checker<'_, S> {
     /// A key that means nothing on this kind of line is as wrong as an unknown one.
     fn only_fitting_keys(&self, raw: &RawLine) -> Result<(), ConfigError> {
         let kind = raw.kind.get_ref().as_str();
+        let (networks, wires) = (["tcp", "udp"], ["serial", "serial-over-tcp"]);
         let given = [
-            ("connections_max", raw.connections_max.as_ref().map(Spanned::span), "tcp"),
-            ("port", raw.port.as_ref().map(Spanned::span), "serial"),
-            ("baud", raw.baud.as_ref().map(Spanned::span), "serial"),
-            ("parity", raw.parity.as_ref().map(Spanned::span), "serial"),
-            ("protocol", raw.protocol.as_ref().map(Spanned::span), "serial"),
-            ("address", raw.address.as_ref().map(Spanned::span), "modbus-tcp"),
+            ("connections_max", raw.connections_max.as_ref().map(Spanned::span), &networks[..]),
+            ("port", raw.port.as_ref().map(Spanned::span), &["serial"]),
+            ("baud", raw.baud.as_ref().map(Spanned::span), &wires),
+            ("parity", raw.parity.as_ref().map(Spanned::span), &wires),
+            ("protocol", raw.protocol.as_ref().map(Spanned::span), &wires),
+            ("address", raw.address.as_ref().map(Spanned::span), &["modbus-tcp", "serial-over-tcp"]),
         ];
         for (key, span, fits) in given {
             if let Some(span) = span
-                && kind != fits
-                && ["tcp", "serial", "modbus-tcp"].contains(&kind)
+                && !fits.contains(&kind)
+                && LINE_KINDS.contains(&kind)
             {
+                let fits = fits.join(" or ");
                 return Err(
                     self.at(&span, format!("{key} belongs to lines of kind {fits}, this one is {kind}"))
                 );
             }
         }
         Ok(())
+    }
+
+    /// Where a line's only peer listens, and that place for whoever else might want it.
+    fn line_address(
+        &self,
+        address: &Spanned<String>,
+    ) -> Result<(std::net::SocketAddr, (String, Range<usize>)), ConfigError> {
+        let text = address.get_ref();
+        let parsed = text
+            .parse()
+            .map_err(|_| self.at(&address.span(), format!("address {text:?} is not address:port")))?;
+        Ok((parsed, (format!("address {text}"), address.span())))
     }
 
     fn baud(&self, raw: Option<&Spanned<u32>>) -> Result<u32, ConfigError> {

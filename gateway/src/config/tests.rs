@@ -117,7 +117,10 @@ fn a_serial_port_that_is_not_there_is_named() {
 #[test]
 fn a_key_of_another_kind_of_line_is_refused() {
     let message = refusal("[[line]]\nname = \"a\"\nkind = \"tcp\"\nbaud = 9600\n");
-    assert_eq!(message, "/etc/mg/gateway.toml:13: baud belongs to lines of kind serial, this one is tcp");
+    assert_eq!(
+        message,
+        "/etc/mg/gateway.toml:13: baud belongs to lines of kind serial or serial-over-tcp, this one is tcp"
+    );
 }
 
 #[test]
@@ -291,4 +294,61 @@ fn a_store_on_a_server_has_its_password_apart_from_its_url() {
     );
     assert!(refused("path = \"a\"\npassword_env = \"BANK_SECRET\"").contains("a file has none"));
     assert!(refused("url = \"postgres://db.example/m\"\npassword_env = \"X\"").contains("X is not set"));
+}
+
+#[test]
+fn a_converter_and_meters_behind_udp_are_lines_and_a_converter_has_one_owner() {
+    let converter = |name: &str| {
+        format!(
+            "[[line]]\nname = \"{name}\"\nkind = \"serial-over-tcp\"\naddress = \"192.0.2.20:4001\"\nbaud = 2400\n\
+             parity = \"even\"\nprotocol = \"modbus-rtu\"\n"
+        )
+    };
+    let config =
+        parse(&format!("{}[[line]]\nname = \"far\"\nkind = \"udp\"\n", converter("roof"))).expect("good");
+    let LineKind::Converter { address, baud, parity, .. } = config.line("roof").expect("it is there").kind
+    else {
+        panic!("{config:?}")
+    };
+    assert_eq!((address.to_string().as_str(), baud, parity), ("192.0.2.20:4001", 2_400, Parity::Even));
+    assert!(config.line("roof").expect("it is there").kind.is_modbus());
+    assert_eq!(config.line("far").expect("it is there").kind, LineKind::Udp { connections_max: 64 });
+    let twice = refusal(&format!("{}{}", converter("roof"), converter("cellar")));
+    assert!(twice.contains("address 192.0.2.20:4001 already belongs to line \"roof\""), "{twice}");
+    let unknown = refusal("[[line]]\nname = \"x\"\nkind = \"pigeon\"\n");
+    assert!(unknown.contains("it is one of tcp, udp, serial, serial-over-tcp, modbus-tcp"), "{unknown}");
+}
+
+#[test]
+fn listeners_thresholds_and_the_terms_of_clocks_are_read_and_what_contradicts_itself_is_refused() {
+    let config = parse(
+        "[[listen]]\nname = \"alarms\"\nkind = \"tcp\"\naddress = \"192.0.2.1:4059\"\n[[listen]]\nname = \"gasps\"\n\
+         kind = \"udp\"\naddress = \"192.0.2.1:4059\"\n[plausibility]\ncustomer_power_max_kw = 20\nno_use_days = 0\n\
+         [clock_check]\ntolerance_s = 30\nshift_max_s = 5000\n",
+    )
+    .expect("a good one");
+    let kinds: Vec<ListenKind> = config.listeners.iter().map(|listen| listen.kind).collect();
+    assert_eq!(kinds, [ListenKind::Tcp, ListenKind::Udp]);
+    assert_eq!(config.plausibility.customer_power_max_w, 20_000);
+    assert!(config.plausibility.no_use_after.is_zero());
+    assert_eq!(
+        (config.clock_check.tolerance_s, config.clock_check.shift_max_s),
+        (30, 900),
+        "class 8 shifts no more"
+    );
+    for (rest, said) in [
+        ("kind = \"tcp\"\naddress = \"here\"", "address \"here\" is not address:port"),
+        (
+            "kind = \"udp\"\naddress = \"192.0.2.1:1\"\npeers_max = 3",
+            "peers_max belongs to listeners of kind tcp",
+        ),
+        ("kind = \"tcp\"\naddress = \"192.0.2.1:1\"\npeers_max = 0", "peers_max must be at least 1"),
+    ] {
+        let refused = refusal(&format!("[[listen]]\nname = \"a\"\n{rest}\n"));
+        assert!(refused.contains(said), "{refused}");
+    }
+    let hours = parse("[schedule]\nprofile_hours = \"22:00-06:00\"\n").expect("good").schedule.profile_hours;
+    assert_eq!(hours.map(|(from, until)| (from.hour(), until.hour())), Some((22, 6)));
+    let refused = refusal("[schedule]\nprofile_hours = \"at night\"\n");
+    assert!(refused.contains("profile_hours \"at night\" is not two times"), "{refused}");
 }

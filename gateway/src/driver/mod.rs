@@ -1,4 +1,4 @@
-//! Byte pipes: TCP connections and serial ports, opened with exact errors, counted, and paced where a wire is half-duplex.
+//! Byte pipes: TCP connections, serial ports, converters and datagrams, opened with exact errors, counted, and paced where a wire is half-duplex.
 //!
 //! Nothing here knows a protocol. A session asks for a [`Pipe`], owns it, and drops it when it breaks; opening it again is
 //! how a port that vanished (an unplugged adapter) comes back.
@@ -6,11 +6,14 @@
 mod pipe;
 mod serial;
 mod tcp;
+mod udp;
 
 pub use pipe::{ByteCounters, Pacing, Pipe, Traffic};
 pub use serial::{Parity, SerialEndpoint};
 pub use tcp::TcpEndpoint;
+pub use udp::{DATAGRAM_MAX, Datagrams};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +24,34 @@ pub enum Endpoint {
     Tcp(TcpEndpoint),
     /// A serial port of this machine.
     Serial(SerialEndpoint),
+    /// A serial line behind a converter: its bytes come and go over a TCP connection as they are, at the line's pace.
+    Converter(TcpEndpoint, Pacing),
+    /// Datagrams to and from one peer, each one write or read.
+    Udp(SocketAddr),
+}
+
+impl Endpoint {
+    /// The timing of the wire, where there is one.
+    #[must_use]
+    pub fn pacing(&self) -> Option<Pacing> {
+        match self {
+            Self::Serial(serial) => Some(serial.pacing()),
+            Self::Converter(_, pacing) => Some(*pacing),
+            Self::Tcp(_) | Self::Udp(_) => None,
+        }
+    }
+
+    /// How long one byte takes on the wire; nothing on a network.
+    #[must_use]
+    pub fn byte_time(&self) -> Duration {
+        self.pacing().map_or(Duration::ZERO, |pacing| pacing.byte_time)
+    }
+
+    /// It leads to one meter alone, and is closed with its association.
+    #[must_use]
+    pub const fn is_one_meters(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Udp(_))
+    }
 }
 
 /// Why a pipe could not be opened. Each text names the place, so that it can be shown as it is.
@@ -72,5 +103,7 @@ pub async fn open(endpoint: &Endpoint, counters: Arc<ByteCounters>) -> Result<Pi
     match endpoint {
         Endpoint::Tcp(tcp) => Ok(Pipe::new(tcp.connect().await?, counters, None)),
         Endpoint::Serial(serial) => Ok(Pipe::new(serial.open()?, counters, Some(serial.pacing()))),
+        Endpoint::Converter(tcp, pacing) => Ok(Pipe::new(tcp.connect().await?, counters, Some(*pacing))),
+        Endpoint::Udp(peer) => Ok(Pipe::new(Datagrams::to(*peer).await?, counters, None)),
     }
 }

@@ -164,8 +164,11 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
         schedule,
         disconnection,
         bulk,
+        plausibility,
+        clock_check,
         models,
         lines,
+        listeners,
         channels,
         sinks,
     } = new;
@@ -176,6 +179,7 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
         ("[vault]", old.vault != *vault),
         ("[clock]", old.clock != *clock),
         ("models", old.models != *models),
+        ("[[listen]]", old.listeners != *listeners),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)
@@ -189,6 +193,8 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
         ("[schedule]", old.schedule != *schedule),
         ("[disconnection]", old.disconnection != *disconnection),
         ("[bulk]", old.bulk != *bulk),
+        ("[plausibility]", old.plausibility != *plausibility),
+        ("[clock_check]", old.clock_check != *clock_check),
         ("[[channel]]", old.channels != *channels),
     ]
     .into_iter()

@@ -32,7 +32,7 @@ impl Breaker {
         };
         let wait = match priority {
             Priority::Command | Priority::OnDemand => self.cool_down().min(URGENT_RETRY),
-            Priority::Billing | Priority::Scheduled => self.cool_down(),
+            Priority::Billing | Priority::Scheduled | Priority::Backfill => self.cool_down(),
         };
         let left = (last + wait).saturating_duration_since(now);
         if left.is_zero() { Ok(()) } else { Err(left) }

@@ -2,7 +2,8 @@
 
 use super::work::Serial;
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// One meter's place and manner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,20 +33,67 @@ pub enum Framing {
     Hdlc,
 }
 
-/// All endpoints. Cloning shares it.
+/// All endpoints, and the system titles that meters gave when they were talked to. Cloning shares it.
 #[derive(Debug, Clone, Default)]
-pub struct Directory(Arc<RwLock<HashMap<Serial, Endpoint>>>);
+pub struct Directory(Arc<RwLock<Entries>>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    meters: HashMap<Serial, Endpoint>,
+    titles: HashMap<[u8; 8], Serial>,
+}
 
 impl Directory {
     /// The endpoint of a meter.
     #[must_use]
     pub fn find(&self, serial: &Serial) -> Option<Endpoint> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(serial).cloned()
+        self.read().meters.get(serial).cloned()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The only meter that is reached at this IP address; none where there are several or none.
+    #[must_use]
+    pub fn at(&self, address: IpAddr) -> Option<Endpoint> {
+        let entries = self.read();
+        let here = |endpoint: &&Endpoint| {
+            endpoint.address.parse::<SocketAddr>().is_ok_and(|place| place.ip() == address)
+        };
+        let mut found = entries.meters.values().filter(here);
+        found.next().filter(|_| found.next().is_none()).cloned()
+    }
+
+    /// The meter with this system title, if it was talked to since the start.
+    #[must_use]
+    pub fn of_title(&self, title: [u8; 8]) -> Option<Endpoint> {
+        let entries = self.read();
+        entries.meters.get(entries.titles.get(&title)?).cloned()
+    }
+
+    /// The system title of a meter that was talked to since the start.
+    #[must_use]
+    pub fn title_of(&self, serial: &Serial) -> Option<[u8; 8]> {
+        self.read().titles.iter().find(|(_, meter)| *meter == serial).map(|(title, _)| *title)
+    }
+
+    /// A meter that has proved who it is gave this system title.
+    pub fn learn_title(&self, serial: &Serial, title: [u8; 8]) {
+        if self.read().titles.get(&title) == Some(serial) {
+            return;
+        }
+        let mut entries = self.write();
+        entries.titles.retain(|_, meter| meter != serial);
+        entries.titles.insert(title, serial.clone());
     }
 
     /// Adds or replaces one.
     pub fn put(&self, endpoint: Endpoint) {
-        let mut map = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        map.insert(endpoint.serial.clone(), endpoint);
+        self.write().meters.insert(endpoint.serial.clone(), endpoint);
     }
 }

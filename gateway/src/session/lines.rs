@@ -14,7 +14,7 @@ use super::talker::Talker;
 use super::work::{LineSender, Serial};
 use crate::clock::Clock;
 use crate::config::{LineConfig, LineKind, Parity, SerialProtocol};
-use crate::driver::{self, Endpoint, SerialEndpoint, TcpEndpoint};
+use crate::driver::{self, ByteCounters, Endpoint, SerialEndpoint, TcpEndpoint};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -111,15 +111,18 @@ fn start(line: &LineConfig, context: &Context) -> Running {
             let network = Network::new(line.name.clone(), *connections_max, context.clone(), gauges.clone());
             tokio::spawn(network.run(jobs, closing))
         }
+        LineKind::Udp { connections_max } => {
+            let network = Network::new(line.name.clone(), *connections_max, context.clone(), gauges.clone());
+            tokio::spawn(network.by_datagrams().run(jobs, closing))
+        }
         LineKind::Serial { port, baud, parity, protocol } => {
             let endpoint = Endpoint::Serial(serial(port, *baud, *parity));
-            let talker = match protocol {
-                SerialProtocol::DlmsHdlc => Talker::Dlms(DlmsTalker::bus(endpoint, bytes)),
-                SerialProtocol::ModbusRtu => {
-                    Talker::Modbus(ModbusTalker::new(Wire::new(endpoint, modbus::Framing::Rtu, bytes)))
-                }
-            };
-            tokio::spawn(bus(talker).run(jobs, closing))
+            tokio::spawn(bus(station(*protocol, endpoint, bytes)).run(jobs, closing))
+        }
+        LineKind::Converter { address, baud, parity, protocol } => {
+            let tcp = TcpEndpoint { address: *address, connect_timeout: CONNECT_TIMEOUT, source: None };
+            let endpoint = Endpoint::Converter(tcp, serial("", *baud, *parity).pacing());
+            tokio::spawn(bus(station(*protocol, endpoint, bytes)).run(jobs, closing))
         }
         LineKind::ModbusTcp { address } => {
             let tcp = TcpEndpoint { address: *address, connect_timeout: CONNECT_TIMEOUT, source: None };
@@ -130,10 +133,23 @@ fn start(line: &LineConfig, context: &Context) -> Running {
     Running { config: line.clone(), jobs: sender, gauges, close, task }
 }
 
+/// What speaks on a serial line.
+fn station(protocol: SerialProtocol, endpoint: Endpoint, bytes: Arc<ByteCounters>) -> Talker {
+    match protocol {
+        SerialProtocol::DlmsHdlc => Talker::Dlms(DlmsTalker::bus(endpoint, bytes)),
+        SerialProtocol::ModbusRtu => {
+            Talker::Modbus(ModbusTalker::new(Wire::new(endpoint, modbus::Framing::Rtu, bytes)))
+        }
+    }
+}
+
 /// Bytes a second that a line can carry; nothing for a network, whose lines are not ours.
 fn budget(line: &LineConfig) -> Option<u32> {
-    let LineKind::Serial { port, baud, parity, .. } = &line.kind else { return None };
-    let byte_time = serial(port, *baud, *parity).pacing().byte_time;
+    let (LineKind::Serial { baud, parity, .. } | LineKind::Converter { baud, parity, .. }) = &line.kind
+    else {
+        return None;
+    };
+    let byte_time = serial("", *baud, *parity).pacing().byte_time;
     u32::try_from(Duration::from_secs(1).as_nanos() / byte_time.as_nanos().max(1)).ok()
 }
 

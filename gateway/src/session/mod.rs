@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod breaker;
 mod bus;
+pub mod clock_check;
 pub mod counters;
 pub mod directory;
 pub mod dlms;

@@ -27,6 +27,7 @@ pub(super) struct Network {
     gauges: Arc<Gauges>,
     pace: Pace,
     meters: HashMap<Serial, LineSender>,
+    datagrams: bool,
 }
 
 impl Network {
@@ -42,7 +43,12 @@ impl Network {
         };
         let places = Some(Arc::new(Places { urgent, rest, wanted: Notify::new() }));
         let pace = Pace { work_timeout: WORK_TIMEOUT, idle_release: IDLE_RELEASE, places };
-        Self { name, context, gauges, pace, meters: HashMap::new() }
+        Self { name, context, gauges, pace, meters: HashMap::new(), datagrams: false }
+    }
+
+    /// Its meters are reached by datagrams.
+    pub(super) fn by_datagrams(self) -> Self {
+        Self { datagrams: true, ..self }
     }
 
     /// Runs until every sender is gone, or until `closing` becomes true and what its meters are at is finished.
@@ -57,7 +63,12 @@ impl Network {
             };
             let inbox = self.meters.entry(job.meter.clone()).or_insert_with(|| {
                 let (sender, inbox) = mpsc::channel(METER_INBOX);
-                let talker = Talker::Dlms(DlmsTalker::network(self.gauges.bytes.clone()));
+                let bytes = self.gauges.bytes.clone();
+                let talker = match self.datagrams {
+                    true => DlmsTalker::datagrams(bytes),
+                    false => DlmsTalker::network(bytes),
+                };
+                let talker = Talker::Dlms(talker);
                 let (name, pace) = (self.name.clone(), self.pace.clone());
                 let bus = Bus::new(name, talker, self.context.clone(), self.gauges.clone(), pace);
                 tasks.spawn(bus.run(inbox, closing.clone()));

@@ -1,5 +1,6 @@
 //! The seam between decisions and sessions: what a line may be asked to do to a meter, and what it can answer.
 
+use super::clock_check::ClockTerms;
 use super::model::Ability;
 use super::order::Order;
 use jiff::Timestamp;
@@ -54,11 +55,14 @@ pub enum Priority {
     Billing,
     /// Profiles and other scheduled reads.
     Scheduled,
+    /// Intervals that were missed: whenever nothing else is to do.
+    Backfill,
 }
 
 impl Priority {
     /// Every priority, most urgent first.
-    pub const ALL: [Self; 4] = [Self::Command, Self::OnDemand, Self::Billing, Self::Scheduled];
+    pub const ALL: [Self; 5] =
+        [Self::Command, Self::OnDemand, Self::Billing, Self::Scheduled, Self::Backfill];
 
     /// Its place among them.
     #[must_use]
@@ -74,6 +78,7 @@ impl Priority {
             Self::OnDemand => "on-demand",
             Self::Billing => "billing",
             Self::Scheduled => "scheduled",
+            Self::Backfill => "backfill",
         }
     }
 
@@ -118,6 +123,54 @@ pub enum Work {
     Carry(Order),
     /// The answer to a setting was lost: look whether the meter has it. Changes nothing at the meter.
     Check(Order),
+    /// Read rows of a profile.
+    ReadProfile(RowsWanted),
+    /// See how far the clock is off, and correct it on these terms.
+    CorrectClock(ClockTerms),
+}
+
+/// Which rows of which profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowsWanted {
+    /// The profile's name in the meter's model.
+    pub profile: String,
+    /// Rows of this time and later.
+    pub from: Timestamp,
+    /// Rows of this time and earlier.
+    pub to: Timestamp,
+}
+
+/// A correction of a clock.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClockStep {
+    /// How far it was off before, in seconds; none when it had no time.
+    pub before_s: Option<i64>,
+    /// Shifted, not set.
+    pub shifted: bool,
+    /// It went over the end of an interval or a day.
+    pub crosses: bool,
+}
+
+/// One row of a profile as the meter has it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ProfileRow {
+    /// Its time: for load profiles the end of the interval.
+    pub at: Timestamp,
+    /// The status the meter gave it.
+    pub status: Option<u32>,
+    /// The meter says that it estimated.
+    pub estimated: bool,
+    /// A value for each channel; none where the meter has none.
+    pub cells: Vec<Option<i64>>,
+}
+
+/// Rows that were read.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ProfileRows {
+    /// What the cells are: name and unit.
+    pub channels: Vec<(String, String)>,
+    /// Oldest first as the meter gives them, none outside what was asked for.
+    pub rows: Vec<ProfileRow>,
 }
 
 impl Work {
@@ -135,6 +188,8 @@ impl Work {
             Self::AskKeys => "ask about keys",
             Self::Carry(order) => order.name(),
             Self::Check(_) => "look at a setting",
+            Self::ReadProfile(_) => "read profile",
+            Self::CorrectClock(_) => "correct clock",
         }
     }
 
@@ -143,6 +198,8 @@ impl Work {
     pub const fn needs(&self) -> Ability {
         match self {
             Self::Commission | Self::Read => Ability::Read,
+            Self::ReadProfile(_) => Ability::RecordProfiles,
+            Self::CorrectClock(_) => Ability::SetClock,
             Self::DeliverToken(_) | Self::AskToken(_) => Ability::TakeTokens,
             Self::Disconnect | Self::Reconnect => Ability::SwitchRelay,
             Self::RotateKeys | Self::AskKeys => Ability::ChangeKeys,
@@ -205,6 +262,12 @@ pub struct Facts {
     pub token_status: Option<(u8, u8)>,
     /// The token the status is about (class 115 attribute 2), when it is the one asked for.
     pub token_is_ours: Option<bool>,
+    /// What was done to the clock; `clock_offset_s` is what it was off afterwards.
+    pub clock: Option<ClockStep>,
+    /// Transformer ratios, in the order of the model.
+    pub ratios: Option<Vec<i64>>,
+    /// Rows of a profile.
+    pub profile: Option<Box<ProfileRows>>,
 }
 
 /// How a piece of work ended. "No answer" and "unknown" are different things: after `Unknown` the meter may have acted.

@@ -1,6 +1,6 @@
 //! Invocation counters, in durable blocks.
 
-use super::sql;
+use super::sql::{self, Connection};
 use super::{Store, StoreError};
 use crate::session::counters::Counters;
 use crate::session::work::Serial;
@@ -126,20 +126,31 @@ impl Store {
 
     async fn keep_heard_counter(&self, meter: Serial, keys: KeyMark, counter: u32) -> Result<(), StoreError> {
         self.write(move |conn| {
-            Box::pin(async move {
-                sql::query(
-                    "INSERT INTO heard_counter (serial, key_mark, counter) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (serial, key_mark) DO UPDATE SET counter = excluded.counter
-                         WHERE excluded.counter > heard_counter.counter",
-                )
-                .bind(&meter.0)
-                .bind(keys.0.to_vec())
-                .bind(counter)
-                .execute(conn)
-                .await?;
-                Ok(())
-            })
+            Box::pin(async move { hear(conn, &meter, keys, counter).await.map(|_is_new| ()) })
         })
         .await
     }
+}
+
+/// Keeps a counter that was heard; false when one as high was heard before.
+///
+/// # Errors
+/// Store failures.
+pub async fn hear(
+    conn: &mut Connection,
+    meter: &Serial,
+    keys: KeyMark,
+    counter: u32,
+) -> Result<bool, StoreError> {
+    let written = sql::query(
+        "INSERT INTO heard_counter (serial, key_mark, counter) VALUES (?1, ?2, ?3)
+         ON CONFLICT (serial, key_mark) DO UPDATE SET counter = excluded.counter
+            WHERE heard_counter.counter < excluded.counter",
+    )
+    .bind(&meter.0)
+    .bind(keys.0.to_vec())
+    .bind(counter)
+    .execute(conn)
+    .await?;
+    Ok(written.rows_affected() > 0)
 }

@@ -14,7 +14,8 @@ pub struct Event {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// What kind: `command`, `payment`, `reading`, `relay`, `meter`, `doubtful_reading`.
+    /// What kind: `command`, `payment`, `reading`, `relay`, `meter`, `doubtful_reading`, `profile`, `profile_gap`,
+    /// `billing_overdue`, ….
     pub kind: String,
     /// The meter it is about.
     pub serial: Option<String>,

@@ -1,9 +1,10 @@
 //! What was read from meters: the latest per meter, and the history.
 
-use super::meter::Role;
+use super::meter::{Meter, Role};
 use super::sql::{self, Connection};
 use super::text::words;
-use super::{Store, StoreError, event, ms, time, time_opt};
+use super::{Store, StoreError, doubt, event, ms, time, time_opt};
+use crate::reading::plausibility::{DoubtKind, Known};
 use crate::session::work::{Facts, Serial};
 use crate::units::WattHours;
 use jiff::Timestamp;
@@ -36,6 +37,8 @@ pub struct Reading {
     pub power_w: Option<i64>,
     /// Credit the meter holds.
     pub credit_wh: Option<WattHours>,
+    /// The doubt that holds it, if one does: then it counts for nothing.
+    pub doubt_id: Option<i64>,
 }
 
 /// Stores what was read: the latest values, a row of history, and an event where the relay moved. A value that was not read
@@ -52,6 +55,7 @@ pub async fn apply(
     let read_at = facts.import_wh.map(|_| ms(at));
     let credit_at = facts.credit_wh.map(|_| ms(at));
     let relay_at = facts.relay.map(|_| ms(at));
+    let ratios = facts.ratios.as_ref().map(serde_json::to_string).transpose()?;
     let before: Option<i64> = sql::query_scalar("SELECT relay_closed FROM meter_state WHERE serial = ?1")
         .bind(&serial.0)
         .fetch_one(&mut *conn)
@@ -63,7 +67,9 @@ pub async fn apply(
             relay_closed = COALESCE(?8, relay_closed),
             relay_control = CASE WHEN ?8 IS NULL THEN relay_control ELSE ?9 END,
             relay_reason = CASE WHEN ?8 IS NULL THEN relay_reason ELSE ?10 END,
-            relay_at = COALESCE(?11, relay_at), clock_offset_s = COALESCE(?12, clock_offset_s)
+            relay_at = COALESCE(?11, relay_at), clock_offset_s = COALESCE(?12, clock_offset_s),
+            moved_at = CASE WHEN ?4 IS NULL OR ?4 = import_wh THEN moved_at ELSE ?3 END,
+            ratios = COALESCE(ratios, ?13)
          WHERE serial = ?1",
     )
     .bind(&serial.0)
@@ -78,10 +84,14 @@ pub async fn apply(
     .bind(&facts.relay_reason)
     .bind(relay_at)
     .bind(facts.clock_offset_s)
+    .bind(ratios)
     .execute(&mut *conn)
     .await?;
     if facts.import_wh.is_some() || facts.credit_wh.is_some() {
-        insert_reading(conn, serial, facts, at).await?;
+        insert_reading(conn, serial, facts, None, at).await?;
+        let detail =
+            json!({"import_wh": facts.import_wh, "power_w": facts.power_w, "credit_wh": facts.credit_wh});
+        event::record(conn, at, "reading", Some(&serial.0), &detail).await?;
     }
     if let Some(relay) = facts.relay
         && before != Some(i64::from(relay.output_closed))
@@ -95,10 +105,12 @@ async fn insert_reading(
     conn: &mut Connection,
     serial: &Serial,
     facts: &Facts,
+    doubt: Option<i64>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     sql::query(
-        "INSERT INTO reading (serial, at, quality, import_wh, power_w, credit_wh) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO reading (serial, at, quality, import_wh, power_w, credit_wh, doubt_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )
     .bind(&serial.0)
     .bind(ms(at))
@@ -106,11 +118,76 @@ async fn insert_reading(
     .bind(facts.import_wh)
     .bind(facts.power_w)
     .bind(facts.credit_wh)
+    .bind(doubt)
     .execute(&mut *conn)
     .await?;
-    let detail =
-        json!({"import_wh": facts.import_wh, "power_w": facts.power_w, "credit_wh": facts.credit_wh});
-    event::record(conn, at, "reading", Some(&serial.0), &detail).await
+    Ok(())
+}
+
+/// Stores a reading that is held: it is history and counts for nothing.
+///
+/// # Errors
+/// Store failures.
+pub async fn hold(
+    conn: &mut Connection,
+    serial: &Serial,
+    facts: &Facts,
+    doubt: i64,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    if facts.import_wh.is_none() {
+        return Ok(());
+    }
+    let held = Facts { import_wh: facts.import_wh, power_w: facts.power_w, ..Facts::default() };
+    insert_reading(conn, serial, &held, Some(doubt), at).await
+}
+
+/// What a reading is compared with.
+///
+/// # Errors
+/// Store failures.
+pub async fn known(conn: &mut Connection, meter: &Meter) -> Result<Known, StoreError> {
+    let row = sql::query("SELECT import_wh, read_at, moved_at, ratios FROM meter_state WHERE serial = ?1")
+        .bind(&meter.serial.0)
+        .fetch_one(&mut *conn)
+        .await?;
+    let ratios: Option<&str> = row.try_get("ratios")?;
+    Ok(Known {
+        serial: meter.serial.0.clone(),
+        is_feeder: meter.role == Role::Feeder,
+        import: row.try_get::<Option<i64>, _>("import_wh")?.map(WattHours),
+        read_at: time_opt(row.try_get("read_at")?)?,
+        moved_at: time_opt(row.try_get("moved_at")?)?,
+        ratios: ratios.map(serde_json::from_str).transpose()?,
+        ratio_in_doubt: doubt::is_open(conn, &meter.serial, DoubtKind::OtherRatio).await?,
+    })
+}
+
+/// Takes what was held for what is: from here on readings are compared with it. The fact is told as every reading is.
+///
+/// # Errors
+/// Store failures.
+pub async fn believe(
+    conn: &mut Connection,
+    serial: &Serial,
+    import: Option<WattHours>,
+    ratios: Option<&[i64]>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let ratios = ratios.map(serde_json::to_string).transpose()?;
+    sql::query("UPDATE meter_state SET ratios = COALESCE(?2, ratios) WHERE serial = ?1")
+        .bind(&serial.0)
+        .bind(ratios)
+        .execute(&mut *conn)
+        .await?;
+    let Some(import) = import else { return Ok(()) };
+    sql::query("UPDATE meter_state SET import_wh = ?2, read_at = ?3, moved_at = ?3 WHERE serial = ?1")
+        .bind(&serial.0)
+        .bind(import.0)
+        .bind(ms(at))
+        .execute(&mut *conn)
+        .await?;
+    event::record(conn, at, "reading", Some(&serial.0), &json!({"import_wh": import, "released": true})).await
 }
 
 async fn insert_relay(
@@ -218,6 +295,7 @@ impl Store {
                     import_wh: row.try_get::<Option<i64>, _>("import_wh")?.map(WattHours),
                     power_w: row.try_get("power_w")?,
                     credit_wh: row.try_get::<Option<i64>, _>("credit_wh")?.map(WattHours),
+                    doubt_id: row.try_get("doubt_id")?,
                 })
             })
             .collect()
@@ -235,13 +313,13 @@ impl Store {
     ) -> Result<Vec<(Role, Span)>, StoreError> {
         let rows = sql::query(
             "SELECT m.serial, m.role,
-                (SELECT at FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.at BETWEEN ?2 AND ?3
+                (SELECT at FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.doubt_id IS NULL AND r.at BETWEEN ?2 AND ?3
                  ORDER BY at LIMIT 1) AS first_at,
-                (SELECT import_wh FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.at BETWEEN ?2 AND ?3
+                (SELECT import_wh FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.doubt_id IS NULL AND r.at BETWEEN ?2 AND ?3
                  ORDER BY at LIMIT 1) AS first_wh,
-                (SELECT at FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.at BETWEEN ?2 AND ?3
+                (SELECT at FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.doubt_id IS NULL AND r.at BETWEEN ?2 AND ?3
                  ORDER BY at DESC LIMIT 1) AS last_at,
-                (SELECT import_wh FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.at BETWEEN ?2 AND ?3
+                (SELECT import_wh FROM reading r WHERE r.serial = m.serial AND r.import_wh IS NOT NULL AND r.doubt_id IS NULL AND r.at BETWEEN ?2 AND ?3
                  ORDER BY at DESC LIMIT 1) AS last_wh
              FROM meter m WHERE m.area = ?1 ORDER BY m.serial",
         )

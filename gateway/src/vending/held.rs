@@ -4,10 +4,9 @@ use crate::guards::{self, Asked, Rules};
 use crate::session::work::{RelayState, Serial};
 use crate::store::command::{CommandKind, DisconnectReason, NewCommand};
 use crate::store::ledger::{Account, Entry};
-use crate::store::{Connection, StoreError, command, event, ledger, meter, notice, observation};
+use crate::store::{Connection, StoreError, command, ledger, meter, notice, observation};
 use crate::units::WattHours;
 use jiff::Timestamp;
-use serde_json::json;
 
 /// What a register reading means for the balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +15,15 @@ pub enum Charge {
     Begin,
     /// This much was used.
     Used(WattHours),
-    /// The register went back by this much: held, not charged (N31).
-    WentBack(WattHours),
 }
 
-/// Compares a reading with the register up to which consumption has been charged.
+/// Compares a reading with the register up to which consumption has been charged. One that went back does not come here: it is
+/// held (`reading::plausibility`), and a person who releases it says where charging goes on.
 #[must_use]
 pub fn charge(rated: Option<WattHours>, register: WattHours) -> Charge {
     match rated {
         None => Charge::Begin,
-        Some(rated) if register < rated => Charge::WentBack(rated - register),
-        Some(rated) => Charge::Used(register - rated),
+        Some(rated) => Charge::Used(WattHours((register - rated).0.max(0))),
     }
 }
 
@@ -84,10 +81,6 @@ pub async fn charge_reading(
                 ledger::post(conn, "consumption", None, at, &entries).await?;
             }
             Charge::Used(_) => {}
-            Charge::WentBack(by) => {
-                let detail = json!({"register_wh": register, "went_back_wh": by});
-                event::record(conn, at, "doubtful_reading", Some(&serial.0), &detail).await?;
-            }
         }
     }
     let (supply, balance) = called_for(conn, serial).await?;
@@ -182,7 +175,7 @@ mod tests {
     fn consumption_is_what_the_register_advanced() {
         assert_eq!(charge(None, WattHours(500)), Charge::Begin);
         assert_eq!(charge(Some(WattHours(500)), WattHours(730)), Charge::Used(WattHours(230)));
-        assert_eq!(charge(Some(WattHours(500)), WattHours(499)), Charge::WentBack(WattHours(1)));
+        assert_eq!(charge(Some(WattHours(500)), WattHours(499)), Charge::Used(WattHours(0)));
     }
 
     #[test]

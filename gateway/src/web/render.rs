@@ -3,14 +3,16 @@
 use super::text::{escape, kwh, money, percent, time};
 use crate::api::areas;
 use crate::api::meters::{MeterView, view};
+use crate::api::profiles::profile_of;
 use crate::api::{App, Problem};
 use crate::store::campaign::{CampaignKind, MeterProgress};
 use crate::store::command::{Command, CommandKind, CommandState};
 use crate::store::meter::{BalanceHolder, Meter, MeterState, Role};
 use crate::store::observation::Quality;
+use crate::store::profile::StoredGap;
 use crate::units::WattHours;
 use jiff::Timestamp;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -118,10 +120,15 @@ pub(super) async fn rows(app: &App) -> Result<String, Problem> {
     for command in app.store.open_commands_after(0).await? {
         open.entry(command.request.serial.0.clone()).or_default().push(command);
     }
+    let mut gaps: HashMap<String, Vec<StoredGap>> = HashMap::new();
+    for (serial, gap) in app.store.all_gaps().await? {
+        gaps.entry(serial.0).or_default().push(gap);
+    }
     let mut rows = String::new();
     for (meter, state) in app.store.all_meters().await? {
         let commands = open.remove(&meter.serial.0).unwrap_or_default();
-        rows.push_str(&cells(&view(app, meter, state).await?, &commands));
+        let missing = missing(app, &meter, &gaps.remove(&meter.serial.0).unwrap_or_default());
+        rows.push_str(&cells(&view(app, meter, state).await?, &commands, &missing));
     }
     Ok(rows)
 }
@@ -136,16 +143,39 @@ pub(super) async fn row(app: &App, serial: &str) -> Result<Option<String>, Probl
         .into_iter()
         .filter(|command| !command.state.is_final())
         .collect();
-    Ok(Some(cells(&view(app, meter, state).await?, &commands)))
+    let gaps = app.store.gaps(serial, GAPS_MAX).await?;
+    let open: Vec<StoredGap> = gaps.into_iter().filter(|gap| gap.given_up.is_none()).collect();
+    let missing = missing(app, &meter, &open);
+    Ok(Some(cells(&view(app, meter, state).await?, &commands, &missing)))
 }
 
-fn cells(meter: &MeterView, commands: &[Command]) -> String {
+/// Gaps of one meter that its row counts.
+const GAPS_MAX: u32 = 100;
+
+/// What is missing of a meter's profiles and asked for again: `load: 3 rows missing since …`.
+fn missing(app: &App, meter: &Meter, gaps: &[StoredGap]) -> String {
+    let mut counts: BTreeMap<&str, (usize, Timestamp)> = BTreeMap::new();
+    for gap in gaps {
+        let Some((_, slots)) = profile_of(&app.models, &meter.model, &gap.profile) else { continue };
+        let rows = slots.between(gap.gap.from, gap.gap.to).count();
+        let (count, since) = counts.entry(&gap.profile).or_insert((0, gap.gap.from));
+        *count += rows;
+        *since = gap.gap.from.min(*since);
+    }
+    let line = |(profile, (count, since)): (&str, (usize, Timestamp))| {
+        let (profile, since) = (escape(profile), time(since));
+        format!("<small class=\"armed\">{profile}: {count} rows missing since {since}</small>")
+    };
+    counts.into_iter().map(line).collect()
+}
+
+fn cells(meter: &MeterView, commands: &[Command], missing: &str) -> String {
     let serial = escape(&meter.serial);
     let feeder = if meter.role == Role::Feeder { " <i>feeder</i>" } else { "" };
     let place = format!("{} {}", escape(&meter.line), escape(&meter.address));
     format!(
         "<tr id=\"meter-{serial}\"><th scope=\"row\">{serial}{feeder}<small>{place}</small></th><td>{}</td><td>{}</td>\
-         <td>{}</td><td>{}</td></tr>",
+         <td>{}{missing}</td><td>{}</td></tr>",
         balance(meter),
         supply(meter),
         reading(meter),

@@ -28,6 +28,7 @@ impl SimMeter {
             Fault::Reboot => inner.rebooting(now, |_, _| {}),
             Fault::RebootInTransfer { requests } => inner.reboot_after = Some(requests),
             Fault::Power { on: false } => {
+                inner.supply_fails(now);
                 inner.power_off();
                 inner.condition.off = true;
             }

@@ -1,6 +1,9 @@
 use super::*;
 use crate::bench::{Bench, DRN, MODBUS, answer, payment, relay, token_of};
+use crate::commands::doubts::{Decision, DoubtError, decide};
+use crate::reading::plausibility::DoubtKind;
 use crate::store::command::{DisconnectReason, NewCommand};
+use crate::store::doubt::{DoubtState, StoredDoubt};
 use crate::store::ledger::Account;
 use crate::store::notice::{self, Protection};
 use crate::store::payment::PaymentState;
@@ -285,6 +288,116 @@ async fn a_gateway_held_balance_runs_out_is_cut_and_comes_back_with_a_payment() 
     assert_eq!(bench.finished(commands[0].id).await.state, Verified);
     assert_eq!(bench.store().account(Account::Held, MODBUS).await.unwrap().1, WattHours(950));
     bench.assert_balanced().await;
+}
+
+/// Reads the meter once, with this register.
+async fn read(bench: &mut Bench, import: i64) {
+    let id = record(bench, CommandKind::Read, MODBUS, None).await;
+    answer(bench.job().await, Ending::Done, Facts { import_wh: Some(import), ..relay(true) });
+    assert_eq!(bench.finished(id).await.state, Verified);
+}
+
+async fn held(bench: &Bench) -> (WattHours, Option<WattHours>) {
+    let (_, state) = bench.store().meter(MODBUS).await.unwrap().unwrap();
+    (bench.store().account(Account::Held, MODBUS).await.unwrap().1, state.import_wh)
+}
+
+async fn say(bench: &Bench, id: i64, release: bool) -> Result<StoredDoubt, DoubtError> {
+    let decision = Decision {
+        id,
+        release,
+        note: "seen on site".into(),
+        actor: "anna".into(),
+        correlation: "c-9".into(),
+    };
+    let now = jiff::Timestamp::now();
+    bench
+        .store()
+        .write(move |conn| Box::pin(async move { decide(conn, &decision, &Rules::default(), now).await }))
+        .await
+}
+
+#[tokio::test]
+async fn a_register_that_went_back_is_held_until_a_person_says_that_it_is_right() {
+    let mut bench = Bench::new().await;
+    bench.vending.top_up(payment(MODBUS, "k1", 3000)).await.unwrap();
+    for import in [5_000, 6_000] {
+        read(&mut bench, import).await;
+    }
+    let before = held(&bench).await;
+    assert_eq!(before.1, Some(WattHours(6_000)));
+    read(&mut bench, 3_000).await;
+    read(&mut bench, 3_100).await;
+    assert_eq!(held(&bench).await, before, "neither charged nor shown");
+    let doubts = bench.store().doubts(Some(MODBUS), 10).await.unwrap();
+    assert_eq!(doubts.len(), 1, "one case: {doubts:?}");
+    assert_eq!(
+        (doubts[0].kind, doubts[0].state, doubts[0].readings),
+        (DoubtKind::WentBack, DoubtState::Held, 2)
+    );
+    let readings = bench.store().readings(MODBUS, 10).await.unwrap();
+    assert_eq!(readings.iter().filter(|reading| reading.doubt_id == Some(doubts[0].id)).count(), 2);
+    let events = bench.store().events_after(0, 1_000).await.unwrap();
+    let count = |kind: &str| events.iter().filter(|event| event.kind == kind).count();
+    assert_eq!((count("doubtful_reading"), count("reading")), (1, 2), "told once, and not as readings");
+
+    let released = say(&bench, doubts[0].id, true).await.unwrap();
+    assert_eq!((released.state, released.decided_by.as_deref()), (DoubtState::Released, Some("anna")));
+    assert_eq!(held(&bench).await, (before.0, Some(WattHours(3_100))), "the step itself is not charged");
+    read(&mut bench, 3_200).await;
+    assert_eq!(held(&bench).await, (before.0 - WattHours(100), Some(WattHours(3_200))));
+    assert!(
+        bench.store().readings(MODBUS, 10).await.unwrap().iter().all(|reading| reading.doubt_id.is_none())
+    );
+    let again = say(&bench, doubts[0].id, false).await.expect_err("decided");
+    assert_eq!(again.to_string(), format!("doubt {} is released already", doubts[0].id));
+    assert!(matches!(say(&bench, 77, true).await, Err(DoubtError::Unknown(77))));
+    bench.assert_balanced().await;
+}
+
+#[tokio::test]
+async fn a_leap_is_not_charged_and_passes_when_the_register_is_where_it_was() {
+    let mut bench = Bench::new().await;
+    bench.vending.top_up(payment(MODBUS, "k1", 3000)).await.unwrap();
+    read(&mut bench, 5_000).await;
+    let before = held(&bench).await;
+    read(&mut bench, 905_000).await;
+    assert_eq!(held(&bench).await, before);
+    read(&mut bench, 5_100).await;
+    assert_eq!(held(&bench).await, (before.0 - WattHours(100), Some(WattHours(5_100))));
+    let doubts = bench.store().doubts(None, 10).await.unwrap();
+    assert_eq!((doubts[0].kind, doubts[0].state), (DoubtKind::Jumped, DoubtState::Passed));
+    let wrong = bench
+        .store()
+        .readings(MODBUS, 10)
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|reading| reading.doubt_id.is_some());
+    assert_eq!(
+        wrong.and_then(|reading| reading.import_wh),
+        Some(WattHours(905_000)),
+        "it stays on record as doubtful"
+    );
+    bench.assert_balanced().await;
+}
+
+#[tokio::test]
+async fn another_meter_at_the_place_is_told_once_and_its_readings_cannot_be_released() {
+    let mut bench = Bench::new().await;
+    bench.vending.top_up(payment(MODBUS, "k1", 3000)).await.unwrap();
+    read(&mut bench, 5_000).await;
+    for _ in 0..2 {
+        let id = record(&bench, CommandKind::Read, MODBUS, None).await;
+        let other = Facts { serial: Some("another".into()), import_wh: Some(12), ..relay(true) };
+        answer(bench.job().await, Ending::Done, other);
+        bench.finished(id).await;
+    }
+    let doubts = bench.store().doubts(None, 10).await.unwrap();
+    assert_eq!((doubts.len(), doubts[0].kind, doubts[0].readings), (1, DoubtKind::OtherMeter, 2));
+    assert!(matches!(say(&bench, doubts[0].id, true).await, Err(DoubtError::OtherMeter)));
+    assert_eq!(say(&bench, doubts[0].id, false).await.unwrap().state, DoubtState::Rejected);
+    assert_eq!(held(&bench).await.1, Some(WattHours(5_000)));
 }
 
 #[tokio::test]

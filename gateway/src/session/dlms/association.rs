@@ -9,7 +9,7 @@ use crate::session::record::{Keyring, Tape};
 use crate::session::trouble::Trouble;
 use crate::session::work::Serial;
 use protocol::codec::axdr::Data;
-use protocol::codec::xdlms::Conformance;
+use protocol::codec::xdlms::{Conformance, SelectiveAccess};
 use protocol::dlms::client::{Client, Error, Event, GetItem, Outcome, StartError};
 use protocol::dlms::model::{Attribute, Method};
 use std::time::Duration;
@@ -80,6 +80,11 @@ impl Association {
         self.identified
     }
 
+    /// The meter's system title, once the association is open and it gave one.
+    pub(super) fn server_title(&self) -> Option<[u8; 8]> {
+        self.client.server_title().map(|title| title.0)
+    }
+
     /// Takes note of that.
     pub(super) const fn identified(&mut self) {
         self.identified = true;
@@ -130,6 +135,20 @@ impl Association {
             Some(names) => self.client.read(now, short_name(names, at)?, None),
         }
         .map_err(not_started)?;
+        self.run(pipe, what).await?;
+        Ok(&self.value)
+    }
+
+    /// GET of the selected part of an attribute: its A-XDR bytes, until the next call.
+    pub(super) async fn get_selected(
+        &mut self,
+        pipe: &mut Pipe,
+        at: Attribute,
+        selection: Option<SelectiveAccess<'_>>,
+        what: &str,
+    ) -> Result<&[u8], Trouble> {
+        let now = self.channel.now();
+        self.client.get(now, at, selection).map_err(not_started)?;
         self.run(pipe, what).await?;
         Ok(&self.value)
     }

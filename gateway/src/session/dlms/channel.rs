@@ -1,6 +1,6 @@
 //! Carries APDUs over a pipe: the loop that feeds a link machine with bytes and time and carries out what it says.
 
-use crate::driver::Pipe;
+use crate::driver::{DATAGRAM_MAX, Pipe};
 use crate::session::model::LinkManner;
 use crate::session::trouble::Trouble;
 use protocol::link::hdlc::frame::Address;
@@ -43,6 +43,8 @@ pub struct Addresses {
 pub enum Carrier {
     /// The TCP wrapper.
     Wrapper,
+    /// The wrapper over UDP: one datagram is one APDU, and a lost one is a lost answer.
+    Datagrams,
     /// HDLC over TCP.
     HdlcTcp,
     /// HDLC on a serial line with this time per byte.
@@ -56,6 +58,8 @@ pub enum Carrier {
 pub struct Channel {
     link: AnyLink<Vec<u8>, Vec<u8>>,
     origin: Instant,
+    /// What one read brings is one datagram.
+    datagrams: bool,
     patience: Duration,
     manner: LinkManner,
     heard: Option<Instant>,
@@ -87,8 +91,11 @@ impl Channel {
         let patience = patience + manner.pause;
         let mut frames = 1;
         let link = match carrier {
-            Carrier::Wrapper => {
-                let config = wrapper::Config::client(u16::from(client), server);
+            Carrier::Wrapper | Carrier::Datagrams => {
+                let config = wrapper::Config {
+                    datagrams: carrier == Carrier::Datagrams,
+                    ..wrapper::Config::client(u16::from(client), server)
+                };
                 AnyLink::Wrapper(Wrapper::new(config, apdu(), apdu()))
             }
             Carrier::HdlcTcp | Carrier::HdlcSerial { .. } => {
@@ -128,6 +135,7 @@ impl Channel {
         Self {
             link,
             origin: Instant::now(),
+            datagrams: carrier == Carrier::Datagrams,
             patience,
             manner: manner.clone(),
             heard: None,
@@ -222,7 +230,7 @@ impl Channel {
         let deadline = Instant::now() + patience;
         let broken = |why: String| Trouble::Broken { waited_for: what.to_owned(), why };
         let silent = || Trouble::Silent { waited_for: what.to_owned(), waited: patience };
-        let mut buffer = [0; 2_048];
+        let mut buffer = [0; DATAGRAM_MAX];
         loop {
             self.transmit(pipe).await.map_err(|error| broken(error.to_string()))?;
             match self.step() {
@@ -242,6 +250,9 @@ impl Channel {
                     Ok(0) => return Err(broken("the peer closed the connection".into())),
                     Ok(n) => {
                         self.heard = Some(Instant::now());
+                        if self.datagrams {
+                            self.input.clear();
+                        }
                         self.input.extend_from_slice(&buffer[..n]);
                     }
                     Err(error) => return Err(broken(error.to_string())),

@@ -192,7 +192,7 @@ impl Dial<'_> {
             .decode_bytes(bytes)
             .map_err(|error| Trouble::Protocol(format!("the invocation counter: {error}")));
         association.release(open).await;
-        if matches!(self.place, Endpoint::Tcp(_)) {
+        if self.place.is_one_meters() {
             *pipe = None;
         }
         seen
@@ -233,7 +233,7 @@ impl Dial<'_> {
         if let Some(open) = pipe {
             association.close(open).await;
         }
-        if matches!(self.place, Endpoint::Tcp(_)) {
+        if self.place.is_one_meters() {
             *pipe = None;
         }
     }

@@ -3,6 +3,7 @@
 
 use super::association::Association;
 use super::items::Item;
+use super::profile::Layout;
 use crate::driver::Pipe;
 use crate::session::attempt::Attempt;
 use crate::session::model::DlmsModel;
@@ -19,8 +20,10 @@ use protocol::cosem::{FromData, bad_value, clock, credit, register};
 use protocol::dlms::model::{Attribute, Method};
 
 /// What is learnt once about a meter and does not change: how its numbers are scaled.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Memory {
+    /// What rows of its profiles look like; learnt anew with each association, for columns can be chosen.
+    pub(super) layouts: Vec<(Obis, Layout)>,
     import_scaler: Option<i8>,
     power_scaler: Option<i8>,
     credit_scale: Option<CreditScale>,

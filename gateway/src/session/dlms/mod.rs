@@ -2,11 +2,13 @@
 
 mod association;
 mod channel;
+mod clock;
 mod counter_store;
 mod dial;
 mod items;
 mod meter;
 mod orders;
+mod profile;
 mod relay;
 mod rotation;
 #[cfg(test)]
@@ -38,6 +40,8 @@ enum Place {
     Bus(Endpoint),
     /// A network: each meter has its own connection, closed with its association.
     Network,
+    /// The same with datagrams.
+    Datagrams,
 }
 
 /// Does work on DLMS meters over one pipe.
@@ -81,6 +85,12 @@ impl DlmsTalker {
         Self { place: Place::Network, bytes, pipe: None, open: None, known: HashMap::new() }
     }
 
+    /// A talker for one meter that is reached by datagrams.
+    #[must_use]
+    pub fn datagrams(bytes: Arc<ByteCounters>) -> Self {
+        Self { place: Place::Datagrams, ..Self::network(bytes) }
+    }
+
     /// A talker for a network meter on a pipe that is already open, for tests in virtual time.
     #[cfg(test)]
     fn on(pipe: Pipe) -> Self {
@@ -107,7 +117,7 @@ impl DlmsTalker {
             association.release(pipe).await;
             association.return_counters(&mut self.known.entry(serial).or_default().counters);
         }
-        if matches!(self.place, Place::Network) {
+        if !matches!(self.place, Place::Bus(_)) {
             self.pipe = None;
         }
     }
@@ -119,7 +129,7 @@ impl DlmsTalker {
             association.abandon();
             association.return_counters(&mut self.known.entry(serial).or_default().counters);
         }
-        if port_broke || matches!(self.place, Place::Network) {
+        if port_broke || !matches!(self.place, Place::Bus(_)) {
             self.pipe = None;
         }
     }
@@ -224,6 +234,7 @@ impl DlmsTalker {
             addresses.client = model.management_sap;
         }
         let known = self.known.entry(endpoint.serial.clone()).or_default();
+        known.memory.layouts.clear();
         let bytes = &self.bytes;
         let mut dial =
             Dial { context, endpoint, model, addresses, carrier, place, bytes, expected_counter: None };
@@ -235,6 +246,9 @@ impl DlmsTalker {
         attempt.associations += 1;
         let security = model.security.describe();
         attempt.note(format!("association open with client {} ({security})", addresses.client));
+        if let Some(title) = association.server_title().filter(|_| model.security.needs_keys()) {
+            context.directory.learn_title(&endpoint.serial, title);
+        }
         self.open = Some((endpoint.serial.clone(), Box::new(association)));
         Ok(())
     }
@@ -273,17 +287,16 @@ impl DlmsTalker {
                 addresses.physical = Some(physical.ok_or_else(|| {
                     Trouble::NotReady(format!("{:?} is not an HDLC physical address", endpoint.address))
                 })?);
-                let byte_time = match place {
-                    Endpoint::Serial(serial) => serial.pacing().byte_time,
-                    Endpoint::Tcp(_) => std::time::Duration::ZERO,
-                };
-                Ok((place.clone(), addresses, Carrier::HdlcSerial { byte_time }))
+                Ok((place.clone(), addresses, Carrier::HdlcSerial { byte_time: place.byte_time() }))
             }
-            Place::Network => {
-                let address = endpoint
+            Place::Network | Place::Datagrams => {
+                let address: std::net::SocketAddr = endpoint
                     .address
                     .parse()
                     .map_err(|_| Trouble::NotReady(format!("{:?} is not address:port", endpoint.address)))?;
+                if matches!(self.place, Place::Datagrams) {
+                    return Ok((Endpoint::Udp(address), addresses, Carrier::Datagrams));
+                }
                 let tcp = TcpEndpoint { address, connect_timeout: CONNECT_TIMEOUT, source: None };
                 let carrier = match endpoint.framing {
                     Framing::Wrapper => Carrier::Wrapper,
@@ -306,6 +319,8 @@ async fn carry_out(meter: &mut Meter<'_>, work: &Work) -> Result<Ending, Trouble
         Work::Reconnect => meter.reconnect().await,
         Work::Carry(order) => meter.carry(order).await,
         Work::Check(order) => meter.check(order).await,
+        Work::ReadProfile(wanted) => meter.read_profile(wanted).await,
+        Work::CorrectClock(terms) => meter.correct_clock(terms).await,
         Work::RotateKeys | Work::AskKeys => {
             Err(Trouble::NotReady("keys are changed between associations, not in one".into()))
         }

@@ -85,10 +85,7 @@ impl Wire {
     /// A line that is not open yet.
     #[must_use]
     pub fn new(endpoint: Endpoint, framing: Framing, counters: Arc<ByteCounters>) -> Self {
-        let byte_time = match &endpoint {
-            Endpoint::Serial(serial) => serial.pacing().byte_time,
-            Endpoint::Tcp(_) => Duration::ZERO,
-        };
+        let byte_time = endpoint.byte_time();
         Self { endpoint, framing, counters, byte_time, open: None, given_up: HashMap::new() }
     }
 

@@ -17,6 +17,8 @@ pub enum Ability {
     SetClock,
     /// Limit the load.
     LimitLoad,
+    /// Record profiles.
+    RecordProfiles,
 }
 
 impl Model {
@@ -41,6 +43,7 @@ impl DlmsModel {
             Ability::SwitchRelay if objects.disconnect_control.is_none() => "disconnect control",
             Ability::ChangeKeys if objects.security_setup.is_none() => "security setup",
             Ability::LimitLoad if objects.limiter.is_none() => "limiter",
+            Ability::RecordProfiles if self.profiles.is_empty() => "profile",
             _ if self.short_names.is_some() => {
                 return Some("a meter with short names is only read: its methods are not used".into());
             }
@@ -63,6 +66,7 @@ impl ModbusModel {
                 "this meter has no token gateway: its balance is held by the gateway".into()
             }
             Ability::ChangeKeys => "a Modbus meter has no keys".into(),
+            Ability::RecordProfiles => "a Modbus meter keeps no profile".into(),
             Ability::SetClock => format!("the model of a {} says nothing about a clock", self.description),
             Ability::LimitLoad => format!("the model of a {} says nothing about a limiter", self.description),
         })

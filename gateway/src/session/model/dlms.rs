@@ -5,6 +5,7 @@ use super::manner::{
     AssociationManner, ClockManner, LinkManner, RawAssociation, RawClock, RawLink, RawSecurity,
     SecurityManner,
 };
+use super::profile::{self, Cadence, ProfileModel, RawProfile};
 use protocol::codec::acse::AuthMechanism;
 use protocol::codec::obis::Obis;
 use protocol::dlms::model::Attribute;
@@ -48,6 +49,12 @@ pub struct DlmsModel {
     pub objects: Objects,
     /// Base names of the objects, where the meter is addressed by short names.
     pub short_names: Option<ShortNames>,
+    /// Where its transformer ratios are (class 1): a change of one is a change of every reading.
+    pub ratios: Vec<Obis>,
+    /// What the structure of its notifications holds, in order; empty where nothing is known of it.
+    pub push_fields: Vec<PushField>,
+    /// Its profiles, by name.
+    pub profiles: Vec<ProfileModel>,
 }
 
 /// Base names by logical name.
@@ -72,6 +79,28 @@ pub enum TokenForm {
     Ascii,
     /// The 66 bits in 9 bytes, right-aligned.
     Binary,
+}
+
+/// One field of a notification (class 40, attribute 2 says which there are).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PushField {
+    /// Logical device name.
+    DeviceName,
+    /// When it happened, by the meter's clock.
+    Time,
+    /// What happened: a code below 128 of the shared lists, or one of the reference meter's own.
+    EventCode,
+    /// What the code alone does not say.
+    EventDetail,
+    /// Something else.
+    Other,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPush {
+    fields: Vec<PushField>,
 }
 
 /// Logical names of a meter's objects. What a meter lacks is not asked of it.
@@ -143,6 +172,10 @@ pub(super) struct Raw {
     objects: RawObjects,
     #[serde(default)]
     short_names: BTreeMap<Spanned<String>, Spanned<u16>>,
+    #[serde(default)]
+    push: RawPush,
+    #[serde(default, rename = "profile")]
+    profiles: Vec<RawProfile>,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +193,8 @@ struct RawObjects {
     invocation_counter: Option<Spanned<String>>,
     security_setup: Option<Spanned<String>>,
     limiter: Option<Spanned<String>>,
+    #[serde(default)]
+    ratios: Vec<Spanned<String>>,
 }
 
 const fn public() -> u8 {
@@ -200,6 +235,7 @@ impl DlmsModel {
             return Err((timeout.span(), message));
         }
         let objects = raw.objects.check()?;
+        let ratios = raw.objects.ratios.iter().map(logical_name).collect::<Result<_, _>>()?;
         let security = raw.security.check()?;
         let short_names = short_names(raw.referencing, raw.short_names, &objects, &security)?;
         Ok(Self {
@@ -221,17 +257,36 @@ impl DlmsModel {
             clock: raw.clock.check()?,
             objects,
             short_names,
+            ratios,
+            push_fields: raw.push.fields,
+            profiles: profile::check(raw.profiles)?,
         })
+    }
+
+    /// The shortest period of its load profiles in seconds; a day where it has none.
+    #[must_use]
+    pub fn shortest_period_s(&self) -> u32 {
+        let periods = self.profiles.iter().filter_map(|profile| match profile.cadence {
+            Cadence::Every(seconds) => Some(seconds),
+            Cadence::Daily | Cadence::Monthly => None,
+        });
+        periods.min().unwrap_or(86_400)
+    }
+
+    /// The profile of that name.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> Option<&ProfileModel> {
+        self.profiles.iter().find(|profile| profile.name == name)
     }
 }
 
 impl RawObjects {
     fn check(&self) -> Result<Objects, Flaw> {
-        let optional = |text: &Option<Spanned<String>>| text.as_ref().map(name).transpose();
+        let optional = |text: &Option<Spanned<String>>| text.as_ref().map(logical_name).transpose();
         Ok(Objects {
-            serial: name(&self.serial)?,
-            clock: name(&self.clock)?,
-            import: name(&self.import)?,
+            serial: logical_name(&self.serial)?,
+            clock: logical_name(&self.clock)?,
+            import: logical_name(&self.import)?,
             power: optional(&self.power)?,
             account: optional(&self.account)?,
             credit: optional(&self.credit)?,
@@ -299,7 +354,8 @@ fn short_names(
     }
 }
 
-fn name(text: &Spanned<String>) -> Result<Obis, Flaw> {
+/// A logical name as a model file writes it.
+pub(super) fn logical_name(text: &Spanned<String>) -> Result<Obis, Flaw> {
     // Obis::parse fills in missing groups; a model file says all six.
     let six = text.get_ref().split('.').count() == 6;
     Obis::parse(text.get_ref()).ok().filter(|_| six).ok_or_else(|| {

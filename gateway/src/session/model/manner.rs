@@ -440,6 +440,24 @@ impl ClockManner {
         clock::utc_s(time, self.offset_minutes(there)).map(i64::from)
     }
 
+    /// The UTC second of the time of a profile's row that follows one of time `near`. A local time that comes twice, when
+    /// daylight saving ends, is the first one after `near`, or the one that the meter's own flag says.
+    #[must_use]
+    pub fn row_time(&self, time: DateTime, near: Timestamp) -> Option<i64> {
+        if time.utc_offset_minutes().is_some() {
+            return clock::utc_s(time, 0).map(i64::from);
+        }
+        let part = |value: u8| i8::try_from(if value == 0xFF { 0 } else { value }).ok();
+        let (year, month) = (i16::try_from(time.year).ok()?, part(time.month)?);
+        let (day, hour) = (part(time.day_of_month)?, part(time.hour)?);
+        let local =
+            jiff::civil::DateTime::new(year, month, day, hour, part(time.minute)?, part(time.second)?, 0);
+        let ambiguous = self.zone.to_ambiguous_timestamp(local.ok()?);
+        let (earlier, later) = (ambiguous.earlier().ok()?, ambiguous.later().ok()?);
+        let flagged = !time.status.is_not_specified() && time.status.daylight_saving_active();
+        Some(if flagged || earlier > near { earlier } else { later }.as_second())
+    }
+
     /// Whole minutes east of Greenwich; zones of today have no others.
     fn offset_minutes(&self, at: Timestamp) -> i16 {
         i16::try_from(self.zone.to_offset(at).seconds() / 60).unwrap_or(0)
@@ -449,6 +467,7 @@ impl ClockManner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::SignedDuration;
 
     fn clock(deviation: bool, zone: &str) -> ClockManner {
         ClockManner { deviation, zone: TimeZone::posix(zone).expect("a zone") }
@@ -469,6 +488,29 @@ mod tests {
                 assert_eq!(clock(false, zone).from_meter(time, now), Some(now.as_second()), "{at}");
             }
         }
+    }
+
+    #[test]
+    fn rows_of_the_hour_that_comes_twice_keep_their_order() {
+        let manner = clock(false, "CET-1CEST,M3.5.0,M10.5.0/3");
+        // Daylight saving ends at 01:00 UTC: the hour from two to three, local time, comes twice.
+        let mut near: Timestamp = "2026-10-24T23:30:00Z".parse().expect("a time");
+        for quarter in 0..16 {
+            let meant = near.checked_add(SignedDuration::from_mins(15)).expect("in range");
+            let mut said = manner.to_meter(meant).expect("in range");
+            said.status.0 = 0;
+            let understood = manner.row_time(said, near).expect("a time");
+            assert_eq!(understood, meant.as_second(), "quarter {quarter}: {said:?}");
+            near = meant;
+        }
+        // The flag settles it without a row before.
+        let first: Timestamp = "2026-10-25T00:30:00Z".parse().expect("a time");
+        let said = manner.to_meter(first).expect("in range");
+        let day_later: Timestamp = "2026-10-26T00:00:00Z".parse().expect("a time");
+        assert_eq!(manner.row_time(said, day_later), Some(first.as_second()));
+        // With a deviation nothing is in doubt.
+        let with = clock(true, "CET-1CEST,M3.5.0,M10.5.0/3").to_meter(first).expect("in range");
+        assert_eq!(manner.row_time(with, day_later), Some(first.as_second()));
     }
 
     #[test]

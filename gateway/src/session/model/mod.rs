@@ -7,11 +7,13 @@ mod frames;
 mod manner;
 mod modbus;
 mod number;
+mod profile;
 
 pub use ability::Ability;
-pub use dlms::{DlmsModel, Objects, ShortNames, TokenForm};
+pub use dlms::{DlmsModel, Objects, PushField, ShortNames, TokenForm};
 pub use manner::{AssociationManner, ClockManner, LinkManner, SecurityManner};
 pub use modbus::{ModbusModel, Point, Role, Table, ValueType, WordOrder};
+pub use profile::{Cadence, ChannelModel, ProfileModel, Purpose, RowAccess};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -44,6 +46,10 @@ const BUILT_IN: [(&str, &str); 12] = built_in![
 
 /// One model.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each kind of meter, shared by all meters of it"
+)]
 pub enum Model {
     /// Spoken to by DLMS/COSEM.
     Dlms(DlmsModel),

@@ -12,7 +12,7 @@ use crate::session::dlms::DlmsTalker;
 use crate::session::lines::Context;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::{DlmsModel, Model, Models};
-use crate::session::work::{Serial, TokenDigits, Work};
+use crate::session::work::{RowsWanted, Serial, TokenDigits, Work};
 use crate::vault::{DlmsKeys, VaultError};
 use protocol::dlms::client::Config;
 use protocol::dlms::security::{Key, Secret, SystemTitle};
@@ -167,6 +167,12 @@ fn work_of(words: &str) -> Option<Work> {
     Some(match word {
         "commission" => Work::Commission,
         "read" => Work::Read,
+        "read-profile" => {
+            let mut parts = digits.split(' ');
+            let profile = parts.next()?.to_owned();
+            let (from, to) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Work::ReadProfile(RowsWanted { profile, from, to })
+        }
         "disconnect" => Work::Disconnect,
         "reconnect" => Work::Reconnect,
         "deliver-token" => Work::DeliverToken(TokenDigits::new(digits)?),

@@ -165,6 +165,9 @@ impl Tape {
         let word = match work {
             Work::DeliverToken(token) => format!("deliver-token {}", inner.redactor.token(token.reveal())),
             Work::AskToken(token) => format!("ask-token {}", inner.redactor.token(token.reveal())),
+            Work::ReadProfile(wanted) => {
+                format!("read-profile {} {} {}", wanted.profile, wanted.from, wanted.to)
+            }
             work => work.name().to_owned(),
         };
         inner.has_work = true;

@@ -62,7 +62,13 @@ const words = {
   payment: (detail) => "payment #" + detail.payment_id + " of " + detail.amount_minor + ", " + detail.energy_wh + " Wh: " + detail.state,
   relay: (detail) => "supply " + (detail.output_closed ? "on" : "off" + (detail.reason ? ": " + detail.reason : "")),
   meter: (detail) => (detail.entered ? "meter entered" : detail.problem || "answers again"),
-  doubtful_reading: (detail) => "register went back by " + detail.went_back_wh + " Wh: not charged",
+  profile_gap: (detail) => detail.profile + " from " + detail.from + " to " + detail.to + " given up: " + detail.given_up,
+  billing_overdue: (detail) => detail.profile + " of " + detail.from + " is not there in time for billing",
+  alarm: (detail) => "alarm: " + (detail.text || detail.event || "code " + detail.code),
+  push_refused: (detail) => "a notification from " + detail.from + " was refused: " + detail.why,
+  doubtful_reading: (detail) => "reading held, doubt #" + detail.doubt_id + ": " + detail.doubt.replaceAll("_", " "),
+  clock: (detail) => "clock " + detail.how + ", off by " + detail.before_s + " s" + (detail.after_s == null ? "" : ", now " + detail.after_s + " s"),
+  doubt_decided: (detail) => "doubt #" + detail.doubt_id + " " + detail.state + " by " + detail.by,
 };
 
 function take(message) {
@@ -82,4 +88,5 @@ stream.onerror = () => {
   live.textContent = "no connection, trying again";
   live.className = "";
 };
-for (const kind of ["command", "payment", "reading", "relay", "meter", "doubtful_reading"]) stream.addEventListener(kind, take);
+for (const kind of ["command", "payment", "reading", "relay", "meter", "doubtful_reading", "doubt_decided", "alarm", "push_refused", "clock", "profile", "profile_gap", "billing_overdue"])
+  stream.addEventListener(kind, take);

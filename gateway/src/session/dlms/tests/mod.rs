@@ -346,6 +346,30 @@ async fn a_peer_that_stops_in_mid_frame_ends_within_its_time() {
     }
 }
 
+#[tokio::test]
+async fn a_meter_behind_udp_is_read_and_takes_a_token_and_a_datagram_that_is_none_disturbs_nobody() {
+    let meter = shared(TestMeter::new(SERIAL));
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let address = socket.local_addr().expect("bound").to_string();
+    let theirs = meter.clone();
+    tokio::spawn(async move {
+        let mut first = [0; 16];
+        let (_, peer) = socket.peek_from(&mut first).await.expect("a caller");
+        socket.connect(peer).await.expect("one caller");
+        // Noise of the network: neither a header nor an APDU.
+        socket.send(&[0xFF; 3]).await.expect("sent");
+        socket.send(&[0, 1, 0, 1, 0, 18, 0, 200]).await.expect("sent");
+        serve(driver::Datagrams::on(socket), vec![(theirs, Attached::Wrapper)], Duration::ZERO).await;
+    });
+    let (context, mut talker) = (context(), DlmsTalker::datagrams(Arc::default()));
+    let at = endpoint(SERIAL, &address, Framing::Wrapper);
+    for work in [Work::Commission, Work::DeliverToken(token())] {
+        let report = perform(&mut talker, &context, &at, work).await;
+        assert_eq!(report.ending, Ending::Done, "{:?}", report.evidence);
+    }
+    assert_eq!(meter.lock().expect("not poisoned").credit_wh, 17_300);
+}
+
 /// A pty behind a name of its own, as an adapter's device file is: unplugging takes the name away.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_vanished_comes_back_by_itself() {
