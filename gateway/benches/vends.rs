@@ -66,6 +66,7 @@ fn meter(number: u32) -> Meter {
         role: Role::Customer,
         area: String::new(),
         sts: Some(sts),
+        load: gateway::store::meter::LoadRecord::default(),
         added_at: Timestamp::now(),
     }
 }

@@ -213,16 +213,16 @@ impl Bench {
                 commits.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), wait)
+        tokio::time::timeout(Duration::from_secs(60), wait)
             .await
-            .unwrap_or_else(|_| panic!("{what} within ten seconds"))
+            .unwrap_or_else(|_| panic!("{what} within a minute"))
     }
 
     /// The next job the line is given.
     pub(crate) async fn job(&mut self) -> Job {
-        tokio::time::timeout(Duration::from_secs(10), self.line.recv())
+        tokio::time::timeout(Duration::from_secs(60), self.line.recv())
             .await
-            .expect("a job within ten seconds")
+            .expect("a job within a minute")
             .expect("the line is open")
     }
 
@@ -238,7 +238,7 @@ impl Bench {
                 commits.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("a final state within ten seconds")
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("a final state within a minute")
     }
 
     pub(crate) async fn states(&self, id: i64) -> Vec<CommandState> {
@@ -283,7 +283,7 @@ pub(crate) fn relay(closed: bool) -> Facts {
 
 pub(crate) fn token_of(work: &Work) -> TokenDigits {
     match work {
-        Work::DeliverToken(token) | Work::AskToken(token) => token.clone(),
+        Work::DeliverToken(token) | Work::ClearTamper(token) | Work::AskToken(token) => token.clone(),
         other => panic!("{other:?} carries no token"),
     }
 }

@@ -11,6 +11,8 @@ use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::model::Models;
 use gateway::session::work::Serial;
 use gateway::store::Store;
+use gateway::store::alarm::AlarmKind;
+use gateway::store::meter::{self, BalanceHolder, LoadRecord, Role};
 use serde_json::Value;
 use simulator::clock::SimClock;
 use simulator::faults::Fault;
@@ -69,16 +71,17 @@ impl Bench {
         std::fs::write(dir.join("open.toml"), reference.replace("[objects]", open)).expect("a model");
         let store = Store::open(&dir.join("store.db")).await.expect("a store");
         let directory = Directory::default();
-        for entry in street.roll() {
-            directory.put(endpoint(entry));
-        }
-        directory.put(Endpoint {
+        let open = Endpoint {
             serial: Serial("open".into()),
             line: "street".into(),
             address: OPEN.into(),
             framing: Framing::Wrapper,
             model: "open".into(),
-        });
+        };
+        for endpoint in street.roll().iter().map(endpoint).chain([open]) {
+            enter(&store, &endpoint).await;
+            directory.put(endpoint);
+        }
         let judge = Judge {
             directory,
             models: Models::load(Some(&dir)).expect("good models"),
@@ -109,18 +112,18 @@ impl Bench {
             .collect()
     }
 
-    /// Waits for an alarm of this event from this meter.
-    async fn alarm(&self, number: usize, event: &str) -> Value {
+    /// Waits for a notification of this event from this meter.
+    async fn said(&self, number: usize, event: &str) -> Value {
         let serial = self.serial(number);
         for _ in 0..600 {
-            for (meter, detail) in self.events("alarm").await {
+            for (meter, detail) in self.events("notification").await {
                 if meter.as_deref() == Some(&serial) && detail["event"] == event {
                     return detail;
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("no {event} of {serial}: {:?}", self.events("alarm").await);
+        panic!("no {event} of {serial}: {:?}", self.events("notification").await);
     }
 
     async fn until(&self, what: &str, so: impl Fn(&Counts) -> bool) {
@@ -150,6 +153,24 @@ impl Bench {
     }
 }
 
+async fn enter(store: &Store, endpoint: &Endpoint) {
+    let entry = meter::Meter {
+        serial: endpoint.serial.clone(),
+        line: endpoint.line.clone(),
+        address: endpoint.address.clone(),
+        framing: endpoint.framing,
+        model: endpoint.model.clone(),
+        balance: BalanceHolder::Meter,
+        role: Role::Customer,
+        area: String::new(),
+        sts: None,
+        load: LoadRecord::default(),
+        added_at: jiff::Timestamp::now(),
+    };
+    let entered = store.write(move |conn| Box::pin(async move { meter::insert(conn, &entry).await })).await;
+    entered.expect("entered");
+}
+
 /// Says something from an address of this machine, and gives what is answered.
 async fn say(from: &str, to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -166,14 +187,20 @@ async fn say(from: &str, to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 async fn a_meter_whose_power_is_cut_has_its_last_word_in_the_gateways_events() {
     let bench = Bench::start(true).await;
     assert!(bench.street.inject(1, Fault::Power { on: false }));
-    let gasp = bench.alarm(1, "PowerDown").await;
+    let gasp = bench.said(1, "PowerDown").await;
     assert_eq!((&gasp["protected"], &gasp["listener"]), (&Value::Bool(true), &Value::from("alarms")));
     assert_eq!(gasp["text"], "Supply lost: the last word before the meter goes dark");
     assert!(gasp["meter_at"].is_string(), "{gasp}");
     assert!(bench.street.inject(1, Fault::Power { on: true }));
-    bench.alarm(1, "PowerUp").await;
+    bench.said(1, "PowerUp").await;
     assert!(bench.street.inject(2, Fault::Cover { open: true }));
-    bench.alarm(2, "CoverOpened").await;
+    bench.said(2, "CoverOpened").await;
+    // The cut is over by the meter's own word; a suspicion is not.
+    let alarms = bench.store.alarms(None, false, 10).await.expect("a store");
+    let kinds: Vec<_> = alarms.iter().map(|alarm| (alarm.kind, alarm.closed_at.is_some())).collect();
+    assert_eq!(kinds, [(AlarmKind::Tamper, false), (AlarmKind::NoSupply, true)]);
+    assert_eq!(alarms[1].detail, "Supply lost: the last word before the meter goes dark");
+    assert_eq!(bench.events("alarm").await.len(), 3, "opened, closed, opened: each is a fact");
     assert_eq!(bench.counts.refused.load(Ordering::Relaxed), 0);
 }
 
@@ -196,7 +223,7 @@ async fn what_was_sent_before_or_under_other_keys_or_by_nobody_known_is_counted_
     bench.until("it does not open", |counts| counts.refused.load(Ordering::Relaxed) == 3).await;
     say("127.0.0.77", bench.tcp, &bytes).await;
     bench.until("nobody knows the sender", |counts| counts.unknown.load(Ordering::Relaxed) == 1).await;
-    assert_eq!(bench.events("alarm").await.len(), 1, "one was stored");
+    assert_eq!(bench.events("notification").await.len(), 1, "one was stored");
     let told = bench.events("push_refused").await;
     assert_eq!(told.len(), 1, "told once a minute: {told:?}");
 }
@@ -228,9 +255,9 @@ async fn what_is_in_the_clear_is_believed_of_meters_that_speak_so_and_confirmed_
     let answer = say("127.1.9.9", bench.tcp, &frame).await;
     // From client 18 to logical device 1: Data-Notification-Confirm with the same number.
     assert_eq!(answer, [0, 1, 0, 18, 0, 1, 0, 6, 0x10, 0x40, 0x00, 0x00, 0x2A, 0x00]);
-    let alarms = bench.events("alarm").await;
-    assert_eq!((alarms.len(), alarms[0].0.as_deref()), (1, Some("open")));
-    assert!(alarms[0].1["body"].is_string(), "{alarms:?}");
+    let heard = bench.events("notification").await;
+    assert_eq!((heard.len(), heard[0].0.as_deref()), (1, Some("open")));
+    assert!(heard[0].1["body"].is_string(), "{heard:?}");
     // A meter that protects what it says is not believed in the clear.
     let from = IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1));
     assert_eq!(bench.judge.judge(from, &apdu).await, Err(Refused::InTheClear(bench.serial(1))));

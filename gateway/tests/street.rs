@@ -6,18 +6,27 @@ mod common;
 use common::{TestKeys, endpoint};
 use gateway::clock::Clock;
 use gateway::config::{LineConfig, LineKind, Parity, SerialProtocol};
+use gateway::session::calendar::CalendarOrder;
 use gateway::session::counters::MemoryCounters;
 use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::model::Models;
-use gateway::session::order::{LoadLimit, Order};
+use gateway::session::order::{
+    AdHoc, ChargeOrder, EmergencyLimit, LoadLimit, Order, PriceRow, Target, TariffOrder,
+};
 use gateway::session::record::{Recordings, replay};
-use gateway::session::work::{Ending, Job, Priority, Report, Serial, TokenDigits, Work};
+use gateway::session::relay_test::RelayTest;
+use gateway::session::work::{
+    CalendarProgress, Ending, Job, Priority, RelayTested, Report, Serial, TokenDigits, Work,
+};
 use gateway::session::{Context, Router, spawn};
+use protocol::cosem::obis;
+use protocol::cosem::tariff::{Switch, Tariff};
 use simulator::clock::SimClock;
 use simulator::faults::{Damage, Fault, On};
 use simulator::identity::{FEEDER, drn};
 use simulator::roll::{Entry, Place};
 use simulator::street::{Street, StreetConfig};
+use simulator::wiring::Mechanics;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -305,7 +314,7 @@ async fn a_setting_cut_at_any_request_is_looked_at_and_given_again() {
             Ending::Rejected { .. } => panic!("a restart is no refusal: {report:?}"),
         }
         let mut look = bench.perform(&serial, Work::Check(order.clone())).await;
-        for _ in 0..20 {
+        for _ in 0..80 {
             if !matches!(look.ending, Ending::NotSent { .. }) {
                 break;
             }
@@ -321,4 +330,154 @@ async fn a_setting_cut_at_any_request_is_looked_at_and_given_again() {
         assert_eq!(look.ending, Ending::Done, "{requests}: {:?}", look.evidence);
     }
     assert!(unknown >= 3 && not_sent >= 3, "{unknown} unknown, {not_sent} not sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_tariffs_and_an_engineers_values_are_given_and_read_back() {
+    let bench = Bench::start(1).await;
+    let serial = bench.entries()[0].serial.clone();
+    let later = jiff::Timestamp::now().round(jiff::Unit::Minute).expect("in range")
+        + jiff::SignedDuration::from_hours(48);
+    let prices = |price, activate_at| {
+        let rows = vec![PriceRow { index: 1, price }];
+        Order::SetPrices(ChargeOrder { charge: 1, rows, activate_at })
+    };
+    let mut tariff = Tariff::flat(250);
+    tariff.rates.extend([300, 120]);
+    tariff.days.extend([[Switch { from_minute: 0, rate: 1 }, Switch { from_minute: 420, rate: 0 }]
+        .into_iter()
+        .collect()]);
+    let tariff = Order::SetTariff(Box::new(TariffOrder { tariff, activate_at: later }));
+    let column = Target { class_id: 40, name: obis::PUSH_ON_ALARM, index: 7 };
+    let set = Order::AdHoc(AdHoc::Set(column, vec![0x12, 0x00, 0x07]));
+    for order in [prices(30, Some(later)), prices(25, None), tariff, set] {
+        let given = bench.perform(&serial, Work::Carry(order.clone())).await;
+        assert_eq!(given.ending, Ending::Done, "{order:?}: {:?}", given.evidence);
+        let look = bench.perform(&serial, Work::Check(order)).await;
+        assert_eq!(look.ending, Ending::Done, "{:?}", look.evidence);
+    }
+    let other = bench.perform(&serial, Work::Check(prices(26, None))).await;
+    assert!(matches!(other.ending, Ending::Rejected { .. }), "{:?}", other.evidence);
+    let import = Target { class_id: 3, name: obis::IMPORT_ENERGY, index: 2 };
+    let read = bench.perform(&serial, Work::Carry(Order::AdHoc(AdHoc::Get(import)))).await;
+    assert_eq!(read.ending, Ending::Done);
+    assert!(read.evidence.iter().any(|line| line.contains("DoubleLongUnsigned")), "{:?}", read.evidence);
+    let refused = Order::AdHoc(AdHoc::Set(import, vec![0x06, 0, 0, 0, 1]));
+    let refused = bench.perform(&serial, Work::Carry(refused)).await;
+    assert!(matches!(refused.ending, Ending::Rejected { .. }), "{:?}", refused.evidence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_reads_mode_available_credit_and_every_charge() {
+    let bench = Bench::start(1).await;
+    for entry in bench.entries() {
+        let audit = bench.perform(&entry.serial, Work::Audit).await;
+        assert_eq!(audit.ending, Ending::Done, "{entry:?}: {:?}", audit.evidence);
+        if matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(_)) {
+            continue;
+        }
+        let facts = &audit.facts;
+        assert_eq!(facts.prepaid, Some(true));
+        assert!(facts.available_wh >= facts.credit_wh && facts.charged_wh.is_some(), "{facts:?}");
+        assert!(facts.import_wh.is_some() && facts.relay.is_some(), "{facts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calendar_with_its_special_days_is_given_read_back_and_in_force_when_it_is_activated() {
+    let bench = Bench::start(1).await;
+    let serial = bench.entries()[0].serial.clone();
+    // Prices by time of use come with the tariff; the calendar says when each applies.
+    let mut tariff = Tariff::flat(250);
+    tariff.rates.extend([300, 120]);
+    tariff.days.extend([[Switch { from_minute: 0, rate: 0 }].into_iter().collect()]);
+    let later = jiff::Timestamp::now().round(jiff::Unit::Minute).expect("in range")
+        + jiff::SignedDuration::from_hours(48);
+    let tariff = Order::SetTariff(Box::new(TariffOrder { tariff, activate_at: later }));
+    let given = bench.perform(&serial, Work::Carry(tariff)).await;
+    assert_eq!(given.ending, Ending::Done, "{:?}", given.evidence);
+
+    let calendar = |activate_at: Option<jiff::Timestamp>| {
+        let order: CalendarOrder = serde_json::from_value(serde_json::json!({
+            "days": [
+                {"id": 1, "switches": [{"from_minute": 0, "script": 2}, {"from_minute": 420, "script": 1}]},
+                {"id": 2, "switches": [{"from_minute": 0, "script": 2}]},
+            ],
+            "weeks": [{"name": "1", "days": [1, 1, 1, 1, 1, 2, 2]}],
+            "seasons": [{"name": "1", "month": 1, "day": 1, "week": "1"}],
+            "special_days": [{"month": 5, "day": 1, "day_id": 2}, {"month": 12, "day": 25, "day_id": 2}],
+            "activate_at": activate_at,
+        }))
+        .expect("a calendar");
+        assert_eq!(order.flaw(), None);
+        order
+    };
+    let to_come = Order::SetCalendar(Box::new(calendar(Some(later))));
+    let given = bench.perform(&serial, Work::Carry(to_come.clone())).await;
+    assert_eq!(given.ending, Ending::Done, "{:?}", given.evidence);
+    assert_eq!(given.facts.calendar, Some(CalendarProgress::ToCome { at: later }));
+    let at_once = Order::SetCalendar(Box::new(calendar(None)));
+    let not_yet = bench.perform(&serial, Work::Check(at_once.clone())).await;
+    assert!(matches!(not_yet.ending, Ending::Rejected { .. }), "{:?}", not_yet.evidence);
+    let given = bench.perform(&serial, Work::Carry(at_once.clone())).await;
+    assert_eq!(given.ending, Ending::Done, "{:?}", given.evidence);
+    assert_eq!(given.facts.calendar, Some(CalendarProgress::InForce));
+
+    // A script that the meter's tariff does not have: the meter refuses, and the one in force stays.
+    let mut other = calendar(None);
+    other.days[1].switches[0].script = 9;
+    let other = Order::SetCalendar(Box::new(other));
+    let refused = bench.perform(&serial, Work::Carry(other)).await;
+    assert!(matches!(refused.ending, Ending::Rejected { .. }), "{:?}", refused.evidence);
+    let look = bench.perform(&serial, Work::Check(at_once)).await;
+    assert_eq!(look.ending, Ending::Done, "{:?}", look.evidence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_for_a_time_applies_at_once_or_from_its_time_on_and_one_that_is_over_is_refused() {
+    let bench = Bench::start(1).await;
+    let serial = bench.entries()[0].serial.clone();
+    let now = jiff::Timestamp::now().round(jiff::Unit::Second).expect("in range");
+    let hours = |hours| now + jiff::SignedDuration::from_hours(hours);
+    let limit = |limit_w, from, until| Order::LimitEmergency(EmergencyLimit { limit_w, from, until });
+    for order in [limit(3_000, None, hours(2)), limit(1_500, Some(hours(24)), hours(26))] {
+        let given = bench.perform(&serial, Work::Carry(order.clone())).await;
+        assert_eq!(given.ending, Ending::Done, "{order:?}: {:?}", given.evidence);
+        let look = bench.perform(&serial, Work::Check(order)).await;
+        assert_eq!(look.ending, Ending::Done, "{:?}", look.evidence);
+    }
+    let other = bench.perform(&serial, Work::Check(limit(3_000, None, hours(2)))).await;
+    assert!(matches!(other.ending, Ending::Rejected { .. }), "{:?}", other.evidence);
+    let over = bench.perform(&serial, Work::Carry(limit(3_000, None, hours(-1)))).await;
+    assert!(matches!(over.ending, Ending::Rejected { .. }), "{:?}", over.evidence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_is_tested_by_operating_it_with_consent_and_by_looking_at_it_without() {
+    let bench = Bench::start(1).await;
+    let agreed = || RelayTest { consent: Some("the customer, at the door".into()), withheld: None };
+    let test = |test| Work::Carry(Order::TestRelay(test));
+    for entry in bench.entries() {
+        let serial = &entry.serial;
+        let protected = RelayTest { withheld: Some("the customer is protected".into()), ..agreed() };
+        let looked = bench.perform(serial, test(protected)).await;
+        assert_eq!(looked.ending, Ending::Done, "{entry:?}: {:?}", looked.evidence);
+        assert_eq!(looked.facts.relay_tested, Some(RelayTested::Sensed), "{:?}", looked.evidence);
+        assert!(bench.closed(entry.index), "it was not operated");
+        let operated = bench.perform(serial, test(agreed())).await;
+        assert_eq!(operated.ending, Ending::Done, "{entry:?}: {:?}", operated.evidence);
+        assert_eq!(operated.facts.relay_tested, Some(RelayTested::Operated), "{:?}", operated.evidence);
+        let relay = operated.facts.relay.expect("it was sensed");
+        assert!(relay.output_closed || relay.control_state == Some(2), "supply is back: {relay:?}");
+    }
+    // A welded one shows itself only when it is operated.
+    let modbus = |entry: &&Entry| matches!(entry.place(), Place::ModbusLine(_));
+    let entries = bench.entries();
+    let welded = entries.iter().find(modbus).expect("a meter that closes its relay on command");
+    assert!(bench.street.inject(welded.index, Fault::Relay { mechanics: Mechanics::Welded }));
+    let looked = bench.perform(&welded.serial, test(RelayTest::default())).await;
+    assert!(looked.facts.relay_tested.is_none_or(|how| how == RelayTested::Sensed), "{:?}", looked.evidence);
+    let found = bench.perform(&welded.serial, test(agreed())).await;
+    assert!(matches!(found.ending, Ending::Rejected { .. }), "{:?}", found.evidence);
+    assert!(bench.closed(welded.index));
 }

@@ -28,6 +28,8 @@ crate::store::words! {
         Read = "read",
         /// Switch supply, read on demand.
         Operate = "operate",
+        /// Read, set and invoke single attributes and methods of meters, and send firmware.
+        Engineer = "engineer",
         /// Send signed payments and see their tokens.
         TopUp = "top-up",
         /// Everything, and enter meters and tokens.

@@ -4,18 +4,19 @@ use super::access::{Caller, Scope};
 use super::campaigns::{CampaignMeterView, Change};
 use super::commands::CommandDecision;
 use super::correlation::Correlation;
-use super::meters::Page;
+use super::meters::{self as meter_list, Page};
 use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
 use crate::bulk::{self, Asking, Selection};
-use crate::commands::bulk::{BulkAction, BulkRequest, Plan};
+use crate::commands::bulk::{BulkAction, BulkRequest, Curtailment, Plan, Shortage};
 use crate::store::campaign::{Campaign, CampaignKind, CampaignState};
+use crate::store::command::CommandKind;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -35,6 +36,9 @@ pub struct NewBulkCommand {
     /// Why, in your own words.
     #[serde(default)]
     reason: String,
+    /// So many meters first; the others are told only when every one of these is done, and when one is not, it pauses.
+    #[serde(default)]
+    canary: Option<u32>,
     /// Commands on the way at once, 1 to 256.
     #[serde(default = "at_once")]
     at_once: u32,
@@ -81,6 +85,8 @@ pub struct BulkView {
     requested_by: String,
     /// The second person, where one decided.
     decided_by: Option<String>,
+    /// So many meters first; the others when every one of these is done. None once somebody has resumed it after that.
+    canary: Option<u32>,
     /// Commands on the way at once.
     at_once: u32,
     /// Commands started in a minute.
@@ -110,6 +116,7 @@ async fn view(app: &App, campaign: Campaign) -> Result<BulkView, Problem> {
         reason: campaign.reason,
         requested_by: campaign.requested_by,
         decided_by: campaign.decided_by,
+        canary: campaign.canary,
         at_once: campaign.sets_max,
         per_minute: campaign.per_minute,
         area_per_minute: campaign.area_per_minute,
@@ -141,10 +148,15 @@ pub(super) async fn preview(
 ) -> Result<(StatusCode, Json<BulkPreview>), Problem> {
     caller.needs(Scope::Operate)?;
     let new: NewBulkCommand = json(&body)?;
+    if new.action.kind == CommandKind::UpdateImage {
+        caller.needs(Scope::Engineer)?;
+    }
     let request = BulkRequest {
         action: new.action,
         selection: new.selection,
+        each: BTreeMap::new(),
         reason: new.reason,
+        canary: new.canary,
         at_once: new.at_once,
         per_minute: new.per_minute,
         area_per_minute: new.area_per_minute,
@@ -253,4 +265,53 @@ pub(super) async fn list(
         views.push(view(&app, campaign).await?);
     }
     Ok(Json(views))
+}
+
+/// A shortage.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCurtailment {
+    /// Kilowatts to be saved.
+    target_kw: u32,
+    /// Among which meters; all customers when nothing is said.
+    #[serde(default)]
+    selection: Selection,
+    /// A power measured longer ago than this many seconds counts as not measured; two read intervals where nothing is said.
+    #[serde(default)]
+    measured_within_s: Option<u32>,
+    /// When it ends: limits end by themselves then, and nobody has to take them back.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// Why, in your own words.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Makes a curtailment list for a shortage, and previews of the bulk commands that carry it out: the limits, to be started first,
+/// and the disconnections. Nothing is sent. Needs scope operate.
+#[utoipa::path(post, path = "/api/v1/curtailments", tag = "bulk commands", security(("bearer" = [])),
+    request_body = NewCurtailment,
+    responses((status = 201, body = Curtailment), (status = "4XX", body = problem::Problem)))]
+pub(super) async fn curtail(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Correlation(correlation): Correlation,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Curtailment>), Problem> {
+    caller.needs(Scope::Operate)?;
+    let new: NewCurtailment = json(&body)?;
+    let measured_within = new.measured_within_s.map_or_else(
+        || meter_list::late_after(&app),
+        |seconds| SignedDuration::from_secs(i64::from(seconds)),
+    );
+    let shortage = Shortage {
+        target_w: i64::from(new.target_kw) * 1_000,
+        selection: new.selection,
+        measured_within,
+        until: new.until,
+        reason: new.reason,
+    };
+    let made = app.bulk.now().curtail(shortage, Asking { actor: caller.name, correlation }).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }

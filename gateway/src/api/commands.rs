@@ -5,6 +5,7 @@ use super::correlation::Correlation;
 use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
+use crate::bulk::Asking;
 use crate::commands::desk::{DeskError, Word};
 use crate::commands::order;
 use crate::guards::{self, Asked, Guard};
@@ -13,6 +14,7 @@ use crate::store::command::{
     self, Breach, Command, CommandEvent, CommandKind, CommandState, DisconnectReason, NewCommand,
 };
 use crate::store::{StoreError, event};
+use crate::vending::SpecialAction;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
@@ -31,7 +33,8 @@ const TEXT_MAX: usize = 500;
 pub struct CommandRequest {
     /// To which meter.
     serial: String,
-    /// `disconnect`, `reconnect`, `read`, `commission`, `rotate_keys`, `set_clock`, `arm` or `limit_load`.
+    /// `disconnect`, `reconnect`, `read`, `commission`, `rotate_keys`, `set_clock`, `arm`, `limit_load`,
+    /// `limit_emergency`, `clear_tamper`, `test_relay`, `set_prices`, `set_tariff`, `set_calendar`; with scope engineer `update_image`, `get`, `set`, `invoke`.
     kind: String,
     /// Needed for a disconnect: `planned`, `fault`, `peak_avoidance`, `breach_of_contract` or `arrears`.
     #[serde(default)]
@@ -39,7 +42,10 @@ pub struct CommandRequest {
     /// In your own words.
     #[serde(default)]
     reason_text: Option<String>,
-    /// What exactly. A `limit_load` needs `limit_w`, and may say `over_s` and `under_s`.
+    /// What exactly. `limit_load`: `limit_w`, `over_s`, `under_s`. `limit_emergency`: `limit_w`, `from`, `until`. `set_calendar`:
+    /// `days` of `id` and `switches`, `weeks`, `seasons`, `special_days`, `activate_at`. `test_relay`: `consent`. `set_prices`: `charge`, `rows` of `index` and `price`,
+    /// `activate_at`. `set_tariff`: `tariff`, `activate_at`. `update_image`: `image`. `get`, `set`, `invoke`: `class_id`, `name`,
+    /// `index`, `value_hex` (A-XDR).
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     parameters: Option<serde_json::Value>,
@@ -118,6 +124,7 @@ pub struct CommandView {
 }
 
 fn view(command: Command, steps: Vec<CommandEvent>) -> CommandView {
+    let finished = command.is_finished();
     let (case_id, confirmed_by) =
         command.request.breach.map(|breach| (breach.case_id, breach.confirmed_by)).unzip();
     CommandView {
@@ -125,7 +132,7 @@ fn view(command: Command, steps: Vec<CommandEvent>) -> CommandView {
         serial: command.request.serial.0,
         kind: command.request.kind,
         state: command.state,
-        finished: command.state.is_final(),
+        finished,
         reason: command.request.reason,
         reason_text: command.request.reason_text,
         parameters: command.request.action.and_then(|action| serde_json::from_str(&action).ok()),
@@ -157,6 +164,9 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<CommandView>), Problem> {
     caller.needs(Scope::Operate)?;
     let request: CommandRequest = json(&body)?;
+    if CommandKind::parse(&request.kind) == Some(CommandKind::ClearTamper) {
+        return clear_tamper(&app, request, caller.name, correlation).await;
+    }
     let now = app.clock.now();
     let mut new = check(&app, request, &caller, correlation, now).await?;
     let step = first_step(&app, &mut new, now).await?;
@@ -171,6 +181,29 @@ pub(super) async fn create(
         })
         .await?;
     let (command, steps) = find(&app, id).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(command, steps))))
+}
+
+/// A tamper condition is cleared by a token: whoever makes tokens records the command.
+async fn clear_tamper(
+    app: &App,
+    request: CommandRequest,
+    actor: String,
+    correlation: String,
+) -> Result<(StatusCode, Json<CommandView>), Problem> {
+    if request.reason.is_some() || request.parameters.is_some() {
+        let detail = "a clear_tamper takes case_id, confirmed_by and reason_text, and nothing else";
+        return Err(Problem::refused("bad-parameters", detail));
+    }
+    let action = SpecialAction::ClearTamper {
+        case_id: request.case_id.unwrap_or_default(),
+        confirmed_by: request.confirmed_by.unwrap_or_default(),
+    };
+    let why = request.reason_text.unwrap_or_default();
+    let asking = Asking { actor, correlation };
+    let special = app.vending.request_special(&request.serial, action, &why, asking).await?;
+    let id = app.store.command_of_special(special.id).await?;
+    let (command, steps) = find(app, id.ok_or_else(|| Problem::unknown_meter(&request.serial))?).await?;
     Ok((StatusCode::ACCEPTED, Json(view(command, steps))))
 }
 
@@ -213,13 +246,20 @@ async fn check(
             caller.needs(Scope::Admin)?;
             CommandKind::RotateKeys
         }
+        Some(
+            kind @ (CommandKind::Get | CommandKind::Set | CommandKind::Invoke | CommandKind::UpdateImage),
+        ) => {
+            caller.needs(Scope::Engineer)?;
+            kind
+        }
         Some(kind) => kind,
         None => {
             let detail = format!("kind {:?} is none of {}", request.kind, order::words());
             return Err(Problem::refused("bad-command", detail));
         }
     };
-    let action = order::checked(kind, request.parameters.as_ref())
+    let action = order::checked_in(&app.store, kind, request.parameters.as_ref())
+        .await
         .map_err(|detail| Problem::refused("bad-parameters", detail))?;
     let reason = reason(kind, request.reason.as_deref())?;
     if request.reason_text.as_ref().is_some_and(|text| text.len() > TEXT_MAX) {

@@ -228,11 +228,14 @@ fn read_row(
 
 fn check_head(head: &csv::StringRecord) -> Result<(), Problem> {
     const NEEDED: [&str; 4] = ["serial", "line", "address", "model"];
-    const MORE: [&str; 14] = [
+    const MORE: [&str; 17] = [
         "framing",
         "balance",
         "role",
         "area",
+        "load_class",
+        "rated_w",
+        "plan_w",
         "iin",
         "sgc",
         "ti",

@@ -4,8 +4,9 @@ use super::App;
 use crate::config::{LineConfig, LineKind, SerialProtocol};
 use crate::session::directory::Framing;
 use crate::session::model::{Model, SecurityManner};
+use crate::session::order::{LIMIT_W_MAX, LIMIT_W_MIN};
 use crate::session::work::Serial;
-use crate::store::meter::{BalanceHolder, Meter, Role};
+use crate::store::meter::{BalanceHolder, LoadRecord, Meter, Role};
 use crate::vault::{DlmsKeys, StsIdentity, unhex};
 use jiff::Timestamp;
 use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey};
@@ -38,6 +39,12 @@ pub struct NewMeter {
     role: Option<String>,
     /// Transformer area; default is the line's.
     area: Option<String>,
+    /// Load class, 1 (most important) to 9: who goes down first in a shortage.
+    load_class: Option<String>,
+    /// What the connection is made for, in watts.
+    rated_w: Option<String>,
+    /// What a large user goes down to in a shortage, by its own plan, in watts.
+    plan_w: Option<String>,
     /// Issuer identification number; default 600727, or 0000 for 13-digit serials.
     iin: Option<String>,
     /// Supply group code, 6 digits. Needed for meters that take tokens.
@@ -130,6 +137,7 @@ impl NewMeter {
             role,
             area,
             sts,
+            load: self.load()?,
             added_at: now,
         };
         let keys = match &*model {
@@ -137,6 +145,30 @@ impl NewMeter {
             Model::Dlms(model) => Some(self.keys(&model.security)?),
         };
         Ok(Intake { meter, keys })
+    }
+
+    fn load(&self) -> Result<LoadRecord, String> {
+        let watts = |name: &str, text: &Option<String>| match given(text) {
+            None => Ok(None),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|watts| (1..=LIMIT_W_MAX).contains(watts))
+                .map(Some)
+                .ok_or_else(|| format!("{name} {text:?} is not 1 to {LIMIT_W_MAX} watts")),
+        };
+        let class = match given(&self.load_class) {
+            None => None,
+            Some(text) => match text.parse() {
+                Ok(class @ 1..=9) => Some(class),
+                _ => return Err(format!("load_class {text:?} is not 1 to 9")),
+            },
+        };
+        let plan_w = watts("plan_w", &self.plan_w)?;
+        if let Some(plan) = plan_w.filter(|plan| *plan < LIMIT_W_MIN) {
+            return Err(format!("plan_w {plan} is below {LIMIT_W_MIN}: that is a disconnection"));
+        }
+        Ok(LoadRecord { class, rated_w: watts("rated_w", &self.rated_w)?, plan_w })
     }
 
     fn model(&self, app: &App, line: &LineConfig) -> Result<Arc<Model>, String> {

@@ -5,7 +5,7 @@ use super::problem::{Params, Problem};
 use super::{App, problem};
 use crate::session::directory::Framing;
 use crate::store::ledger::Account;
-use crate::store::meter::{BalanceHolder, Meter, MeterState, Role};
+use crate::store::meter::{BalanceHolder, LoadRecord, Meter, MeterState, Role};
 use crate::store::observation::Quality;
 use crate::units::WattHours;
 use axum::Json;
@@ -71,6 +71,9 @@ pub struct MeterView {
     pub role: Role,
     /// Transformer area.
     pub area: String,
+    /// What is known about the load.
+    #[serde(flatten)]
+    pub load: LoadRecord,
     /// When commissioning was verified; until then the meter is not read on schedule.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub commissioned_at: Option<Timestamp>,
@@ -119,6 +122,7 @@ impl MeterView {
             model: meter.model,
             role: meter.role,
             area: meter.area,
+            load: meter.load,
             commissioned_at: state.commissioned_at,
             prepaid: state.prepaid,
             reading: LastReading {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod alarms;
 mod amount;
 pub mod areas;
 pub mod bulk_commands;
@@ -12,8 +13,10 @@ mod correlation;
 pub mod doubts;
 pub mod enter;
 mod events;
+mod export;
 pub mod guards;
 mod health;
+mod images;
 mod intake;
 pub mod meters;
 pub mod newest;
@@ -129,6 +132,13 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/campaigns/{id}", get(campaigns::show))
         .route("/api/v1/campaigns/{id}/meters", get(campaigns::meters))
         .route("/api/v1/campaigns/{id}/verb", post(campaigns::change))
+        .route("/api/v1/images", get(images::list))
+        .route("/api/v1/images/{name}", post(images::create))
+        .route("/api/v1/alarms", get(alarms::list))
+        .route("/api/v1/alarms/{id}/close", post(alarms::close))
+        .route("/api/v1/meters/{serial}/balance-audits", get(alarms::balance_audits))
+        .route("/api/v1/export/{table}", get(export::export))
+        .route("/api/v1/curtailments", post(bulk_commands::curtail))
         .route("/api/v1/bulk-commands", get(bulk_commands::list))
         .route("/api/v1/bulk-commands/preview", post(bulk_commands::preview))
         .route("/api/v1/bulk-commands/{id}", get(bulk_commands::show))

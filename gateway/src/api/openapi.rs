@@ -1,8 +1,9 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, bulk_commands, campaigns, commands, control, doubts, enter, events, guards,
-    health, meters, profiles, readings, recordings, sinks, special_tokens, status, top_ups,
+    access, accounts, alarms, areas, bulk_commands, campaigns, commands, control, doubts, enter, events,
+    export, guards, health, images, meters, profiles, readings, recordings, sinks, special_tokens, status,
+    top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -46,6 +47,13 @@ use utoipa::{Modify, OpenApi};
         campaigns::list,
         campaigns::show,
         campaigns::meters,
+        images::list,
+        images::create,
+        alarms::list,
+        alarms::close,
+        alarms::balance_audits,
+        export::export,
+        bulk_commands::curtail,
         bulk_commands::preview,
         bulk_commands::start,
         bulk_commands::decide,

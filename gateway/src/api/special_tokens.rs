@@ -101,6 +101,9 @@ impl From<SpecialError> for Problem {
             SpecialError::Unknown(_) => Self::not_found(detail),
             SpecialError::NoTokens(_) => Self::refused("not-prepaid", detail),
             SpecialError::Reason => Self::refused("missing-reason", detail),
+            SpecialError::NotInspected | SpecialError::OwnInspection(_) => {
+                Self::refused("not-inspected", detail)
+            }
             SpecialError::SamePerson(_) => Self::new(StatusCode::FORBIDDEN, "second-person-needed", detail),
             SpecialError::NotWaiting(_) => Self::refused("not-waiting", detail),
             SpecialError::KeyChangeOpen => Self::refused("tokens-on-the-way", detail),

@@ -65,7 +65,7 @@ enum Action {
 /// What each meter is told, and which meters.
 #[derive(Debug, clap::Args)]
 struct Preview {
-    /// disconnect, reconnect, arm, read, set_clock or limit_load.
+    /// disconnect, reconnect, arm, read, set_clock, limit_load, limit_emergency, set_prices, set_tariff, set_calendar, test_relay or update_image.
     kind: String,
     /// Why, in your own words.
     #[arg(long)]
@@ -82,6 +82,15 @@ struct Preview {
     /// limit_load: seconds below the limit before supply comes back.
     #[arg(long, requires = "limit_w")]
     under_s: Option<u32>,
+    /// update_image: the image's name.
+    #[arg(long, conflicts_with = "limit_w")]
+    image: Option<String>,
+    /// Any kind: its parameters as JSON.
+    #[arg(long, conflicts_with_all = ["limit_w", "image"])]
+    parameters: Option<String>,
+    /// So many meters first; the others only when every one of these is done.
+    #[arg(long)]
+    canary: Option<u32>,
     /// Only meters with these serials, one a line in a file.
     #[arg(long)]
     serials: Option<PathBuf>,
@@ -131,7 +140,11 @@ struct Excluded {
 
 impl Preview {
     fn body(&self) -> Result<Value, Failure> {
-        let parameters = self.limit_w.map(|limit_w| {
+        let given = self.parameters.as_deref().map(serde_json::from_str).transpose();
+        let given: Option<Value> =
+            given.map_err(|error| Failure::Data(format!("the parameters are not JSON: {error}")))?;
+        let image = self.image.as_ref().map(|image| json!({ "image": image }));
+        let limit = self.limit_w.map(|limit_w| {
             let mut parameters = json!({ "limit_w": limit_w });
             for (name, value) in [("over_s", self.over_s), ("under_s", self.under_s)] {
                 if let Some(value) = value {
@@ -140,6 +153,7 @@ impl Preview {
             }
             parameters
         });
+        let parameters = limit.or(image).or(given);
         Ok(json!({
             "action": {"kind": self.kind, "reason": self.reason, "parameters": parameters},
             "selection": {
@@ -147,7 +161,7 @@ impl Preview {
                 "model": self.model, "supply_on": self.supply_on,
             },
             "reason": self.text, "at_once": self.at_once, "per_minute": self.per_minute,
-            "area_per_minute": self.area_per_minute,
+            "area_per_minute": self.area_per_minute, "canary": self.canary,
         }))
     }
 }
@@ -224,4 +238,63 @@ fn show_one(view: &Value) {
         text(&view["reason"]),
         counts.join(", ")
     );
+}
+
+/// Arguments of `curtail`.
+#[derive(Debug, clap::Args)]
+pub struct Curtail {
+    /// Kilowatts to be saved.
+    target_kw: u32,
+    /// Why, in your own words.
+    #[arg(long)]
+    text: String,
+    /// Only meters of this transformer area.
+    #[arg(long)]
+    area: Option<String>,
+    /// A power measured longer ago than this many seconds counts as not measured.
+    #[arg(long)]
+    measured_within_s: Option<u32>,
+    /// When it ends, as 2026-03-01T20:00:00Z: limits end by themselves then.
+    #[arg(long)]
+    until: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Runs `curtail`.
+///
+/// # Errors
+/// What the gateway refused.
+pub fn curtail(args: &Curtail) -> Result<(), Failure> {
+    let body = json!({
+        "target_kw": args.target_kw, "reason": args.text, "selection": {"area": args.area},
+        "measured_within_s": args.measured_within_s, "until": args.until,
+    });
+    let body = body.to_string();
+    let made: Value =
+        args.connection.post("/api/v1/curtailments", "application/json", &[], body.as_bytes())?;
+    for cut in made["cuts"].as_array().into_iter().flatten() {
+        let what = match cut["measure"]["limit_to"]["watts"].as_u64() {
+            Some(watts) => format!("limited to {watts} W"),
+            None => "disconnected".to_owned(),
+        };
+        println!(
+            "{} is {what}, saves {} W (load class {}, {})",
+            cut["serial"].as_str().unwrap_or_default(),
+            cut["saves_w"],
+            cut["load_class"],
+            cut["standing"].as_str().unwrap_or_default().replace('_', " ")
+        );
+    }
+    for left in made["left"].as_array().into_iter().flatten() {
+        let text = |name: &str| left[name].as_str().unwrap_or_default().to_owned();
+        println!("{} is left alone: {}", text("serial"), text("why"));
+    }
+    println!("saves {} W, {} W are still missing", made["saves_w"], made["short_w"]);
+    for (name, what) in [("limits", "the limits first"), ("disconnections", "the disconnections")] {
+        if let Some(id) = made[name].as_i64() {
+            println!("{what}: meter-gateway bulk show {id}, then meter-gateway bulk start {id}");
+        }
+    }
+    Ok(())
 }

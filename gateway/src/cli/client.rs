@@ -62,6 +62,27 @@ impl Connection {
         self.take(answer)
     }
 
+    /// Copies what is at a path to `out`, however long it is; gives the number of bytes.
+    ///
+    /// # Errors
+    /// What the gateway refused, that it could not be reached, or that it broke off.
+    pub fn copy(&self, path: &str, out: &mut impl std::io::Write) -> Result<u64, Failure> {
+        let url = format!("{}{path}", self.address());
+        // As long as something comes it may take: an export of a year is no short answer.
+        let config =
+            ureq::Agent::config_builder().timeout_recv_response(Some(TIMEOUT)).http_status_as_error(false);
+        let agent = ureq::Agent::new_with_config(config.build());
+        let answer = agent.get(&url).header("authorization", self.bearer()?).call();
+        if !matches!(&answer, Ok(answer) if answer.status().is_success()) {
+            return self.text(answer).map(|_| 0);
+        }
+        let mut answer =
+            answer.map_err(|error| Failure::Unavailable(format!("no gateway at {}: {error}", self.url)))?;
+        std::io::copy(&mut answer.body_mut().as_reader(), out).map_err(|error| {
+            Failure::Unavailable(format!("{} broke off, what came is not whole: {error}", self.url))
+        })
+    }
+
     /// Posts something.
     ///
     /// # Errors

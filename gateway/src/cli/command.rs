@@ -24,6 +24,8 @@ pub struct Follow {
 #[derive(Debug, Deserialize)]
 struct View {
     id: i64,
+    #[serde(default)]
+    kind: String,
     state: String,
     finished: bool,
     outcome: Option<String>,
@@ -87,12 +89,104 @@ pub fn disconnect(args: &Disconnect) -> Result<(), Failure> {
     send(&args.connection, &args.follow, &body)
 }
 
+/// Arguments of `clear-tamper`.
+#[derive(Debug, clap::Args)]
+pub struct ClearTamper {
+    /// Serial number of the meter.
+    serial: String,
+    /// The case.
+    #[arg(long)]
+    case: String,
+    /// Who looked at the meter; another person than you.
+    #[arg(long)]
+    confirmed_by: String,
+    /// What was found.
+    #[arg(long)]
+    text: String,
+    #[command(flatten)]
+    follow: Follow,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Runs `clear-tamper`.
+///
+/// # Errors
+/// A refusal, or a command that was not verified.
+pub fn clear_tamper(args: &ClearTamper) -> Result<(), Failure> {
+    let body = json!({
+        "serial": args.serial, "kind": "clear_tamper", "reason_text": args.text,
+        "case_id": args.case, "confirmed_by": args.confirmed_by,
+    });
+    send(&args.connection, &args.follow, &body)
+}
+
+/// Arguments of `test-relay`.
+#[derive(Debug, clap::Args)]
+pub struct TestRelay {
+    /// Serial number of the meter.
+    serial: String,
+    /// That supply may be off for a moment: who said so, and when. Without it a relay under load is only looked at.
+    #[arg(long)]
+    consent: Option<String>,
+    #[command(flatten)]
+    follow: Follow,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Runs `test-relay`.
+///
+/// # Errors
+/// A relay that does not act, or a test that could not be made.
+pub fn test_relay(args: &TestRelay) -> Result<(), Failure> {
+    let parameters = args.consent.as_ref().map(|consent| json!({ "consent": consent }));
+    let body = json!({"serial": args.serial, "kind": "test_relay", "parameters": parameters});
+    send(&args.connection, &args.follow, &body)
+}
+
 /// Runs a command that needs nothing but a meter.
 ///
 /// # Errors
 /// A refusal, or a command that was not verified.
 pub fn plain(kind: &str, args: &Plain) -> Result<(), Failure> {
     let body = json!({"serial": args.serial, "kind": kind, "reason_text": args.text});
+    send(&args.connection, &args.follow, &body)
+}
+
+/// Arguments of `order`.
+#[derive(Debug, clap::Args)]
+pub struct Order {
+    /// set_prices, set_tariff, get, set, invoke, or any other kind of command.
+    kind: String,
+    /// Serial number of the meter.
+    serial: String,
+    /// Its parameters as JSON: {"class_id": 3, "name": "1.0.1.8.0.255", "index": 2} for a get.
+    #[arg(long)]
+    parameters: Option<String>,
+    /// A note for the record.
+    #[arg(long)]
+    text: Option<String>,
+    #[command(flatten)]
+    follow: Follow,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Runs `order`.
+///
+/// # Errors
+/// A refusal, or a command that was not verified.
+pub fn order(args: &Order) -> Result<(), Failure> {
+    let parameters: Option<Value> = args
+        .parameters
+        .as_deref()
+        .map(serde_json::from_str)
+        .transpose()
+        .map_err(|error| Failure::Data(format!("the parameters are not JSON: {error}")))?;
+    let body = json!({
+        "serial": args.serial, "kind": args.kind, "reason_text": args.text, "parameters": parameters,
+    });
     send(&args.connection, &args.follow, &body)
 }
 
@@ -109,6 +203,12 @@ pub struct LimitLoad {
     /// Seconds below the limit before the meter gives supply back, where it does.
     #[arg(long, default_value_t = 60)]
     under_s: u32,
+    /// Only until this time, as 2026-03-01T20:00:00Z: the meter's emergency limit, which ends by itself.
+    #[arg(long, conflicts_with_all = ["over_s", "under_s"])]
+    until: Option<String>,
+    /// With --until: only from this time on.
+    #[arg(long, requires = "until")]
+    from: Option<String>,
     /// A note for the record.
     #[arg(long)]
     text: Option<String>,
@@ -123,9 +223,16 @@ pub struct LimitLoad {
 /// # Errors
 /// A refusal, or a command that was not verified.
 pub fn limit_load(args: &LimitLoad) -> Result<(), Failure> {
+    let (kind, parameters) = match &args.until {
+        Some(until) => {
+            ("limit_emergency", json!({"limit_w": args.limit_w, "from": args.from, "until": until}))
+        }
+        None => {
+            ("limit_load", json!({"limit_w": args.limit_w, "over_s": args.over_s, "under_s": args.under_s}))
+        }
+    };
     let body = json!({
-        "serial": args.serial, "kind": "limit_load", "reason_text": args.text,
-        "parameters": {"limit_w": args.limit_w, "over_s": args.over_s, "under_s": args.under_s},
+        "serial": args.serial, "kind": kind, "reason_text": args.text, "parameters": parameters,
     });
     send(&args.connection, &args.follow, &body)
 }
@@ -186,6 +293,10 @@ impl Follow {
                 return Err(Failure::Unavailable(format!(
                     "command {id} waits for a second person, who says: meter-gateway command approve {id}"
                 )));
+            }
+            if view.kind == "set_calendar" && view.state == "accepted" {
+                println!("it is verified when its time has come: meter-gateway command show {id}");
+                return Ok(());
             }
             if Instant::now() >= deadline {
                 return Err(Failure::Unavailable(format!(

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Each has an `Args` and a `run(Args) -> Result<(), Failure>`.
 
+pub mod alarm;
 pub mod backup;
 pub mod bulk;
 pub mod campaign;
@@ -9,8 +10,10 @@ pub mod command;
 pub mod control;
 pub mod doubt;
 pub mod explain;
+pub mod export;
 pub mod failure;
 pub mod guard;
+pub mod image;
 pub mod key;
 pub mod meter;
 pub mod page_link;
@@ -59,6 +62,16 @@ enum Command {
     Campaign(campaign::Args),
     /// One command for many meters: preview, start, follow, stop.
     Bulk(bulk::Args),
+    /// List what is wrong, and close an alarm by your word.
+    Alarm(alarm::Args),
+    /// A list for a shortage, and previews of what carries it out.
+    Curtail(bulk::Curtail),
+    /// Readings, payments, commands or events over a range of time, as CSV or JSON.
+    Export(export::Args),
+    /// Firmware images: bring, list, send to a meter.
+    Image(image::Args),
+    /// Send a command with parameters to a meter: any kind, its parameters as JSON.
+    Order(command::Order),
     /// Add, import, list and show meters.
     Meter(meter::Args),
     /// Send a signed payment and follow its token to the meter.
@@ -87,6 +100,10 @@ enum Command {
     Arm(command::Plain),
     /// Limit a meter's load and see the limit read back.
     LimitLoad(command::LimitLoad),
+    /// Test whether a relay acts: opened and closed again where that is allowed, looked at otherwise.
+    TestRelay(command::TestRelay),
+    /// Read the signs of tampering of a meter that somebody looked at, and clear them.
+    ClearTamper(command::ClearTamper),
     /// Show what a meter recorded: rows of a profile, those missing in their places.
     Profile(profile::Rows),
     /// Count how much of a meter's, or an area's, profiles is here.
@@ -122,6 +139,11 @@ impl Cli {
             Command::Secret(args) => secret::run(&args),
             Command::Campaign(args) => campaign::run(&args),
             Command::Bulk(args) => bulk::run(&args),
+            Command::Alarm(args) => alarm::run(&args),
+            Command::Image(args) => image::run(&args),
+            Command::Order(args) => command::order(&args),
+            Command::Curtail(args) => bulk::curtail(&args),
+            Command::Export(args) => export::run(&args),
             Command::Meter(args) => meter::run(&args),
             Command::TopUp(args) => top_up::run(&args),
             Command::Disconnect(args) => command::disconnect(&args),
@@ -136,6 +158,8 @@ impl Cli {
             Command::SetClock(args) => command::plain("set_clock", &args),
             Command::Arm(args) => command::plain("arm", &args),
             Command::LimitLoad(args) => command::limit_load(&args),
+            Command::TestRelay(args) => command::test_relay(&args),
+            Command::ClearTamper(args) => command::clear_tamper(&args),
             Command::Profile(args) => profile::rows(&args),
             Command::Coverage(args) => profile::coverage(&args),
             Command::Gaps(args) => profile::gaps(&args),

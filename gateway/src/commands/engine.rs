@@ -18,8 +18,9 @@ use crate::guards::{self, Asked, Rules, Unmet};
 use crate::reading::plan::Window;
 use crate::reading::plausibility::Thresholds;
 use crate::session::clock_check::ClockTerms;
-use crate::session::work::{Ending, Facts, Job, Priority, Report, Serial, Work};
-use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
+use crate::session::order::Order;
+use crate::session::work::{Ending, Facts, ImageProgress, Job, Priority, Report, Serial, Work};
+use crate::store::command::{Command, CommandEvent, CommandKind, CommandState, DisconnectReason};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::{Store, StoreError, command};
 use crate::vending::Vending;
@@ -88,41 +89,55 @@ struct Open {
 /// Commands of one lane and meter go one after the other, in the order they were recorded.
 fn lane(kind: CommandKind) -> u8 {
     match kind {
-        CommandKind::DeliverToken => 0,
-        CommandKind::Disconnect | CommandKind::Reconnect | CommandKind::Arm => 1,
-        CommandKind::Read => 2,
-        CommandKind::Commission
-        | CommandKind::RotateKeys
-        | CommandKind::SetClock
-        | CommandKind::LimitLoad => 3,
+        CommandKind::DeliverToken | CommandKind::ClearTamper => 0,
+        CommandKind::Disconnect | CommandKind::Reconnect | CommandKind::Arm | CommandKind::TestRelay => 1,
+        CommandKind::Read | CommandKind::Get => 2,
+        CommandKind::UpdateImage => 4,
+        CommandKind::SetCalendar => 5,
+        _ => 3,
     }
 }
 
-/// Which commands to look at now: per meter one at a time, per lane the oldest. Those that wait for a person hold nobody up.
-fn plan(now: Instant, open: &BTreeMap<i64, Open>) -> Vec<i64> {
-    let mut busy: HashSet<&Serial> =
+impl Open {
+    /// Whether it waits for a person, or for the time of a calendar that the meter has: it holds nobody up.
+    fn rests(&self) -> bool {
+        match self.command.state {
+            CommandState::Waiting => true,
+            CommandState::Accepted => self.command.request.kind == CommandKind::SetCalendar,
+            _ => false,
+        }
+    }
+}
+
+/// Commands whose turn it is once they are due: of each lane the oldest, where nothing is under way at the meter; and those that
+/// rest.
+fn in_turn(open: &BTreeMap<i64, Open>) -> impl Iterator<Item = (i64, &Open)> {
+    let busy: HashSet<&Serial> =
         open.values().filter(|open| open.in_flight).map(|open| &open.command.request.serial).collect();
     let mut seen = HashSet::new();
-    let mut chosen = Vec::new();
-    for (id, candidate) in open {
-        if candidate.command.state == CommandState::Waiting {
-            if candidate.due <= now {
-                chosen.push(*id);
-            }
-            continue;
-        }
+    open.iter().map(|(id, open)| (*id, open)).filter(move |(_, candidate)| {
         let serial = &candidate.command.request.serial;
-        let head = seen.insert((serial, lane(candidate.command.request.kind)));
-        if head && candidate.due <= now && busy.insert(serial) {
-            chosen.push(*id);
-        }
-    }
-    chosen
+        let head = candidate.rests() || seen.insert((serial, lane(candidate.command.request.kind)));
+        head && (candidate.command.state == CommandState::Waiting || !busy.contains(serial))
+    })
 }
 
-/// When the next command falls due.
+/// Which commands to look at now: per meter one at a time.
+fn plan(now: Instant, open: &BTreeMap<i64, Open>) -> Vec<i64> {
+    let mut taken = HashSet::new();
+    in_turn(open)
+        .filter(|(_, candidate)| candidate.due <= now)
+        .filter(|(_, candidate)| {
+            let waits = candidate.command.state == CommandState::Waiting;
+            waits || taken.insert(&candidate.command.request.serial)
+        })
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// When the next command falls due. One behind another is not due before that one has ended.
 fn next_due(open: &BTreeMap<i64, Open>) -> Option<Instant> {
-    open.values().filter(|open| !open.in_flight).map(|open| open.due).min()
+    in_turn(open).map(|(_, open)| open.due).min()
 }
 
 enum Message {
@@ -211,6 +226,9 @@ impl Engine {
     async fn load(&mut self, at_start: bool) -> Result<(), StoreError> {
         for command in self.store.open_commands_after(self.last_id).await? {
             self.last_id = self.last_id.max(command.id);
+            if command.is_finished() {
+                continue;
+            }
             let Some((meter, _)) = self.store.meter(&command.request.serial.0).await? else { continue };
             let step = life::resume(command.request.kind, command.dispatched);
             let mut open = Open {
@@ -222,9 +240,14 @@ impl Engine {
                 in_flight: false,
                 cancelled_by: None,
             };
-            if at_start && step == Step::Ask && open.command.state != CommandState::Unknown {
-                let line = "the gateway stopped while this was under way; the meter will be asked";
-                self.step_alone(&mut open, CommandState::Unknown, line).await?;
+            if at_start && step == Step::Ask && open.command.state != CommandState::Unknown && !open.rests() {
+                let lost = open.command.request.kind == CommandKind::Invoke;
+                let then = if lost { life::NEVER_AGAIN } else { "the meter will be asked" };
+                let line = format!("the gateway stopped while this was under way; {then}");
+                self.step_alone(&mut open, CommandState::Unknown, &line).await?;
+                if lost {
+                    continue;
+                }
             }
             self.open.insert(open.command.id, open);
         }
@@ -291,6 +314,9 @@ impl Engine {
         open.command.dispatched = false;
         let line = match open.command.state {
             CommandState::Waiting => "no second person agreed to it in time",
+            _ if open.command.request.kind == CommandKind::UpdateImage => {
+                "its time was over before it could be gone on with: what was transferred stays at the meter"
+            }
             _ => "its time was over before anything could be sent",
         };
         self.step_alone(&mut open, CommandState::Expired, line).await?;
@@ -358,18 +384,38 @@ impl Engine {
             (CommandKind::Disconnect | CommandKind::Reconnect, Step::Ask) => Work::Read,
             (CommandKind::Disconnect, Step::Act) => Work::Disconnect,
             (CommandKind::Reconnect, Step::Act) => Work::Reconnect,
+            // A test that was cut is not repeated: supply is brought back.
+            (CommandKind::TestRelay, Step::Ask) => Work::Reconnect,
+            (CommandKind::TestRelay, Step::Act) => Work::Carry(self.relay_test(open).await?),
             (CommandKind::RotateKeys, Step::Act) => Work::RotateKeys,
             (CommandKind::RotateKeys, Step::Ask) => Work::AskKeys,
-            (kind @ (CommandKind::SetClock | CommandKind::Arm | CommandKind::LimitLoad), step) => {
-                let order = order::stored(kind, open.command.request.action.as_deref())?;
-                if step == Step::Ask { Work::Check(order) } else { Work::Carry(order) }
-            }
-            (CommandKind::DeliverToken, step) => {
+            (kind @ (CommandKind::DeliverToken | CommandKind::ClearTamper), step) => {
                 let id = open.command.request.token_id.ok_or("a delivery without a token")?;
                 let digits = self.vending.digits_of(id).await.map_err(|error| error.to_string())?;
-                if step == Step::Ask { Work::AskToken(digits) } else { Work::DeliverToken(digits) }
+                match (step, kind) {
+                    (Step::Ask, _) => Work::AskToken(digits),
+                    (Step::Act, CommandKind::ClearTamper) => Work::ClearTamper(digits),
+                    (Step::Act, _) => Work::DeliverToken(digits),
+                }
+            }
+            (kind, step) => {
+                let order = order::stored(&self.store, kind, open.command.request.action.as_deref()).await?;
+                if step == Step::Ask { Work::Check(order) } else { Work::Carry(order) }
             }
         })
+    }
+
+    /// The test of a relay: what keeps the gateway from cutting supply by itself keeps it from operating the relay too (N22).
+    async fn relay_test(&self, open: &Open) -> Result<Order, String> {
+        let request = &open.command.request;
+        let mut order = order::stored(&self.store, request.kind, request.action.as_deref()).await?;
+        if let Order::TestRelay(test) = &mut order {
+            let standing = self.store.standing(&request.serial).await.map_err(|error| error.to_string())?;
+            let asked = Asked { reason: DisconnectReason::NoCredit, breach: None, approved: false };
+            let unmet = guards::unmet(&asked, &standing, &self.policy.now().rules, self.clock.now());
+            test.withheld = (!unmet.is_empty()).then(|| guards::list(&unmet));
+        }
+        Ok(order)
     }
 
     /// Marks commands as handed over, durably, before they are. A question changes nothing at the meter and its command was
@@ -430,11 +476,16 @@ impl Engine {
             asks = !acts,
             "handed to its line"
         );
-        let urgent = !matches!(request.kind, CommandKind::Read | CommandKind::Commission);
+        let priority = match request.kind {
+            // An image has time, and comes back for its next slice at once.
+            CommandKind::UpdateImage => Priority::Scheduled,
+            CommandKind::Read | CommandKind::Commission | CommandKind::Get => Priority::OnDemand,
+            _ => Priority::Command,
+        };
         place.send(Job {
             meter: request.serial.clone(),
             work,
-            priority: if urgent { Priority::Command } else { Priority::OnDemand }.after_tries(open.tries),
+            priority: priority.after_tries(open.tries),
             not_after: if acts { request.not_after } else { None },
             correlation: request.correlation.clone(),
             report,
@@ -507,6 +558,7 @@ impl Engine {
             meter: open.meter.clone(),
             steps: vec![step],
             dispatched: true,
+            not_after: None,
             report: None,
             rules: self.policy.now().rules.clone(),
             thresholds: self.policy.now().thresholds,
@@ -543,11 +595,15 @@ impl Engine {
             verdict.then = Then::Finish;
         }
         let steps = outcome::steps(&verdict.states, &report, &open.command);
+        // What gets on is no failed attempt.
+        let gets_on =
+            matches!(report.facts.image, Some(ImageProgress::Transferred { .. } | ImageProgress::Activated));
         let mut outcome = Outcome {
             command: open.command.clone(),
             meter: open.meter.clone(),
             steps,
             dispatched: true,
+            not_after: None,
             report: Some(report),
             rules: self.policy.now().rules.clone(),
             thresholds: self.policy.now().thresholds,
@@ -565,7 +621,13 @@ impl Engine {
             open.command.outcome = Some(line.clone());
         }
         open.in_flight = false;
-        open.tries += 1;
+        open.tries = if gets_on { 0 } else { open.tries + 1 };
+        if gets_on && open.command.request.not_after.is_some() {
+            // It did not wait for its meter in vain: its time begins anew.
+            open.command.request.not_after =
+                self.clock.now().checked_add(self.policy.now().command_expiry).ok();
+            outcome.not_after = open.command.request.not_after;
+        }
         open.step = step;
         open.due = Instant::now() + wait;
         // To be done again means that it was not done: only what has to be asked about may have been.

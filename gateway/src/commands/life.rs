@@ -4,15 +4,22 @@
 //! |---|---|---|---|---|
 //! | read | verified | rejected | again, then expired | again, then expired |
 //! | commission | verified, if it is the right meter in the right mode | rejected | again | again |
-//! | deliver token | accepted, verified | rejected; `Used` where the credit shows it: accepted, verified | again | ask the meter |
+//! | deliver token, clear tamper | accepted, verified | rejected; `Used` where the credit shows it: accepted, verified | again | ask the meter |
 //! | deliver token, asking | accepted, verified | rejected, or not got it: send the same token again | ask again | ask again |
 //! | disconnect, reconnect | verified if the relay is as wanted, else read again | rejected | again | read the relay |
 //! | rotate keys; arm, set clock, limit load | accepted, verified | rejected | again | ask which keys the meter has; look at the setting |
 //! | the same, asking | accepted, verified | it has the old ones; it is not so set: again | ask again | ask again |
+//! | set prices, set tariff, limit emergency | as arm, set clock, limit load | | | |
+//! | set calendar | accepted; looked at again when its time has come: verified | as above | | |
+//! | test relay | accepted, verified | rejected | again | reconnect until supply is back; then rejected: it was cut |
+//! | update image | next slice; after activation it is looked at until it runs | rejected | again | look, then go on by the bitmap |
+//! | get | as read | | | |
+//! | set (engineer's) | as a setting, but never given twice | rejected | again | look: set, or rejected |
+//! | invoke (engineer's) | accepted, verified | rejected | again | stays unknown for ever |
 //! | disconnect, reconnect, asking | verified, or again if the relay is not as wanted | ask again | ask again | ask again |
 
 use super::used::Shown;
-use crate::session::work::{Ending, Facts, RelayState, Report};
+use crate::session::work::{CalendarProgress, Ending, Facts, ImageProgress, RelayState, RelayTested, Report};
 use crate::store::command::{CommandKind, CommandState};
 use std::time::Duration;
 
@@ -88,15 +95,23 @@ pub fn pause(tries: u32) -> Duration {
 #[must_use]
 pub fn settle(attempt: &Attempt<'_>, report: &Report) -> Verdict {
     match attempt.kind {
-        CommandKind::Read | CommandKind::Commission => settle_read(attempt, report),
-        CommandKind::DeliverToken => match attempt.step {
+        CommandKind::Read | CommandKind::Commission | CommandKind::Get => settle_read(attempt, report),
+        CommandKind::DeliverToken | CommandKind::ClearTamper => match attempt.step {
             Step::Act => settle_delivery(attempt, report),
             Step::Ask => settle_token_question(attempt, report),
         },
         CommandKind::RotateKeys => settle_setting(attempt, report, &ROTATION),
-        CommandKind::SetClock | CommandKind::Arm | CommandKind::LimitLoad => {
-            settle_setting(attempt, report, &SETTING)
-        }
+        CommandKind::SetClock
+        | CommandKind::Arm
+        | CommandKind::LimitLoad
+        | CommandKind::LimitEmergency
+        | CommandKind::SetPrices
+        | CommandKind::SetTariff => settle_setting(attempt, report, &SETTING),
+        CommandKind::UpdateImage => settle_image(attempt, report),
+        CommandKind::SetCalendar => settle_calendar(attempt, report),
+        CommandKind::TestRelay => settle_relay_test(attempt, report),
+        CommandKind::Set => settle_engineers(attempt, report),
+        CommandKind::Invoke => settle_action(attempt, report),
         CommandKind::Disconnect | CommandKind::Reconnect => match attempt.step {
             Step::Act => settle_switch(attempt, report),
             Step::Ask => settle_relay_question(attempt, report),
@@ -108,7 +123,7 @@ pub fn settle(attempt: &Attempt<'_>, report: &Report) -> Verdict {
 #[must_use]
 pub fn resume(kind: CommandKind, dispatched: bool) -> Step {
     match kind {
-        CommandKind::Read | CommandKind::Commission => Step::Act,
+        CommandKind::Read | CommandKind::Commission | CommandKind::Get => Step::Act,
         _ if dispatched => Step::Ask,
         _ => Step::Act,
     }
@@ -148,7 +163,7 @@ fn settle_read(attempt: &Attempt<'_>, report: &Report) -> Verdict {
         },
         Ending::Rejected { reason, .. } => rejected(reason),
         Ending::NotSent { reason } | Ending::Unknown { reason } => {
-            if attempt.kind == CommandKind::Read && attempt.tries + 1 >= READ_TRIES {
+            if attempt.kind != CommandKind::Commission && attempt.tries + 1 >= READ_TRIES {
                 return one(
                     CommandState::Expired,
                     format!("no answer in {READ_TRIES} attempts: {reason}"),
@@ -281,6 +296,130 @@ fn settle_setting(attempt: &Attempt<'_>, report: &Report, words: &Words) -> Verd
         (Step::Ask, Ending::NotSent { reason } | Ending::Unknown { reason }) => ask_again(attempt, reason),
     }
 }
+
+/// How often a meter that was told to start its new firmware is looked at: with the pauses between, some twenty minutes for its
+/// restart and its own trial of it.
+const IMAGE_LOOKS: u32 = 25;
+
+/// An image goes slice by slice; after its activation the meter is looked at until it runs it.
+fn settle_image(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    let activated = attempt.state == CommandState::Accepted;
+    match (&report.ending, report.facts.image) {
+        (Ending::Done, Some(ImageProgress::Runs)) if activated => {
+            one(CommandState::Verified, "read back: the meter runs it", Then::Finish)
+        }
+        (Ending::Done, Some(ImageProgress::Runs)) => {
+            done("the meter has the image", "read back: the meter runs it")
+        }
+        (Ending::Done, Some(ImageProgress::Activated)) => {
+            one(CommandState::Accepted, "the meter checked the image and starts it", Then::Ask(IMAGE_RESTART))
+        }
+        (Ending::Done, Some(ImageProgress::Transferred { done, blocks })) => {
+            // In tens, so that an image of a thousand blocks is not a hundred steps.
+            let tens = done * 10 / blocks.max(1) * 10;
+            one(CommandState::Queued, format!("{tens} % of its blocks have come"), Then::Act(Duration::ZERO))
+        }
+        (Ending::Done, None) => act_again(attempt, "the meter said nothing about the image"),
+        (Ending::Rejected { reason, .. }, _) if attempt.step == Step::Ask && activated => {
+            if attempt.tries < IMAGE_LOOKS {
+                return ask_again(attempt, reason);
+            }
+            rejected(format!("{reason}: its new firmware did not stay"))
+        }
+        (Ending::Rejected { reason, .. }, _) if attempt.step == Step::Ask => act_again(attempt, reason),
+        (Ending::Rejected { reason, .. }, _) => rejected(reason),
+        (Ending::NotSent { reason }, _) if attempt.step == Step::Act => act_again(attempt, reason),
+        (Ending::Unknown { reason }, _) if attempt.step == Step::Act => {
+            let line = format!("{reason}; the meter will be looked at, and the image gone on with");
+            one(CommandState::Unknown, line, Then::Ask(pause(0)))
+        }
+        (Ending::NotSent { reason } | Ending::Unknown { reason }, _) => ask_again(attempt, reason),
+    }
+}
+
+/// A calendar that is to come is looked at so long after its time: the meter's clock may be slow.
+const CALENDAR_MARGIN: Duration = Duration::from_mins(2);
+/// How often a calendar whose time has come is looked at before it is said that it does not apply.
+const CALENDAR_LOOKS: u32 = 8;
+
+/// A calendar that is to come is verified when it is in force, not before.
+fn settle_calendar(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    let taken = attempt.state == CommandState::Accepted;
+    match (&report.ending, report.facts.calendar) {
+        (Ending::Done, Some(CalendarProgress::ToCome { at })) => {
+            let wait = Duration::try_from(at.duration_since(report.ended)).unwrap_or_default();
+            let line = format!("read back: the meter has it, and it applies from {at} on");
+            one(CommandState::Accepted, line, Then::Ask(wait.saturating_add(CALENDAR_MARGIN)))
+        }
+        (Ending::Done, _) if taken => one(CommandState::Verified, "read back: it is in force", Then::Finish),
+        (Ending::Done, _) => done("the meter took the calendar", "read back: it is in force"),
+        (Ending::Rejected { reason, .. }, _) if taken => {
+            if attempt.tries < CALENDAR_LOOKS {
+                return ask_again(attempt, reason);
+            }
+            rejected(format!("{reason}: the meter had taken it, and it does not apply"))
+        }
+        _ => settle_setting(attempt, report, &SETTING),
+    }
+}
+
+/// A relay test opens and closes in one go. One that was cut in between is not repeated: supply is brought back, and that is all.
+fn settle_relay_test(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    let facts = &report.facts;
+    let how = match facts.relay_tested {
+        Some(RelayTested::Operated) => "opened, nothing flowed, and brought back",
+        Some(RelayTested::SeenOpen) => "it is open, and nothing flows",
+        Some(RelayTested::Sensed) => "not operated: its contact is where its logic wants it",
+        None => "looked at",
+    };
+    match (attempt.step, &report.ending) {
+        (Step::Act, Ending::Done) => done(how, describe(facts)),
+        (Step::Act, Ending::Rejected { reason, .. }) => rejected(reason),
+        (Step::Act, Ending::NotSent { reason }) => act_again(attempt, reason),
+        (Step::Act, Ending::Unknown { reason }) => {
+            one(CommandState::Unknown, format!("{reason}; supply will be brought back"), Then::Ask(pause(0)))
+        }
+        (Step::Ask, Ending::Done)
+            if facts.relay.is_some_and(|relay| as_wanted(CommandKind::Reconnect, relay)) =>
+        {
+            rejected(format!("the test was cut, and supply brought back: {}", describe(facts)))
+        }
+        (Step::Ask, Ending::Done) => ask_again(attempt, "the relay is not yet closed again"),
+        (
+            Step::Ask,
+            Ending::Rejected { reason, .. } | Ending::NotSent { reason } | Ending::Unknown { reason },
+        ) => ask_again(attempt, reason),
+    }
+}
+
+/// After an activation a meter restarts.
+const IMAGE_RESTART: Duration = Duration::from_secs(3);
+
+/// What an engineer sets is read back; it is never set twice by us.
+fn settle_engineers(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match (attempt.step, &report.ending) {
+        (Step::Ask, Ending::Rejected { reason, .. }) => {
+            rejected(format!("asked: {reason}; it is not set again"))
+        }
+        _ => settle_setting(attempt, report, &SETTING),
+    }
+}
+
+/// An action cannot be asked about, and is never invoked twice by us.
+fn settle_action(attempt: &Attempt<'_>, report: &Report) -> Verdict {
+    match &report.ending {
+        Ending::Done => done("the meter carried it out", "its answer says so"),
+        Ending::Rejected { reason, .. } => rejected(reason),
+        Ending::NotSent { reason } => act_again(attempt, reason),
+        Ending::Unknown { reason } => {
+            one(CommandState::Unknown, format!("{reason}; {NEVER_AGAIN}"), Then::Finish)
+        }
+    }
+}
+
+/// What becomes of an action whose answer was lost.
+pub const NEVER_AGAIN: &str =
+    "nobody knows whether it was carried out, and it is not sent again: look at the meter";
 
 /// Whether a relay is as the command wants it. A reconnected meter may wait for a person to close it (N03).
 fn as_wanted(kind: CommandKind, relay: RelayState) -> bool {

@@ -1,14 +1,16 @@
 //! What follows from facts, whoever asked for them: they are judged and stored, and a gateway-held balance is charged.
 
+use super::audit;
 use crate::guards::Rules;
 use crate::reading::plausibility::{self, DoubtKind, Thresholds};
 use crate::session::work::{Ending, Facts, Report};
-use crate::store::meter::{BalanceHolder, Meter};
+use crate::store::meter::{self as store_meter, BalanceHolder, Meter};
 use crate::store::{Connection, StoreError, command, doubt, observation};
 use crate::vending::held;
 use protocol::cosem::disconnect::RelayReason;
 
-/// Stores what a report brought, in the write of whoever asked for it.
+/// Stores what a report brought, in the write of whoever asked for it, and judges it; `refused` is a disconnection that the meter
+/// did not carry out.
 ///
 /// # Errors
 /// Store failures.
@@ -19,6 +21,7 @@ pub async fn observe(
     correlation: &str,
     rules: &Rules,
     thresholds: &Thresholds,
+    refused: Option<&str>,
 ) -> Result<(), StoreError> {
     let serial = &meter.serial;
     let problem = match &report.ending {
@@ -41,7 +44,9 @@ pub async fn observe(
         None if facts.import_wh.is_some() => doubt::pass(conn, serial, report.ended).await?,
         None => {}
     }
+    let before = store_meter::state(conn, &serial.0).await?;
     observation::apply(conn, serial, &facts, report.ended).await?;
+    audit::look(conn, meter, &before, &facts, refused, (report.started, report.ended)).await?;
     if meter.balance == BalanceHolder::Gateway {
         held::charge_reading(conn, serial, report.ended, correlation, rules).await?;
     }

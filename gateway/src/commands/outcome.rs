@@ -3,7 +3,8 @@
 use super::observe;
 use crate::guards::Rules;
 use crate::reading::plausibility::Thresholds;
-use crate::session::work::Report;
+use crate::session::work::{RelayTested, Report};
+use crate::store::alarm::{self, AlarmKind};
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::ledger::{Account, Entry};
 use crate::store::meter::Meter;
@@ -25,6 +26,8 @@ pub(super) struct Outcome {
     pub steps: Vec<CommandEvent>,
     /// The meter may have acted.
     pub dispatched: bool,
+    /// When it expires from now on, where that has changed.
+    pub not_after: Option<Timestamp>,
     /// The answer, when there was one.
     pub report: Option<Report>,
     /// The guards of a disconnection that may follow.
@@ -66,8 +69,12 @@ impl Outcome {
                 observation::commissioned(conn, &self.meter.serial, step.at).await?;
             }
         }
+        self.close_alarms(conn).await?;
         if self.steps.is_empty() {
             command::set_dispatched(conn, self.command.id, self.dispatched).await?;
+        }
+        if let Some(not_after) = self.not_after {
+            command::set_not_after(conn, self.command.id, not_after).await?;
         }
         if let Some(report) = &self.report {
             observe::observe(
@@ -77,10 +84,42 @@ impl Outcome {
                 &self.command.request.correlation,
                 &self.rules,
                 &self.thresholds,
+                self.refused(),
             )
             .await?;
         }
         Ok(())
+    }
+
+    /// A disconnection that the meter did not carry out, in its words.
+    fn refused(&self) -> Option<&str> {
+        let opens = matches!(self.command.request.kind, CommandKind::Disconnect | CommandKind::TestRelay);
+        let step = self.steps.iter().find(|step| opens && step.state == CommandState::Rejected)?;
+        step.evidence.last().map(String::as_str)
+    }
+
+    /// What a verified command is evidence against: a tamper condition that was cleared, by the word of whoever looked at the
+    /// meter; a relay that was seen to open and to close.
+    async fn close_alarms(&self, conn: &mut Connection) -> Result<(), StoreError> {
+        let Some(report) = &self.report else { return Ok(()) };
+        if !self.steps.iter().any(|step| step.state == CommandState::Verified) {
+            return Ok(());
+        }
+        let (request, times) = (&self.command.request, (report.started, report.ended));
+        match (request.kind, &request.breach) {
+            (CommandKind::ClearTamper, Some(found)) => {
+                let words = request.reason_text.as_deref().unwrap_or_default();
+                let words =
+                    format!("case {}: {words}; cleared by command {}", found.case_id, self.command.id);
+                let by = (found.confirmed_by.as_str(), words.as_str());
+                alarm::settle(conn, &request.serial, AlarmKind::Tamper, by, times).await
+            }
+            (CommandKind::TestRelay, _) if report.facts.relay_tested == Some(RelayTested::Operated) => {
+                let evidence = "tested: it opened, nothing flowed, and it was brought back";
+                alarm::clear(conn, &request.serial, AlarmKind::DoesNotAct, evidence, times).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Moves the money of a token with its delivery: accepted, or owed back.

@@ -9,9 +9,10 @@ use crate::clock::Clock;
 use crate::config::{Live, ScheduleConfig};
 use crate::guards::Rules;
 use crate::reading::plausibility::Thresholds;
-use crate::session::work::{Job, Priority, Report, Serial, Work};
+use crate::session::work::{Ending, Job, Priority, Report, Serial, Work};
 use crate::store::{Store, StoreError};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +31,24 @@ pub struct Reader {
     config: Live<ScheduleConfig>,
     policy: Live<Policy>,
     clocks: ClockKeeper,
+}
+
+/// When each meter is audited: an audit takes the place of a read. After a start every meter is.
+#[derive(Debug, Default)]
+struct Audits(HashMap<Serial, Timestamp>);
+
+impl Audits {
+    fn is_due(&self, meter: &Serial, now: Timestamp) -> bool {
+        self.0.get(meter).is_none_or(|due| *due <= now)
+    }
+
+    /// One has ended. After one that failed the meter is read once before it is audited again: a meter that does not bear to be
+    /// audited is read all the same.
+    fn ended(&mut self, meter: Serial, whole: bool, (audit, read): (Duration, Duration), now: Timestamp) {
+        let wait = if whole { audit } else { read.saturating_mul(3) / 2 };
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        self.0.insert(meter, now.saturating_add(wait).unwrap_or(Timestamp::MAX));
+    }
 }
 
 impl Reader {
@@ -57,7 +76,8 @@ impl Reader {
     ) -> Result<(), StoreError> {
         let mut config = *self.config.now();
         let mut schedule = Schedule::new(config.read_interval, config.reads_in_flight_max);
-        let (tell, mut ended) = mpsc::unbounded_channel::<Serial>();
+        let (tell, mut ended) = mpsc::unbounded_channel::<(Serial, Option<bool>)>();
+        let mut audits = Audits::default();
         let started = self.clock.now();
         for (meter, state) in self.store.all_meters().await? {
             if state.commissioned_at.is_some() {
@@ -75,7 +95,10 @@ impl Reader {
             }
             while let Some(serial) = schedule.next(now) {
                 match self.router.reserve(&serial) {
-                    Ok(place) => self.read(serial, place, tell.clone()),
+                    Ok(place) => {
+                        let work = if audits.is_due(&serial, now) { Work::Audit } else { Work::Read };
+                        self.read(serial, work, place, tell.clone());
+                    }
                     Err(NoPlace::Full) => schedule.put_back(&serial, now, FULL_PAUSE),
                     Err(NoPlace::Nobody(reason)) => {
                         tracing::warn!(meter = serial.0, reason, "cannot be read");
@@ -86,19 +109,33 @@ impl Reader {
             tokio::select! {
                 _ = tick.tick() => {}
                 Some(serial) = commissioned.recv() => schedule.add(serial, self.clock.now()),
-                Some(serial) = ended.recv() => schedule.done(&serial, self.clock.now()),
+                Some((serial, audited)) = ended.recv() => {
+                    let now = self.clock.now();
+                    if let Some(whole) = audited {
+                        let waits = (config.audit_interval, config.read_interval);
+                        audits.ended(serial.clone(), whole, waits, now);
+                    }
+                    schedule.done(&serial, now);
+                }
                 _ = stop.changed() => {}
             }
         }
         Ok(())
     }
 
-    fn read(&self, meter: Serial, place: super::router::Place, tell: mpsc::UnboundedSender<Serial>) {
+    fn read(
+        &self,
+        meter: Serial,
+        work: Work,
+        place: super::router::Place,
+        tell: mpsc::UnboundedSender<(Serial, Option<bool>)>,
+    ) {
         let (report, answer) = oneshot::channel();
+        let audits = work == Work::Audit;
         let correlation = format!("read-{}-{}", meter.0, self.clock.now().as_second());
         place.send(Job {
             meter: meter.clone(),
-            work: Work::Read,
+            work,
             priority: Priority::Scheduled,
             not_after: None,
             correlation: correlation.clone(),
@@ -109,15 +146,16 @@ impl Reader {
         let (rules, thresholds) = (policy.rules.clone(), policy.thresholds);
         let clocks = self.clocks.clone();
         tokio::spawn(async move {
-            let mut offset = None;
+            let (mut offset, mut whole) = (None, false);
             if let Ok(report) = answer.await {
                 offset = report.facts.clock_offset_s;
+                whole = report.ending == Ending::Done;
                 if let Err(error) = keep(&store, &meter, report, correlation, rules, thresholds).await {
                     tracing::error!(meter = meter.0, %error, "a reading could not be stored");
                 }
             }
             // The reader has gone only when the gateway stops.
-            let _ = tell.send(meter.clone());
+            let _ = tell.send((meter.clone(), audits.then_some(whole)));
             if let Some(offset) = offset {
                 clocks.look(&meter, offset).await;
             }
@@ -138,8 +176,29 @@ async fn keep(
     store
         .write(move |conn| {
             Box::pin(async move {
-                observe::observe(conn, &meter, &report, &correlation, &rules, &thresholds).await
+                observe::observe(conn, &meter, &report, &correlation, &rules, &thresholds, None).await
             })
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_is_audited_once_an_interval_and_read_between_two_audits_that_fail() {
+        let mut audits = Audits::default();
+        let meter = Serial("1".into());
+        let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+        let quarter = |n: i64| start + SignedDuration::from_mins(15 * n);
+        let waits = (Duration::from_hours(24), Duration::from_mins(15));
+        assert!(audits.is_due(&meter, start), "after a start every meter is");
+        audits.ended(meter.clone(), false, waits, start);
+        assert!(!audits.is_due(&meter, quarter(1)), "read");
+        assert!(audits.is_due(&meter, quarter(2)));
+        audits.ended(meter.clone(), true, waits, quarter(2));
+        assert!(!audits.is_due(&meter, quarter(2 + 95)));
+        assert!(audits.is_due(&meter, quarter(2 + 96)));
+    }
 }

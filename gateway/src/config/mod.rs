@@ -116,6 +116,8 @@ impl ClockConfig {
 pub struct ScheduleConfig {
     /// Time between two scheduled reads of one meter.
     pub read_interval: Duration,
+    /// Time between two audits of one meter: payment mode, relay, balance. An audit takes the place of a read.
+    pub audit_interval: Duration,
     /// Scheduled reads under way at once, over all lines.
     pub reads_in_flight_max: usize,
     /// How long a disconnect or reconnect may wait for its meter before it expires.

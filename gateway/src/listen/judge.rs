@@ -81,6 +81,8 @@ pub struct Taken {
     pub serial: Serial,
     /// What it says: fields of an event.
     pub detail: Value,
+    /// The event it tells of, where the model says which field names it.
+    pub event: Option<MeterEvent>,
     /// The counter that it was protected with, under these keys.
     pub counter: Option<(KeyMark, u32)>,
     /// The APDU that says that it was taken, where the meter asks for that.
@@ -149,7 +151,7 @@ impl Judge {
         })?;
         let not_authentic = |why: String| Refused::NotAuthentic { serial: serial.0.clone(), why };
         client.handle_bytes(Instant::ZERO, apdu);
-        let (detail, confirm, protected) = match client.poll_event() {
+        let ((detail, event), confirm, protected) = match client.poll_event() {
             Some(Event::Notification { notification, protected }) => {
                 let id = notification.long_invoke_id;
                 let confirm = (id.0 & LONG_INVOKE_ID_CONFIRMED != 0).then_some(id);
@@ -161,7 +163,7 @@ impl Judge {
                     "attribute": format!("{}/{}", at.instance_id, at.attribute_id), "class": at.class_id,
                     "value": shown(&notification.value),
                 });
-                (detail, None, protected)
+                ((detail, None), None, protected)
             }
             Some(Event::Alarm(refusal)) => return Err(not_authentic(format!("{refusal:?}"))),
             _ => return Err(Refused::NoNotification),
@@ -174,7 +176,7 @@ impl Judge {
             Some(id) => Some(self.confirmation(&mut client, endpoint, model, id).await?),
             None => None,
         };
-        Ok(Taken { serial: serial.clone(), detail, counter, answer })
+        Ok(Taken { serial: serial.clone(), detail, event, counter, answer })
     }
 
     /// The APDU that confirms; the caller sends it when what was said is safe.
@@ -209,16 +211,18 @@ fn push_mark(keys: &DlmsKeys) -> KeyMark {
     mark
 }
 
-/// What a notification's body says, by the model's list of its fields; as bytes where there is none or it does not fit.
-fn said(model: &DlmsModel, body: Data<'_>) -> Value {
+/// What a notification's body says, by the model's list of its fields, and the event it tells of; as bytes where there is none or
+/// it does not fit.
+fn said(model: &DlmsModel, body: Data<'_>) -> (Value, Option<MeterEvent>) {
     let fields = &model.push_fields;
     let Some(cells) = body.as_structure().filter(|cells| !fields.is_empty() && cells.len() == fields.len())
     else {
-        return json!({"body": shown(&body)});
+        return (json!({"body": shown(&body)}), None);
     };
+    let mut told = None;
     let mut detail = serde_json::Map::new();
     for (cell, field) in cells.iter().zip(fields) {
-        let Ok(cell) = cell else { return json!({"body": shown(&body)}) };
+        let Ok(cell) = cell else { return (json!({"body": shown(&body)}), None) };
         match field {
             PushField::DeviceName => {
                 let name = cell.as_bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
@@ -237,6 +241,7 @@ fn said(model: &DlmsModel, body: Data<'_>) -> Value {
                 detail.insert("code".into(), json!(code));
                 detail.insert("event".into(), json!(event.map(|event| format!("{event:?}"))));
                 detail.insert("text".into(), json!(event.map(MeterEvent::text)));
+                told = event;
             }
             PushField::EventDetail => {
                 detail.insert("detail".into(), json!(cell.as_i64()));
@@ -244,7 +249,7 @@ fn said(model: &DlmsModel, body: Data<'_>) -> Value {
             PushField::Other => {}
         }
     }
-    Value::Object(detail)
+    (Value::Object(detail), told)
 }
 
 /// A value as text, no longer than it need be.

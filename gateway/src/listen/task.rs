@@ -1,9 +1,10 @@
 //! The tasks that receive: one per configured listener, bounded in peers, bytes and time.
 
+use super::alarm::{Change, change};
 use super::judge::{APDU_MAX, Judge, Refused, Taken};
 use crate::clock::Clock;
 use crate::config::{ListenConfig, ListenKind};
-use crate::store::{Store, StoreError, push};
+use crate::store::{Store, StoreError, alarm, push};
 use anyhow::Context as _;
 use protocol::link::wrapper::{Config, HEADER_LEN, Wrapper};
 use protocol::link::{Event, Link};
@@ -227,7 +228,21 @@ impl Listener {
         self.store
             .write(move |conn| {
                 Box::pin(async move {
-                    push::keep(conn, &taken.serial, &taken.detail, taken.counter, (&listener, from), at).await
+                    let (serial, by) = (&taken.serial, (&*listener, from));
+                    if !push::keep(&mut *conn, serial, &taken.detail, taken.counter, by, at).await? {
+                        return Ok(false);
+                    }
+                    let Some(event) = taken.event else { return Ok(true) };
+                    match change(event) {
+                        Some(Change::Opens(kind)) => {
+                            alarm::raise(conn, serial, kind, event.text(), at).await?
+                        }
+                        Some(Change::Closes(kind)) => {
+                            alarm::clear(conn, serial, kind, event.text(), (at, at)).await?;
+                        }
+                        None => {}
+                    }
+                    Ok(true)
                 })
             })
             .await

@@ -352,7 +352,7 @@ impl Attempt {
         if let Some(meter) = meter::find(conn, &series.serial.0).await? {
             let correlation = format!("profile-{}-{}", series.serial.0, now.as_second());
             let Policy { rules, thresholds, .. } = &*self.policy;
-            observe::observe(conn, &meter, &report, &correlation, rules, thresholds).await?;
+            observe::observe(conn, &meter, &report, &correlation, rules, thresholds, None).await?;
         }
         if problem != series.problem {
             profile::tell_problem(conn, &series, problem.as_deref(), now).await?;

@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod breaker;
 mod bus;
+pub mod calendar;
 pub mod clock_check;
 pub mod counters;
 pub mod directory;
@@ -17,6 +18,7 @@ mod network;
 pub mod order;
 pub mod queue;
 pub mod record;
+pub mod relay_test;
 mod talker;
 pub mod trouble;
 pub mod work;

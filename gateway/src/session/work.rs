@@ -107,8 +107,12 @@ pub enum Work {
     Commission,
     /// Read registers, credit and relay state.
     Read,
+    /// The same, with what is audited once a day: payment mode, available credit, what charges have taken.
+    Audit,
     /// Push this token, then read status, credit and relay back.
     DeliverToken(TokenDigits),
+    /// Read the signs of tampering, and push this token, which clears them, where none of them lasts.
+    ClearTamper(TokenDigits),
     /// The answer to a delivery was lost: ask the meter whether it took this token. Never enters it.
     AskToken(TokenDigits),
     /// Open the relay, then read output and control state back.
@@ -180,7 +184,9 @@ impl Work {
         match self {
             Self::Commission => "commission",
             Self::Read => "read",
+            Self::Audit => "audit",
             Self::DeliverToken(_) => "deliver token",
+            Self::ClearTamper(_) => "clear tamper",
             Self::AskToken(_) => "ask about token",
             Self::Disconnect => "disconnect",
             Self::Reconnect => "reconnect",
@@ -197,10 +203,10 @@ impl Work {
     #[must_use]
     pub const fn needs(&self) -> Ability {
         match self {
-            Self::Commission | Self::Read => Ability::Read,
+            Self::Commission | Self::Read | Self::Audit => Ability::Read,
             Self::ReadProfile(_) => Ability::RecordProfiles,
             Self::CorrectClock(_) => Ability::SetClock,
-            Self::DeliverToken(_) | Self::AskToken(_) => Ability::TakeTokens,
+            Self::DeliverToken(_) | Self::ClearTamper(_) | Self::AskToken(_) => Ability::TakeTokens,
             Self::Disconnect | Self::Reconnect => Ability::SwitchRelay,
             Self::RotateKeys | Self::AskKeys => Ability::ChangeKeys,
             Self::Carry(order) | Self::Check(order) => order.needs(),
@@ -239,17 +245,66 @@ pub struct RelayState {
     pub control_state: Option<u8>,
 }
 
+/// How far a firmware image is at a meter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ImageProgress {
+    /// So many of its blocks have come.
+    Transferred {
+        /// How many.
+        done: usize,
+        /// Of how many.
+        blocks: usize,
+    },
+    /// Checked, and on its way to be started.
+    Activated,
+    /// It runs.
+    Runs,
+}
+
+/// How a relay was tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum RelayTested {
+    /// It was opened, nothing flowed, and it was closed again, or armed for a person.
+    Operated,
+    /// It was open already, and nothing flows.
+    SeenOpen,
+    /// It was looked at: its contact is where its logic wants it.
+    Sensed,
+}
+
+/// Whether a calendar that a meter has applies already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum CalendarProgress {
+    /// It is the one to come.
+    ToCome {
+        /// When.
+        at: Timestamp,
+    },
+    /// It is the one in force.
+    InForce,
+}
+
 /// What was read from a meter, each value only if it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Facts {
     /// Serial number the meter gave.
     pub serial: Option<String>,
+    /// How far a firmware image is.
+    pub image: Option<ImageProgress>,
+    /// How its relay was tested.
+    pub relay_tested: Option<RelayTested>,
+    /// Whether the calendar that was ordered applies.
+    pub calendar: Option<CalendarProgress>,
     /// Account mode is prepayment (class 111 attribute 2).
     pub prepaid: Option<bool>,
     /// Active energy import in watt-hours.
     pub import_wh: Option<i64>,
     /// Credit the meter holds, in watt-hours for energy accounts.
     pub credit_wh: Option<i64>,
+    /// Credit that is available, with what the meter lends, in watt-hours for energy accounts.
+    pub available_wh: Option<i64>,
+    /// Everything that the account's charges have taken so far, in watt-hours for energy accounts.
+    pub charged_wh: Option<i64>,
     /// Relay.
     pub relay: Option<RelayState>,
     /// Why the relay is open, in the meter's own code and words (`no credit`, `remote`, …).

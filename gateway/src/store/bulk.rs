@@ -7,6 +7,17 @@ use super::{Store, StoreError, ms, time};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// A meter whose command is not recorded yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub serial: String,
+    /// Where.
+    pub area: String,
+    /// What exactly it is told, JSON, where that is not what all are told.
+    pub parameters: Option<String>,
+}
+
 /// Forgets previews that were made before then and never started.
 ///
 /// # Errors
@@ -40,6 +51,15 @@ pub async fn set_requested_by(conn: &mut Connection, id: i64, by: &str) -> Resul
 /// Store failures.
 pub async fn set_decided_by(conn: &mut Connection, id: i64, by: &str) -> Result<(), StoreError> {
     sql::query("UPDATE campaign SET decided_by = ?2 WHERE id = ?1").bind(id).bind(by).execute(conn).await?;
+    Ok(())
+}
+
+/// Lets the others follow, whatever became of the first.
+///
+/// # Errors
+/// Store failures.
+pub async fn forget_canary(conn: &mut Connection, id: i64) -> Result<(), StoreError> {
+    sql::query("UPDATE campaign SET canary = NULL WHERE id = ?1").bind(id).execute(conn).await?;
     Ok(())
 }
 
@@ -77,7 +97,7 @@ impl Store {
     /// Store failures.
     pub async fn campaign_places(&self, id: i64) -> Result<Vec<Place>, StoreError> {
         let rows = sql::query(
-            "SELECT serial, excluded, note FROM campaign_meter WHERE campaign_id = ?1 ORDER BY position, serial",
+            "SELECT serial, excluded, note, parameters FROM campaign_meter WHERE campaign_id = ?1 ORDER BY position, serial",
         )
         .bind(id)
         .fetch_all(&self.readers)
@@ -88,19 +108,20 @@ impl Store {
                     serial: row.try_get("serial")?,
                     excluded: row.try_get("excluded")?,
                     note: row.try_get("note")?,
+                    parameters: row.try_get("parameters")?,
                 })
             })
             .collect()
     }
 
-    /// Meters whose command is not recorded yet, with their areas, in their order: at most so many of each area.
+    /// Meters whose command is not recorded yet, with their areas and parameters, in their order: at most so many of each area.
     ///
     /// # Errors
     /// Store failures.
-    pub async fn bulk_waiting(&self, id: i64, of_each: u32) -> Result<Vec<(String, String)>, StoreError> {
+    pub async fn bulk_waiting(&self, id: i64, of_each: u32) -> Result<Vec<Waiting>, StoreError> {
         let rows = sql::query(
-            "SELECT serial, area FROM (
-                 SELECT m.serial, t.area, m.position,
+            "SELECT serial, area, parameters FROM (
+                 SELECT m.serial, t.area, m.position, m.parameters,
                         ROW_NUMBER() OVER (PARTITION BY t.area ORDER BY m.position, m.serial) AS turn
                  FROM campaign_meter m JOIN meter t ON t.serial = m.serial
                  WHERE m.campaign_id = ?1 AND m.special_id IS NULL AND m.command_id IS NULL AND m.excluded IS NULL
@@ -110,7 +131,15 @@ impl Store {
         .bind(i64::from(of_each))
         .fetch_all(&self.readers)
         .await?;
-        rows.iter().map(|row| Ok((row.try_get("serial")?, row.try_get("area")?))).collect()
+        rows.iter()
+            .map(|row| {
+                Ok(Waiting {
+                    serial: row.try_get("serial")?,
+                    area: row.try_get("area")?,
+                    parameters: row.try_get("parameters")?,
+                })
+            })
+            .collect()
     }
 
     /// When the last command was recorded in each area.

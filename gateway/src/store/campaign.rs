@@ -91,6 +91,8 @@ pub struct Campaign {
     pub per_minute: Option<u32>,
     /// The same, in one area.
     pub area_per_minute: Option<u32>,
+    /// So many meters first; the others only when every one of these is done.
+    pub canary: Option<u32>,
     /// Where it is.
     pub state: CampaignState,
     /// From the API call down to the frames.
@@ -133,6 +135,8 @@ pub struct Place {
     pub excluded: Option<String>,
     /// What there is to say about a meter that does.
     pub note: Option<String>,
+    /// What exactly it is told, JSON, where that is not what all are told.
+    pub parameters: Option<String>,
 }
 
 impl Place {
@@ -145,7 +149,7 @@ impl Place {
     /// One that does not.
     #[must_use]
     pub fn excluded(serial: String, why: String) -> Self {
-        Self { serial, excluded: Some(why), note: None }
+        Self { serial, excluded: Some(why), ..Self::default() }
     }
 }
 
@@ -182,6 +186,7 @@ fn campaign_of(row: &Row) -> Result<Campaign, StoreError> {
         sets_max: number(row.try_get("sets_max")?)?,
         per_minute: limit("per_minute")?,
         area_per_minute: limit("area_per_minute")?,
+        canary: limit("canary")?,
         state: CampaignState::from_store(row.try_get("state")?)?,
         correlation: row.try_get("correlation")?,
         at: time(row.try_get("at")?)?,
@@ -217,8 +222,8 @@ fn meter_of(row: &Row) -> Result<CampaignMeter, StoreError> {
 pub async fn insert(conn: &mut Connection, campaign: &Campaign, meters: &[Place]) -> Result<i64, StoreError> {
     let id: i64 = sql::query_scalar(
         "INSERT INTO campaign (kind, action, selection, reason, requested_by, sets_max, per_minute, area_per_minute, state,
-                               correlation, at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11) RETURNING id",
+                               correlation, at, updated_at, canary)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12) RETURNING id",
     )
     .bind(campaign.kind.as_str())
     .bind(&campaign.action)
@@ -231,16 +236,20 @@ pub async fn insert(conn: &mut Connection, campaign: &Campaign, meters: &[Place]
     .bind(campaign.state.as_str())
     .bind(&campaign.correlation)
     .bind(ms(campaign.at))
-    .fetch_one(&mut *conn).await?;
+    .bind(campaign.canary)
+    .fetch_one(&mut *conn)
+    .await?;
     for (position, meter) in (0i64..).zip(meters) {
         sql::query(
-            "INSERT INTO campaign_meter (campaign_id, serial, position, excluded, note) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO campaign_meter (campaign_id, serial, position, excluded, note, parameters)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )
         .bind(id)
         .bind(&meter.serial)
         .bind(position)
         .bind(&meter.excluded)
         .bind(&meter.note)
+        .bind(&meter.parameters)
         .execute(&mut *conn)
         .await?;
     }

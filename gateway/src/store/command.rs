@@ -28,6 +28,26 @@ words! {
         Arm = "arm",
         /// Limit the load.
         LimitLoad = "limit_load",
+        /// Give a charge new prices.
+        SetPrices = "set_prices",
+        /// Give the meter a tariff to come.
+        SetTariff = "set_tariff",
+        /// Give the meter a calendar, at once or to come.
+        SetCalendar = "set_calendar",
+        /// Test the relay: operate it where that is allowed, look at it otherwise.
+        TestRelay = "test_relay",
+        /// Read the signs of tampering and clear them.
+        ClearTamper = "clear_tamper",
+        /// Limit the load for a time.
+        LimitEmergency = "limit_emergency",
+        /// Give the meter new firmware.
+        UpdateImage = "update_image",
+        /// An engineer reads an attribute.
+        Get = "get",
+        /// An engineer sets an attribute.
+        Set = "set",
+        /// An engineer invokes a method.
+        Invoke = "invoke",
     }
 }
 
@@ -136,6 +156,16 @@ pub struct Command {
     pub at: Timestamp,
     /// When it last moved.
     pub updated_at: Timestamp,
+}
+
+impl Command {
+    /// Nothing more will happen. An engineer's action whose answer was lost stays unknown: it cannot be asked about, and it is
+    /// never sent again.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let lost = self.request.kind == CommandKind::Invoke && self.state == CommandState::Unknown;
+        self.state.is_final() || lost
+    }
 }
 
 /// One step in a command's life.
@@ -406,7 +436,20 @@ impl Store {
         rows.iter().map(command_of).collect()
     }
 
-    /// The newest command that delivers a token.
+    /// The newest command for a request of special tokens.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn command_of_special(&self, special_id: i64) -> Result<Option<i64>, StoreError> {
+        Ok(sql::query_scalar(
+            "SELECT MAX(k.id) FROM command k JOIN token t ON t.id = k.token_id WHERE t.special_id = ?1",
+        )
+        .bind(special_id)
+        .fetch_one(&self.readers)
+        .await?)
+    }
+
+    /// The command that delivers a token.
     ///
     /// # Errors
     /// Store failures.

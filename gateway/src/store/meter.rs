@@ -31,6 +31,18 @@ words! {
     }
 }
 
+/// What is known about a customer's load, for a shortage. What was not entered is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct LoadRecord {
+    /// Load class: 1 is the most important.
+    #[serde(rename = "load_class")]
+    pub class: Option<u8>,
+    /// What the connection is made for, in watts.
+    pub rated_w: Option<u32>,
+    /// What a large user goes down to in a shortage, by its own plan, in watts.
+    pub plan_w: Option<u32>,
+}
+
 /// A meter as it was entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meter {
@@ -52,6 +64,8 @@ pub struct Meter {
     pub area: String,
     /// What tokens for it need.
     pub sts: Option<StsIdentity>,
+    /// What is known about the load.
+    pub load: LoadRecord,
     /// When it was entered.
     pub added_at: Timestamp,
 }
@@ -149,8 +163,9 @@ pub async fn insert(conn: &mut Connection, meter: &Meter) -> Result<(), InsertMe
     }
     let sts = meter.sts.as_ref().map(serde_json::to_string).transpose().map_err(StoreError::from)?;
     sql::query(
-        "INSERT INTO meter (serial, line, address, framing, model, balance, role, area, sts, added_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO meter (serial, line, address, framing, model, balance, role, area, sts, added_at,
+                            load_class, rated_w, plan_w)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )
     .bind(&meter.serial.0)
     .bind(&meter.line)
@@ -162,6 +177,9 @@ pub async fn insert(conn: &mut Connection, meter: &Meter) -> Result<(), InsertMe
     .bind(&meter.area)
     .bind(sts)
     .bind(ms(meter.added_at))
+    .bind(meter.load.class)
+    .bind(meter.load.rated_w)
+    .bind(meter.load.plan_w)
     .execute(&mut *conn)
     .await?;
     sql::query("INSERT INTO meter_state (serial) VALUES (?1)")
@@ -224,9 +242,20 @@ fn meter_of(row: &Row) -> Result<Meter, StoreError> {
         balance: BalanceHolder::from_store(row.try_get("balance")?)?,
         role: Role::from_store(row.try_get("role")?)?,
         area: row.try_get("area")?,
+        load: load_of(row)?,
         sts: sts.map(|json| serde_json::from_str(&json)).transpose()?,
         added_at: time(row.try_get("added_at")?)?,
     })
+}
+
+fn load_of(row: &Row) -> Result<LoadRecord, StoreError> {
+    let number = |column: &str| -> Result<Option<u32>, StoreError> {
+        let value: Option<i64> = row.try_get(column)?;
+        let bad = |_| StoreError::Corrupt(format!("{column} {value:?}"));
+        value.map(|value| u32::try_from(value).map_err(bad)).transpose()
+    };
+    let class = number("load_class")?.map(|class| u8::try_from(class).unwrap_or(u8::MAX));
+    Ok(LoadRecord { class, rated_w: number("rated_w")?, plan_w: number("plan_w")? })
 }
 
 fn state_of(row: &Row) -> Result<MeterState, StoreError> {

@@ -3,7 +3,9 @@
 //! Functions that take a connection are pieces of one write; methods of [`Store`] are whole reads or whole writes.
 
 pub mod access;
+pub mod alarm;
 pub mod backup;
+pub mod balance_audit;
 pub mod bulk;
 pub mod campaign;
 pub mod clock;
@@ -13,6 +15,8 @@ pub mod credit_before;
 pub mod doubt;
 mod error;
 pub mod event;
+pub mod export;
+pub mod image;
 pub mod ledger;
 mod measure;
 pub mod meter;

@@ -30,7 +30,7 @@ pub async fn keep(
     {
         return Ok(false);
     }
-    event::record(conn, at, "alarm", Some(&serial.0), &detail).await?;
+    event::record(conn, at, "notification", Some(&serial.0), &detail).await?;
     Ok(true)
 }
 

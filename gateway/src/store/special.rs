@@ -1,6 +1,6 @@
 //! Tokens nobody paid for: free issue, engineering tokens, and the ordered tokens of a key change.
 
-use super::command::{Command, CommandEvent, CommandKind, CommandState, NewCommand};
+use super::command::{Breach, Command, CommandEvent, CommandKind, CommandState, NewCommand};
 use super::sql::{self, Connection, Row};
 use super::text::words;
 use super::{Store, StoreError, command, event, meter, ms, time};
@@ -219,7 +219,8 @@ pub async fn insert_token(
     Ok(id)
 }
 
-/// Records the delivery of the token at a position.
+/// Records the delivery of the token at a position. Clearing a tamper condition is a kind of command of its own: it says who
+/// looked at the meter, and why.
 ///
 /// # Errors
 /// Store failures.
@@ -227,6 +228,7 @@ pub async fn deliver(
     conn: &mut Connection,
     special: &Special,
     position: u32,
+    inspection: Option<Breach>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let token_id: i64 = sql::query_scalar("SELECT id FROM token WHERE special_id = ?1 AND position = ?2")
@@ -236,10 +238,16 @@ pub async fn deliver(
         .await?;
     let request = NewCommand {
         serial: special.serial.clone(),
-        kind: CommandKind::DeliverToken,
+        kind: match special.kind {
+            SpecialKind::ClearTamper => CommandKind::ClearTamper,
+            _ => CommandKind::DeliverToken,
+        },
         reason: None,
-        reason_text: Some(format!("{}, token {} of {}", special.kind, position + 1, special.tokens)),
-        breach: None,
+        reason_text: Some(match special.kind {
+            SpecialKind::ClearTamper => special.reason.clone(),
+            kind => format!("{kind}, token {} of {}", position + 1, special.tokens),
+        }),
+        breach: inspection,
         actor: special.requested_by.clone(),
         correlation: special.correlation.clone(),
         token_id: Some(token_id),
@@ -342,7 +350,7 @@ async fn go_on(conn: &mut Connection, special: &Special, at: Timestamp) -> Resul
     if special.kind == SpecialKind::KeyChange && ends && others_open(conn, special).await? {
         return Ok(());
     }
-    deliver(conn, special, special.taken, at).await
+    deliver(conn, special, special.taken, None, at).await
 }
 
 /// Goes on with a key change whose last token waited for another token of the meter, which has ended now.

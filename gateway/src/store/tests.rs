@@ -91,6 +91,7 @@ pub(crate) fn meter(serial: &str, address: &str) -> Meter {
         role: Role::Customer,
         area: "T1".into(),
         sts: None,
+        load: super::meter::LoadRecord::default(),
         added_at: at(NOON),
     }
 }

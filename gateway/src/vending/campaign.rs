@@ -122,6 +122,7 @@ impl Vending {
             sets_max: request.sets_max,
             per_minute: None,
             area_per_minute: None,
+            canary: None,
             state: CampaignState::Running,
             correlation: asking.correlation,
             at: now,

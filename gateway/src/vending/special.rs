@@ -6,6 +6,7 @@ use super::tid::{self, TidError};
 use super::top_up::Vending;
 use crate::bulk::Asking;
 use crate::session::work::{Serial, TokenDigits};
+use crate::store::command::Breach;
 use crate::store::meter::BalanceHolder;
 use crate::store::special::{KeyChange, Special, SpecialKind, SpecialState, SpecialToken};
 use crate::store::{Connection, StoreError, event, meter, payment, special};
@@ -30,8 +31,13 @@ pub enum SpecialAction {
     },
     /// The meter's electricity credit is set to zero. Needs a second person.
     ClearCredit,
-    /// The tamper condition is cleared.
-    ClearTamper,
+    /// The tamper condition is cleared: after somebody has looked at the meter, for an alarm is a suspicion (N23).
+    ClearTamper {
+        /// The case.
+        case_id: String,
+        /// Who looked at the meter; another person than the one who asks.
+        confirmed_by: String,
+    },
     /// The power is limited.
     PowerLimit {
         /// In watts; exactly what a token can carry.
@@ -70,7 +76,7 @@ impl SpecialAction {
         match self {
             Self::FreeIssue { .. } => SpecialKind::FreeIssue,
             Self::ClearCredit => SpecialKind::ClearCredit,
-            Self::ClearTamper => SpecialKind::ClearTamper,
+            Self::ClearTamper { .. } => SpecialKind::ClearTamper,
             Self::PowerLimit { .. } => SpecialKind::PowerLimit,
             Self::PhaseUnbalanceLimit { .. } => SpecialKind::PhaseUnbalanceLimit,
             Self::KeyChange { .. } => SpecialKind::KeyChange,
@@ -81,6 +87,25 @@ impl SpecialAction {
     #[must_use]
     pub const fn needs_second_person(&self) -> bool {
         matches!(self, Self::FreeIssue { .. } | Self::ClearCredit)
+    }
+
+    /// What stands against it, as far as the request alone says.
+    fn flaw(&self, actor: &str) -> Result<(), SpecialError> {
+        let Self::ClearTamper { case_id, confirmed_by } = self else { return Ok(()) };
+        let missing = |text: &str| text.trim().is_empty() || text.len() > REASON_MAX;
+        if missing(case_id) || missing(confirmed_by) {
+            return Err(SpecialError::NotInspected);
+        }
+        if confirmed_by.trim().eq_ignore_ascii_case(actor) {
+            return Err(SpecialError::OwnInspection(actor.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Who looked at the meter, where somebody has to.
+    fn inspection(&self) -> Option<Breach> {
+        let Self::ClearTamper { case_id, confirmed_by } = self else { return None };
+        Some(Breach { case_id: case_id.trim().to_owned(), confirmed_by: confirmed_by.trim().to_owned() })
     }
 
     /// The record a key change leads to.
@@ -123,6 +148,14 @@ pub enum SpecialError {
     /// No reason given, or too long a one.
     #[error("a reason of at most {REASON_MAX} bytes is needed")]
     Reason,
+    /// Nobody looked at the meter.
+    #[error(
+        "an alarm is a suspicion: say in case_id and confirmed_by which case it is and who looked at the meter"
+    )]
+    NotInspected,
+    /// Who asks is the one who looked.
+    #[error("{0} asks for it: what was found has to be confirmed by another person")]
+    OwnInspection(String),
     /// The same person asked and agreed.
     #[error("{0} asked for it: a second person has to agree")]
     SamePerson(String),
@@ -255,6 +288,7 @@ pub(super) async fn request(
     asking: Asking,
     now: Timestamp,
 ) -> Result<Special, SpecialError> {
+    action.flaw(&asking.actor)?;
     let from = record(conn, &serial).await?;
     let to = action.target(&from);
     if to.as_ref() == Some(&from) {
@@ -359,7 +393,7 @@ async fn mint(
     }
     special.state = SpecialState::OnTheWay;
     special::update(conn, special, now).await?;
-    special::deliver(conn, special, 0, now).await?;
+    special::deliver(conn, special, 0, stored.action.inspection(), now).await?;
     Ok(())
 }
 
@@ -381,7 +415,7 @@ fn token_action(action: &SpecialAction) -> Result<TokenAction, VaultError> {
         SpecialAction::ClearCredit => TokenAction::Management(Management::ClearCredit(
             CreditRegister::Units(Service::Electricity).field(),
         )),
-        SpecialAction::ClearTamper => TokenAction::Management(Management::ClearTamper),
+        SpecialAction::ClearTamper { .. } => TokenAction::Management(Management::ClearTamper),
         SpecialAction::PowerLimit { watts } => {
             TokenAction::Management(Management::MaximumPowerLimit(limit(*watts)?))
         }

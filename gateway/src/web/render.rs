@@ -41,6 +41,9 @@ pub(super) fn closed() -> String {
     )
 }
 
+/// Alarms on the page, the newest ones; the rest is for `alarm list`.
+const ALARMS_SHOWN: u32 = 20;
+
 /// Counts and money.
 pub(super) async fn summary(app: &App) -> Result<String, Problem> {
     let meters = app.store.all_meters().await?;
@@ -65,6 +68,15 @@ pub(super) async fn summary(app: &App) -> Result<String, Problem> {
     card("supply on", sensed(true).to_string(), "on");
     card("supply off", sensed(false).to_string(), if sensed(false) > 0 { "off" } else { "" });
     card("not answering", silent.to_string(), if silent > 0 { "bad" } else { "" });
+    for alarm in app.store.alarms(None, true, ALARMS_SHOWN).await? {
+        let label = format!(
+            "{} {}: {}",
+            escape(&alarm.serial),
+            alarm.kind.as_str().replace('_', " "),
+            escape(&alarm.detail)
+        );
+        card(&label, "alarm".to_owned(), "bad");
+    }
     card("received", money(balance.received, price), "");
     card("credit accepted", money(balance.accepted, price), "");
     card("on the way", money(balance.on_the_way, price), "");

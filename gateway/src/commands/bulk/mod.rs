@@ -4,8 +4,10 @@
 
 pub mod pace;
 pub mod plan;
+mod shortage;
 mod task;
 
+pub use shortage::{Curtailment, Shortage};
 pub use task::run;
 
 use super::order;
@@ -45,7 +47,8 @@ pub const PER_MINUTE_MAX: u32 = 60_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BulkAction {
-    /// `disconnect`, `reconnect`, `arm`, `read`, `set_clock` or `limit_load`.
+    /// `disconnect`, `reconnect`, `arm`, `read`, `set_clock`, `limit_load`, `limit_emergency`, `set_prices`, `set_tariff`,
+    /// `set_calendar`, `test_relay` or `update_image`.
     pub kind: CommandKind,
     /// A disconnect: why. A reconnect: only meters that are disconnected for this reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,8 +66,12 @@ pub struct BulkRequest {
     pub action: BulkAction,
     /// For which meters.
     pub selection: Selection,
+    /// What exactly a meter is told, where that is not what all are told.
+    pub each: BTreeMap<String, serde_json::Value>,
     /// Why, in somebody's own words.
     pub reason: String,
+    /// So many meters first; the others are told only when every one of these is done.
+    pub canary: Option<u32>,
     /// Commands on the way at once.
     pub at_once: u32,
     /// Commands started in a minute; the configured number where nothing is said.
@@ -152,7 +159,16 @@ impl Bulk {
     /// See [`BulkError`].
     pub async fn preview(&self, request: BulkRequest, asking: Asking) -> Result<(Campaign, Plan), BulkError> {
         let reason = request.reason.trim().to_owned();
-        check(&request.action, &reason, request.at_once).map_err(BulkError::Request)?;
+        check(&request, &reason).map_err(BulkError::Request)?;
+        if request.each.is_empty() {
+            let (kind, parameters) = (request.action.kind, request.action.parameters.as_ref());
+            order::checked_in(&self.store, kind, parameters).await.map_err(BulkError::Request)?;
+        }
+        let mut each = BTreeMap::new();
+        for (serial, parameters) in &request.each {
+            let parameters = order::checked(request.action.kind, Some(parameters));
+            each.insert(serial.clone(), parameters.map_err(BulkError::Request)?);
+        }
         let per_minute = request.per_minute.unwrap_or(self.limits.per_minute);
         let reconnects = matches!(request.action.kind, CommandKind::Reconnect);
         let area = request.area_per_minute.or(reconnects.then_some(self.limits.reconnects_per_area));
@@ -178,15 +194,17 @@ impl Bulk {
             sets_max: request.at_once,
             per_minute: Some(per_minute),
             area_per_minute: area,
+            canary: request.canary.filter(|canary| *canary > 0),
             state: CampaignState::Previewed,
             correlation: asking.correlation,
             at: now,
             updated_at: now,
         };
-        let included = plan
-            .included
-            .iter()
-            .map(|meter| Place { note: meter.note.clone(), ..Place::of(meter.serial.clone()) });
+        let included = plan.included.iter().map(|meter| Place {
+            note: meter.note.clone(),
+            parameters: each.get(&meter.serial).cloned().flatten(),
+            ..Place::of(meter.serial.clone())
+        });
         let excluded =
             plan.excluded.iter().map(|meter| Place::excluded(meter.serial.clone(), meter.why.clone()));
         let places: Vec<Place> = included.chain(excluded).collect();
@@ -342,19 +360,25 @@ impl Bulk {
 }
 
 /// What is wrong with a request.
-fn check(action: &BulkAction, reason: &str, at_once: u32) -> Result<(), String> {
-    const KINDS: [CommandKind; 6] = [
+fn check(request: &BulkRequest, reason: &str) -> Result<(), String> {
+    const KINDS: [CommandKind; 12] = [
         CommandKind::Disconnect,
         CommandKind::Reconnect,
         CommandKind::Arm,
         CommandKind::Read,
         CommandKind::SetClock,
         CommandKind::LimitLoad,
+        CommandKind::SetPrices,
+        CommandKind::SetTariff,
+        CommandKind::SetCalendar,
+        CommandKind::LimitEmergency,
+        CommandKind::TestRelay,
+        CommandKind::UpdateImage,
     ];
+    let (action, at_once) = (&request.action, request.at_once);
     if !KINDS.contains(&action.kind) {
         return Err(format!("kind {} is none of {}", action.kind, KINDS.map(CommandKind::as_str).join(", ")));
     }
-    order::checked(action.kind, action.parameters.as_ref())?;
     match (action.kind, action.reason) {
         (CommandKind::Disconnect, None) => {
             return Err(format!("a disconnect needs a reason: one of {}", order::REASONS));

@@ -1,20 +1,12 @@
 //! How fast commands of a bulk are started: so many in a minute altogether, and so many in one area, evenly. A whole street's
 //! inrush at the same second is what a reconnection after an outage must not make.
 
+use crate::store::bulk::Waiting;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// A minute in milliseconds.
 const MINUTE_MS: i64 = 60_000;
-
-/// A meter whose command is not started yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Which.
-    pub serial: String,
-    /// Where.
-    pub area: String,
-}
 
 /// How fast it may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +73,11 @@ mod tests {
         let mut waiting: Vec<Waiting> = areas
             .iter()
             .flat_map(|(area, meters)| {
-                (0..*meters).map(move |n| Waiting { serial: format!("{area}-{n}"), area: (*area).to_owned() })
+                (0..*meters).map(move |n| Waiting {
+                    serial: format!("{area}-{n}"),
+                    area: (*area).to_owned(),
+                    parameters: None,
+                })
             })
             .collect();
         let start: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();

@@ -1,7 +1,7 @@
 //! The task that records the commands of running bulk commands, at their pace. Everything it needs is in the store, so it goes
 //! on after a kill where it was.
 
-use super::pace::{self, Pace, Waiting};
+use super::pace::{self, Pace};
 use super::{Bulk, BulkAction, KIND};
 use crate::commands::desk::{Desk, DeskError, Word};
 use crate::commands::order;
@@ -9,7 +9,7 @@ use crate::config::Live;
 use crate::session::work::Serial;
 use crate::store::StoreError;
 use crate::store::bulk as rows;
-use crate::store::campaign::{self, Campaign, CampaignState};
+use crate::store::campaign::{self, Campaign, CampaignState, MeterProgress};
 use crate::store::command::{CommandKind, NewCommand};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashSet;
@@ -95,15 +95,29 @@ async fn advance(bulk: &Bulk, campaign: &Campaign) -> Result<bool, StoreError> {
     let (now, id) = (bulk.clock.now(), campaign.id);
     let since = now.saturating_sub(STALLED).unwrap_or(Timestamp::MIN);
     let busy = bulk.store.bulk_busy(id, since).await?;
-    let at_most = campaign.sets_max.saturating_sub(busy);
+    let mut at_most = campaign.sets_max.saturating_sub(busy);
+    if let Some(canary) = campaign.canary {
+        let counts = bulk.store.campaign_counts(id).await?;
+        match after_canary(canary, &counts) {
+            Canary::Room(room) => at_most = at_most.min(room),
+            Canary::Passed => {}
+            Canary::Failed => {
+                let paused = CampaignState::Paused;
+                bulk.store
+                    .write::<_, StoreError, _>(move |conn| {
+                        Box::pin(async move {
+                            // Whoever resumes it has decided that the others may follow.
+                            rows::forget_canary(&mut *conn, id).await?;
+                            campaign::set_state(conn, id, paused, now).await
+                        })
+                    })
+                    .await?;
+                return Ok(false);
+            }
+        }
+    }
     // As many of each area as could be started altogether: one area's turn does not depend on how many wait in another.
-    let waiting: Vec<Waiting> = bulk
-        .store
-        .bulk_waiting(id, campaign.sets_max)
-        .await?
-        .into_iter()
-        .map(|(serial, area)| Waiting { serial, area })
-        .collect();
+    let waiting = bulk.store.bulk_waiting(id, campaign.sets_max).await?;
     let hurry = !waiting.is_empty();
     let pace = Pace {
         per_minute: campaign.per_minute.unwrap_or(bulk.limits.per_minute),
@@ -112,10 +126,16 @@ async fn advance(bulk: &Bulk, campaign: &Campaign) -> Result<bool, StoreError> {
     let last = bulk.store.bulk_last_starts(id).await?;
     let chosen = pace::choose(waiting, &last, pace, at_most, now);
     let action: BulkAction = serde_json::from_str(&campaign.action)?;
-    let parameters = order::checked(action.kind, action.parameters.as_ref()).map_err(StoreError::Corrupt)?;
+    // What all are told was checked when it was previewed; a meter may have its own.
+    let parameters =
+        action.parameters.as_ref().map(|_| order::checked(action.kind, action.parameters.as_ref()));
+    let parameters = parameters.transpose().map_err(StoreError::Corrupt)?.flatten();
     let commands: Vec<NewCommand> = chosen
         .into_iter()
-        .map(|meter| command(bulk, campaign, &action, parameters.clone(), meter.serial, now))
+        .map(|meter| {
+            let parameters = meter.parameters.or_else(|| parameters.clone());
+            command(bulk, campaign, &action, parameters, meter.serial, now)
+        })
         .collect();
     let approved_by = campaign.decided_by.clone();
     bulk.store
@@ -134,6 +154,35 @@ async fn advance(bulk: &Bulk, campaign: &Campaign) -> Result<bool, StoreError> {
         })
         .await?;
     Ok(hurry)
+}
+
+/// What the first meters of a bulk allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Canary {
+    /// So many more of the first may be told.
+    Room(u32),
+    /// All of the first are done.
+    Passed,
+    /// All have ended, and not every one is done.
+    Failed,
+}
+
+fn after_canary(canary: u32, counts: &[(MeterProgress, u64)]) -> Canary {
+    let count = |wanted: MeterProgress| {
+        let found = counts.iter().find(|(progress, _)| *progress == wanted);
+        u32::try_from(found.map_or(0, |(_, meters)| *meters)).unwrap_or(u32::MAX)
+    };
+    let (done, refused) = (count(MeterProgress::Done), count(MeterProgress::Refused));
+    let begun = done.saturating_add(refused).saturating_add(count(MeterProgress::OnTheWay));
+    if done >= canary {
+        Canary::Passed
+    } else if begun < canary {
+        Canary::Room(canary - begun)
+    } else if done + refused >= canary {
+        Canary::Failed
+    } else {
+        Canary::Room(0)
+    }
 }
 
 fn command(
@@ -155,5 +204,28 @@ fn command(
         token_id: None,
         action: parameters,
         not_after: now.checked_add(bulk.command_expiry).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_others_follow_when_every_canary_is_done_and_not_before() {
+        let counts = |done, refused, on_the_way| {
+            vec![
+                (MeterProgress::Done, done),
+                (MeterProgress::Refused, refused),
+                (MeterProgress::OnTheWay, on_the_way),
+                (MeterProgress::Waiting, 40),
+            ]
+        };
+        assert_eq!(after_canary(3, &counts(0, 0, 0)), Canary::Room(3));
+        assert_eq!(after_canary(3, &counts(1, 0, 1)), Canary::Room(1));
+        assert_eq!(after_canary(3, &counts(2, 0, 1)), Canary::Room(0));
+        assert_eq!(after_canary(3, &counts(3, 0, 0)), Canary::Passed);
+        assert_eq!(after_canary(3, &counts(2, 1, 0)), Canary::Failed);
+        assert_eq!(after_canary(3, &counts(30, 1, 5)), Canary::Passed);
     }
 }

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::bench::{Bench, DRN, MODBUS, answer, relay};
+use crate::session::order::Order;
 use crate::session::work::{Ending, Facts, Job, Work};
 use crate::store::campaign::{CampaignMeter, MeterProgress};
 use crate::store::command::CommandState;
-use crate::store::meter::Meter;
+use crate::store::meter::{LoadRecord, Meter};
 use crate::store::notice::{self, Protection};
 use crate::store::observation;
 use crate::store::tests::{add, meter as row};
@@ -68,6 +69,8 @@ impl Substation {
         BulkRequest {
             action: BulkAction { kind, reason, parameters: None },
             selection: Selection { model: Some("reference-dlms".into()), ..Selection::default() },
+            each: BTreeMap::new(),
+            canary: None,
             reason: "work on the feeder".into(),
             at_once: 32,
             per_minute: None,
@@ -338,4 +341,108 @@ async fn what_makes_no_sense_is_not_previewed() {
     assert_eq!(plan.excluded[0].why, "it is not commissioned yet");
     let nobody = street.bulk.start(id, anna()).await.unwrap_err().to_string();
     assert!(nobody.contains("no meter would take part"), "{nobody}");
+}
+
+#[tokio::test]
+async fn a_shortage_makes_previews_of_limits_and_of_disconnections_and_runs_each_meters_own() {
+    let mut street = Substation::new().await;
+    let store = street.bench.store().clone();
+    let drawing = |serial: &'static str, power_w: i64| {
+        let store = store.clone();
+        async move {
+            store
+                .write::<_, StoreError, _>(move |conn| {
+                    Box::pin(async move {
+                        let facts = Facts {
+                            power_w: Some(power_w),
+                            import_wh: Some(1_000),
+                            credit_wh: Some(power_w),
+                            ..relay(true)
+                        };
+                        observation::apply(conn, &Serial(serial.into()), &facts, Timestamp::now()).await
+                    })
+                })
+                .await
+                .unwrap();
+        }
+    };
+    for (serial, power) in [(STREET[0], 3_000), (STREET[1], 2_000), (STREET[2], 4_000)] {
+        drawing(serial, power).await;
+    }
+    let mill = "01000000108";
+    let load = LoadRecord { class: Some(4), rated_w: Some(90_000), plan_w: Some(10_000) };
+    let entry = Meter { model: "reference-dlms".into(), load, ..row(mill, mill) };
+    add(street.bench.store(), entry).await.unwrap();
+    sensed(&street.bench, mill, true).await;
+    drawing(mill, 60_000).await;
+    let shortage = |target_w| Shortage {
+        target_w,
+        selection: Selection { model: Some("reference-dlms".into()), ..Selection::default() },
+        measured_within: SignedDuration::from_mins(5),
+        until: None,
+        reason: "a line is down".into(),
+    };
+    let made = street.bulk.curtail(shortage(54_000), anna()).await.unwrap();
+    assert_eq!((made.list.saves_w, made.short_w), (55_000, 0));
+    let order: Vec<&str> = made.list.cuts.iter().map(|cut| cut.serial.as_str()).collect();
+    assert_eq!(order, [mill, STREET[1], STREET[0]], "by its own plan, then who has least credit");
+    let unread = made.list.left.iter().find(|left| left.serial == STREET[4]).unwrap();
+    assert_eq!(unread.why, "it was not measured lately");
+    let idle = tokio::time::timeout(std::time::Duration::from_millis(500), street.bench.line.recv()).await;
+    assert!(idle.is_err(), "a list sends nothing");
+
+    street.bulk.start(made.limits.unwrap(), anna()).await.unwrap();
+    let job = street.bench.job().await;
+    let wanted = crate::session::order::LoadLimit { limit_w: 10_000, over_s: 60, under_s: 60 };
+    assert_eq!((job.meter.0.as_str(), &job.work), (mill, &Work::Carry(Order::LimitLoad(wanted))));
+    answer(job, Ending::Done, Facts::default());
+    street.until_state(made.limits.unwrap(), CampaignState::Done).await;
+    street.bulk.start(made.disconnections.unwrap(), anna()).await.unwrap();
+    let cut = [switch(street.bench.job().await), switch(street.bench.job().await)];
+    assert_eq!(cut, [STREET[1], STREET[0]]);
+
+    // One whose end is known is answered by limits that end by themselves.
+    drawing(mill, 60_000).await;
+    let until = Timestamp::now() + SignedDuration::from_hours(2);
+    let made = street.bulk.curtail(Shortage { until: Some(until), ..shortage(1) }, anna()).await.unwrap();
+    street.bulk.start(made.limits.unwrap(), anna()).await.unwrap();
+    let wanted = crate::session::order::EmergencyLimit { limit_w: 10_000, from: None, until };
+    let limited = loop {
+        // The disconnections that nobody answered are asked about.
+        let job = street.bench.job().await;
+        if job.meter.0 == mill {
+            break job;
+        }
+        answer(job, Ending::Done, relay(false));
+    };
+    assert_eq!(limited.work, Work::Carry(Order::LimitEmergency(wanted)));
+    let over = Shortage { until: Some(Timestamp::UNIX_EPOCH), ..shortage(1) };
+    assert!(street.bulk.curtail(over, anna()).await.unwrap_err().to_string().contains("over already"));
+    let nothing = street.bulk.curtail(shortage(0), anna()).await.unwrap_err().to_string();
+    assert!(nothing.contains("saves nothing"), "{nothing}");
+}
+
+#[tokio::test]
+async fn the_others_follow_the_first_and_a_canary_that_refused_pauses_it() {
+    let mut street = Substation::new().await;
+    let request = BulkRequest { canary: Some(2), ..Substation::request(CommandKind::SetClock, None) };
+    let (id, _) = street.preview(request).await;
+    street.bulk.start(id, anna()).await.unwrap();
+    let first = street.bench.job().await;
+    let second = street.bench.job().await;
+    answer(first, Ending::Done, Facts::default());
+    let idle = tokio::time::timeout(std::time::Duration::from_millis(900), street.bench.line.recv()).await;
+    assert!(idle.is_err(), "one of the first has not ended");
+    answer(second, Ending::Rejected { reason: "read-write denied".into(), code: Some(3) }, Facts::default());
+    street.until_state(id, CampaignState::Paused).await;
+    assert_eq!(street.count(id, MeterProgress::Waiting).await, 4);
+    street.bulk.change(id, Verb::Resume, &anna()).await.unwrap();
+    for _ in 0..4 {
+        answer(street.bench.job().await, Ending::Done, Facts::default());
+    }
+    street.until_state(id, CampaignState::Done).await;
+    assert_eq!(
+        (street.count(id, MeterProgress::Done).await, street.count(id, MeterProgress::Refused).await),
+        (5, 1)
+    );
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::bench::{Bench, DRN, MODBUS, answer, payment, relay, token_of};
 use crate::commands::doubts::{Decision, DoubtError, decide};
 use crate::reading::plausibility::DoubtKind;
+use crate::session::relay_test::RelayTest;
 use crate::store::command::{DisconnectReason, NewCommand};
 use crate::store::doubt::{DoubtState, StoredDoubt};
 use crate::store::ledger::Account;
@@ -584,4 +585,59 @@ async fn what_its_line_has_is_not_said_to_have_expired_because_somebody_asked() 
     bench.desk.say(id, Word::Cancel, "operator").await.unwrap();
     answer(job, Ending::Done, relay(false));
     assert_eq!(bench.finished(id).await.state, Verified, "it was done all the same");
+}
+
+#[tokio::test]
+async fn a_command_behind_another_is_not_due_before_that_one_has_ended() {
+    let mut bench = Bench::new().await;
+    bench.kill().await;
+    let ids = [
+        record(&bench, CommandKind::Disconnect, DRN, None).await,
+        record(&bench, CommandKind::Reconnect, DRN, None).await,
+        record(&bench, CommandKind::Read, DRN, None).await,
+    ];
+    let (meter, _) = bench.store().meter(DRN).await.unwrap().unwrap();
+    let now = Instant::now();
+    let mut open = BTreeMap::new();
+    for id in ids {
+        let (command, _) = bench.store().command(id).await.unwrap().unwrap();
+        let (step, meter) = (Step::Act, meter.clone());
+        let waits = Open { command, meter, step, tries: 0, due: now, in_flight: false, cancelled_by: None };
+        open.insert(id, waits);
+    }
+    assert_eq!(plan(now, &open), [ids[0]], "one at a time");
+    open.get_mut(&ids[0]).unwrap().in_flight = true;
+    assert_eq!((plan(now, &open), next_due(&open)), (vec![], None), "an engine that slept would sleep on");
+    let later = now + Duration::from_secs(4);
+    let first = open.get_mut(&ids[0]).unwrap();
+    (first.in_flight, first.due) = (false, later);
+    assert_eq!(plan(now, &open), [ids[2]], "another lane goes on");
+    open.remove(&ids[2]);
+    assert_eq!((plan(now, &open), next_due(&open)), (vec![], Some(later)));
+}
+
+#[tokio::test]
+async fn a_protected_customers_relay_is_only_looked_at_and_a_test_that_was_cut_brings_supply_back() {
+    let mut bench = Bench::new().await;
+    let test = |serial| NewCommand {
+        action: Some(r#"{"consent":"Anna, at the door"}"#.into()),
+        ..request(CommandKind::TestRelay, serial, DisconnectReason::Fault)
+    };
+    let consent = Some("Anna, at the door".to_owned());
+    let id = insert(&bench, test(DRN), Recorded).await;
+    let job = bench.job().await;
+    let agreed = RelayTest { consent: consent.clone(), withheld: None };
+    assert_eq!(job.work, Work::Carry(Order::TestRelay(agreed)));
+    answer(job, lost(), Facts::default());
+    let back = bench.job().await;
+    assert_eq!(back.work, Work::Reconnect, "it is not begun again");
+    answer(back, Ending::Done, relay(true));
+    assert_eq!(bench.finished(id).await.state, Rejected);
+    assert_eq!(bench.states(id).await, [Recorded, Queued, Sending, Unknown, Rejected]);
+
+    protect(&bench, Some(Protection::Vulnerable)).await;
+    insert(&bench, test(MODBUS), Recorded).await;
+    let Work::Carry(Order::TestRelay(test)) = bench.job().await.work else { panic!("another work") };
+    assert_eq!(test.consent, consent);
+    assert!(test.withheld.is_some_and(|why| why.contains("never cut off by the gateway itself")));
 }

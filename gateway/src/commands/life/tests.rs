@@ -205,3 +205,56 @@ fn new_keys_whose_fate_is_unknown_are_asked_about_and_sent_again_only_when_the_m
     assert_eq!((states(&refused), refused.then), (vec![CommandState::Rejected], Then::Finish));
     assert_eq!((resume(ROTATE, true), resume(ROTATE, false)), (Step::Ask, Step::Act));
 }
+
+#[test]
+fn a_calendar_to_come_is_accepted_and_verified_when_its_time_has_come() {
+    let with = |calendar| Facts { calendar: Some(calendar), ..Facts::default() };
+    let at = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(48);
+    let act = attempt(CommandKind::SetCalendar, Step::Act);
+    let verdict = settle(&act, &report(Ending::Done, with(CalendarProgress::ToCome { at })));
+    assert_eq!(states(&verdict), [CommandState::Accepted]);
+    assert_eq!(verdict.then, Then::Ask(Duration::from_hours(48) + CALENDAR_MARGIN));
+
+    let mut ask = Attempt { state: CommandState::Accepted, ..attempt(CommandKind::SetCalendar, Step::Ask) };
+    let verdict = settle(&ask, &report(Ending::Done, with(CalendarProgress::InForce)));
+    assert_eq!((states(&verdict), verdict.then), (vec![CommandState::Verified], Then::Finish));
+    let other = Ending::Rejected { reason: "the days in force are not as ordered".into(), code: None };
+    let verdict = settle(&ask, &report(other.clone(), Facts::default()));
+    assert_eq!(states(&verdict), [CommandState::Accepted], "its clock may be slow");
+    assert!(matches!(verdict.then, Then::Ask(_)));
+    ask.tries = CALENDAR_LOOKS;
+    assert_eq!(states(&settle(&ask, &report(other.clone(), Facts::default()))), [CommandState::Rejected]);
+
+    // A lost answer is looked at, and given again where it is not there.
+    let lost = settle(&act, &report(unknown(), Facts::default()));
+    assert_eq!(states(&lost), [CommandState::Unknown]);
+    let ask = Attempt { state: CommandState::Unknown, ..attempt(CommandKind::SetCalendar, Step::Ask) };
+    assert!(matches!(settle(&ask, &report(other, Facts::default())).then, Then::Act(_)));
+    let at_once = settle(&act, &report(Ending::Done, with(CalendarProgress::InForce)));
+    assert_eq!(states(&at_once), [CommandState::Accepted, CommandState::Verified]);
+}
+
+#[test]
+fn a_relay_test_that_was_cut_brings_supply_back_and_is_not_repeated() {
+    let (kind, tested) = (CommandKind::TestRelay, Some(RelayTested::Operated));
+    let operated = Facts { relay_tested: tested, ..relay_facts(true, 1) };
+    let verdict = settle(&attempt(kind, Step::Act), &report(Ending::Done, operated));
+    assert_eq!(states(&verdict), [CommandState::Accepted, CommandState::Verified]);
+    let lost = settle(&attempt(kind, Step::Act), &report(unknown(), Facts::default()));
+    assert_eq!(states(&lost), [CommandState::Unknown]);
+    assert!(matches!(lost.then, Then::Ask(_)));
+    assert_eq!(resume(kind, true), Step::Ask, "after a kill too");
+    let ask = attempt(kind, Step::Ask);
+    for still in [report(Ending::Done, relay_facts(false, 0)), report(unknown(), Facts::default())] {
+        assert!(matches!(settle(&ask, &still).then, Then::Ask(_)));
+    }
+    for back in [relay_facts(true, 1), relay_facts(false, 2)] {
+        let verdict = settle(&ask, &report(Ending::Done, back));
+        assert_eq!((states(&verdict), verdict.then), (vec![CommandState::Rejected], Then::Finish));
+    }
+    let welded = Ending::Rejected { reason: "the contact is sensed closed".into(), code: None };
+    assert_eq!(
+        states(&settle(&attempt(kind, Step::Act), &report(welded, Facts::default()))),
+        [CommandState::Rejected]
+    );
+}

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// The largest APDU taken: an Ethernet segment and the room that ciphering needs.
 const APDU: usize = 1_536;
-/// The largest value sent in blocks: nothing that is set or invoked here is longer.
-const LONG: usize = 256;
+/// The largest value sent in blocks: a tariff, or a block of a firmware image.
+const LONG: usize = 640;
 /// The largest value taken: a meter cannot make us hold more.
 const VALUE_MAX: usize = 64 * 1024;
 
@@ -104,6 +104,11 @@ impl Association {
             self.client.add_counters(block);
         }
         Ok(())
+    }
+
+    /// Invocation counters left of those that were reserved.
+    pub(super) fn counters_left(&self) -> u32 {
+        self.client.counters_left()
     }
 
     /// Gives the counters that were not used back to the store, when the association is over.

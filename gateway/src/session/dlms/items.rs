@@ -1,7 +1,7 @@
 //! The values a session reads from a prepaid meter: where each is and what it is called.
 
 use crate::session::model::Objects;
-use protocol::cosem::{account, clock, credit, data, disconnect, register, token_gateway};
+use protocol::cosem::{account, charge, clock, credit, data, disconnect, register, token_gateway};
 use protocol::dlms::model::Attribute;
 
 /// One value of a meter.
@@ -11,6 +11,9 @@ pub(super) enum Item {
     AccountMode,
     Currency,
     Credit,
+    Available,
+    /// What a charge has taken: its place among the model's charges.
+    Charged(u8),
     Import,
     ImportScaler,
     Power,
@@ -33,6 +36,8 @@ impl Item {
             Self::AccountMode => account::MODE_AND_STATUS.of(objects.account?),
             Self::Currency => account::CURRENCY.of(objects.account?),
             Self::Credit => credit::CURRENT_CREDIT_AMOUNT.of(objects.credit?),
+            Self::Available => account::AVAILABLE_CREDIT.of(objects.account?),
+            Self::Charged(at) => charge::TOTAL_AMOUNT_PAID.of((*objects.charges.get(usize::from(at))?)?),
             Self::Import => register::VALUE.of(objects.import),
             Self::ImportScaler => register::SCALER_UNIT.of(objects.import),
             Self::Power => register::VALUE.of(objects.power?),
@@ -55,6 +60,8 @@ impl Item {
             Self::AccountMode => "account mode",
             Self::Currency => "account currency",
             Self::Credit => "credit",
+            Self::Available => "available credit",
+            Self::Charged(_) => "what a charge has taken",
             Self::Import => "energy import",
             Self::ImportScaler => "energy scaler",
             Self::Power => "power",
@@ -72,6 +79,6 @@ impl Item {
 
     /// A meter may lack it without being less of a prepaid meter.
     pub(super) const fn is_optional(self) -> bool {
-        matches!(self, Self::RelayReason)
+        matches!(self, Self::RelayReason | Self::Available | Self::Charged(_))
     }
 }

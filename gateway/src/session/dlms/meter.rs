@@ -16,7 +16,7 @@ use protocol::codec::xdlms::GetDataResult;
 use protocol::cosem::account::{Currency, CurrencyUnit, MODE_AND_STATUS, PaymentMode};
 use protocol::cosem::disconnect::{CONTROL_MODE, CONTROL_STATE, ControlState, OUTPUT_STATE, RelayReason};
 use protocol::cosem::token_gateway::{TOKEN_STATUS, TOKEN_TIME, TokenStatus};
-use protocol::cosem::{FromData, bad_value, clock, credit, register};
+use protocol::cosem::{FromData, account, bad_value, charge, clock, credit, register};
 use protocol::dlms::model::{Attribute, Method};
 
 /// What is learnt once about a meter and does not change: how its numbers are scaled.
@@ -55,6 +55,8 @@ pub(super) struct Meter<'a> {
     pub(super) attempt: &'a mut Attempt,
     pub(super) token: LastToken,
     pub(super) control_mode: Option<u8>,
+    /// Charges whose sum is in the facts.
+    pub(super) charges_read: u8,
 }
 
 /// `value * 10^scaler`, if it fits.
@@ -84,7 +86,8 @@ impl Meter<'_> {
         if items.contains(&Item::Power) && self.memory.power_scaler.is_none() {
             missing.push(Item::PowerScaler);
         }
-        if items.contains(&Item::Credit) && self.memory.credit_scale.is_none() {
+        let money = |item: &Item| matches!(item, Item::Credit | Item::Available | Item::Charged(_));
+        if items.iter().any(money) && self.memory.credit_scale.is_none() {
             missing.push(Item::Currency);
         }
         if !missing.is_empty() {
@@ -149,14 +152,26 @@ impl Meter<'_> {
             }
             Item::Credit => {
                 let amount = credit::CURRENT_CREDIT_AMOUNT.decode(data)?;
-                facts.credit_wh = match self.memory.credit_scale {
-                    Some(CreditScale::WattHours(scale)) => scaled(i64::from(amount), scale),
-                    _ => None,
-                };
+                facts.credit_wh = in_watt_hours(self.memory, i64::from(amount));
                 match facts.credit_wh {
                     Some(credit) => format!("{credit} Wh"),
                     None => format!("{amount} of the account's currency"),
                 }
+            }
+            Item::Available => {
+                facts.available_wh =
+                    in_watt_hours(self.memory, i64::from(account::AVAILABLE_CREDIT.decode(data)?));
+                with_unit(facts.available_wh, "Wh")
+            }
+            Item::Charged(_) => {
+                let taken = in_watt_hours(self.memory, i64::from(charge::TOTAL_AMOUNT_PAID.decode(data)?));
+                // Of several charges the sum; one that cannot be said makes the sum worthless.
+                facts.charged_wh = match (self.charges_read, taken) {
+                    (0, taken) => taken,
+                    (_, taken) => facts.charged_wh.zip(taken).map(|(sum, taken)| sum.saturating_add(taken)),
+                };
+                self.charges_read += 1;
+                with_unit(taken, "Wh")
             }
             Item::Output => {
                 let output_closed = OUTPUT_STATE.decode(data)?;
@@ -231,6 +246,20 @@ impl Meter<'_> {
         Ok(self.memory.power_scaler.unwrap_or(0))
     }
 
+    /// A full reading with what is audited once a day, of one moment where the meter takes lists.
+    pub(super) async fn audit(&mut self) -> Result<(), Trouble> {
+        let mut items = vec![Item::AccountMode, Item::Available];
+        let charges = self.model.objects.charges.iter().flatten().count();
+        items.extend((0..charges).filter_map(|at| u8::try_from(at).ok()).map(Item::Charged));
+        items.extend(READING);
+        self.ask(&items).await?;
+        // A sum without one of its parts is none.
+        if usize::from(self.charges_read) != charges {
+            self.attempt.facts.charged_wh = None;
+        }
+        Ok(())
+    }
+
     /// The relay: what the contact says, what the logic wants, and why; of one moment.
     pub(super) async fn relay(&mut self) -> Result<RelayState, Trouble> {
         self.ask(&[Item::Output, Item::ControlState, Item::RelayReason]).await?;
@@ -261,6 +290,14 @@ impl Meter<'_> {
 /// The name of an object that this work cannot do without.
 pub(super) fn present(object: Option<Obis>) -> Result<Obis, Trouble> {
     object.ok_or_else(|| Trouble::NotReady("the meter's model lacks the object for this".into()))
+}
+
+/// An amount of the account, where the account counts energy.
+fn in_watt_hours(memory: &Memory, amount: i64) -> Option<i64> {
+    match memory.credit_scale {
+        Some(CreditScale::WattHours(scale)) => scaled(amount, scale),
+        _ => None,
+    }
 }
 
 fn with_unit(value: Option<i64>, unit: &str) -> String {

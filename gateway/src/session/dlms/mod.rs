@@ -1,16 +1,23 @@
 //! Work on DLMS prepaid meters: one association at a time per pipe, kept open for the next job of the same meter.
 
+mod adhoc;
 mod association;
+mod calendar;
 mod channel;
 mod clock;
 mod counter_store;
 mod dial;
+mod emergency;
+mod image;
 mod items;
 mod meter;
 mod orders;
 mod profile;
 mod relay;
+mod relay_test;
 mod rotation;
+mod tamper;
+mod tariff;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -203,7 +210,8 @@ impl DlmsTalker {
             association.refill(context, &endpoint.serial, model.client_sap, &mut known.counters).await?;
         }
         let (memory, token) = (&mut known.memory, LastToken::default());
-        let mut meter = Meter { association, pipe, model, memory, attempt, token, control_mode: None };
+        let mut meter =
+            Meter { association, pipe, model, memory, attempt, token, control_mode: None, charges_read: 0 };
         let outcome = match (wrong_identity(&mut meter, endpoint).await, work) {
             (Ok(None), Work::AskKeys) => rotation::found(context, endpoint),
             (Ok(None), work) => carry_out(&mut meter, work).await,
@@ -265,7 +273,8 @@ impl DlmsTalker {
         };
         let memory = &mut self.known.entry(endpoint.serial.clone()).or_default().memory;
         let token = LastToken::default();
-        let mut meter = Meter { association, pipe, model, memory, attempt, token, control_mode: None };
+        let mut meter =
+            Meter { association, pipe, model, memory, attempt, token, control_mode: None, charges_read: 0 };
         wrong_identity(&mut meter, endpoint).await
     }
 
@@ -313,7 +322,9 @@ async fn carry_out(meter: &mut Meter<'_>, work: &Work) -> Result<Ending, Trouble
     match work {
         Work::Commission => commission(meter).await,
         Work::Read => meter.reading().await.map(|()| Ending::Done),
+        Work::Audit => meter.audit().await.map(|()| Ending::Done),
         Work::DeliverToken(token) => meter.deliver(token).await,
+        Work::ClearTamper(token) => meter.clear_tamper(token).await,
         Work::AskToken(token) => meter.ask_token(token).await,
         Work::Disconnect => meter.disconnect().await,
         Work::Reconnect => meter.reconnect().await,

@@ -6,7 +6,8 @@ use crate::session::order::{LoadLimit, Order};
 use crate::session::trouble::Trouble;
 use crate::session::work::Ending;
 use protocol::codec::axdr::Data;
-use protocol::codec::codec::SliceWriter;
+use protocol::codec::codec::{Encode, SliceWriter};
+use protocol::cosem::FromData;
 use protocol::cosem::class::ToData;
 use protocol::cosem::disconnect::{ControlState, REMOTE_RECONNECT};
 use protocol::cosem::limiter::{MIN_OVER_THRESHOLD_DURATION, MIN_UNDER_THRESHOLD_DURATION, THRESHOLD_NORMAL};
@@ -24,6 +25,13 @@ impl Meter<'_> {
             Order::SetClock => self.give_clock().await,
             Order::Arm => self.arm().await,
             Order::LimitLoad(limit) => self.limit_load(*limit).await,
+            Order::LimitEmergency(limit) => self.limit_emergency(limit).await,
+            Order::SetPrices(order) => self.give_prices(order).await,
+            Order::SetTariff(order) => self.give_tariff(order).await,
+            Order::SetCalendar(order) => self.give_calendar(order).await,
+            Order::TestRelay(test) => return self.test_relay(test).await,
+            Order::UpdateImage(order) => return self.update_image(order).await,
+            Order::AdHoc(what) => return self.ad_hoc(what).await,
         };
         match given {
             Ok(None) => self.check(order).await,
@@ -43,6 +51,15 @@ impl Meter<'_> {
             Order::SetClock => self.clock_difference().await?,
             Order::Arm => self.not_armed().await?,
             Order::LimitLoad(limit) => self.limit_difference(*limit).await?,
+            Order::LimitEmergency(limit) => self.emergency_difference(limit).await?,
+            Order::SetPrices(order) => self.prices_difference(order).await?,
+            Order::SetTariff(order) => self.tariff_difference(order).await?,
+            Order::SetCalendar(order) => self.calendar_difference(order).await?,
+            Order::TestRelay(_) => {
+                return Err(Trouble::NotReady("a test is not looked at: supply is brought back".into()));
+            }
+            Order::UpdateImage(order) => self.image_difference(order).await?,
+            Order::AdHoc(what) => return self.is_set(what).await,
         };
         Ok(match difference {
             None => Ending::Done,
@@ -58,9 +75,26 @@ impl Meter<'_> {
         let mut room = [0; VALUE_MAX];
         let mut writer = SliceWriter::new(&mut room);
         value.put(&mut writer).map_err(|error| Trouble::NotReady(format!("{what}: {error}")))?;
+        self.put_bytes(at, writer.as_slice(), what).await
+    }
+
+    /// The same, of a value with an encoding of its own.
+    pub(super) async fn put_encoded(
+        &mut self,
+        at: Attribute,
+        value: &impl Encode,
+        what: &str,
+    ) -> Result<(), Trouble> {
+        let mut room = [0; VALUE_MAX];
+        let mut writer = SliceWriter::new(&mut room);
+        value.encode(&mut writer).map_err(|error| Trouble::NotReady(format!("{what}: {error}")))?;
+        self.put_bytes(at, writer.as_slice(), what).await
+    }
+
+    async fn put_bytes(&mut self, at: Attribute, value: &[u8], what: &str) -> Result<(), Trouble> {
         self.attempt.note(format!("SET {} attribute {}, {what}: sending", at.logical_name, at.index));
         self.attempt.about_to_send();
-        self.association.set(self.pipe, at, writer.as_slice(), what).await?;
+        self.association.set(self.pipe, at, value, what).await?;
         self.attempt.note(format!("SET {} attribute {}: success", at.logical_name, at.index));
         Ok(())
     }
@@ -75,6 +109,15 @@ impl Meter<'_> {
         let bytes = self.association.get(self.pipe, at, what).await?;
         let value = Data::from_bytes_in(bytes).and_then(take);
         value.map_err(|error| Trouble::Protocol(format!("{what} is not what its class says: {error}")))
+    }
+
+    /// GET of one attribute of this type.
+    pub(super) async fn typed<T: for<'a> FromData<'a>>(
+        &mut self,
+        at: Attribute,
+        what: &str,
+    ) -> Result<T, Trouble> {
+        self.value_of(at, what, |data| T::from_data(data)).await
     }
 
     async fn give_clock(&mut self) -> Result<Option<Ending>, Trouble> {
@@ -120,35 +163,34 @@ impl Meter<'_> {
 
     async fn limit_load(&mut self, limit: LoadLimit) -> Result<Option<Ending>, Trouble> {
         let name = present(self.model.objects.limiter)?;
-        let (threshold, was) = self.threshold(limit).await?;
+        let at = THRESHOLD_NORMAL.of(name);
+        let (threshold, was) = self.threshold(at, limit.limit_w).await?;
         self.attempt.note(format!("GET {name} threshold in normal times: {was}"));
         self.put(MIN_OVER_THRESHOLD_DURATION.of(name), limit.over_s, "seconds over the limit").await?;
         self.put(MIN_UNDER_THRESHOLD_DURATION.of(name), limit.under_s, "seconds under the limit").await?;
-        let at = THRESHOLD_NORMAL.of(name);
         self.put(at, threshold, &format!("limit {} W", limit.limit_w)).await?;
         Ok(None)
     }
 
-    /// The limit as the meter's own type (class 71: that of the monitored value) and in its own scale, and what it was.
-    async fn threshold(&mut self, limit: LoadLimit) -> Result<(Data<'static>, i64), Trouble> {
-        let name = present(self.model.objects.limiter)?;
-        let counts = self.counts_of(limit.limit_w).await?;
-        let took = self
-            .value_of(THRESHOLD_NORMAL.of(name), "the threshold", |data| {
-                Ok((like(data, counts), number(data)))
-            })
-            .await?;
+    /// A limit as the meter's own type (class 71: that of the monitored value) and in its own scale, and what it was.
+    pub(super) async fn threshold(
+        &mut self,
+        at: Attribute,
+        watts: u32,
+    ) -> Result<(Data<'static>, i64), Trouble> {
+        let counts = self.counts_of(watts).await?;
+        let took = self.value_of(at, "the threshold", |data| Ok((like(data, counts), number(data)))).await?;
         match took {
             (Some(threshold), Some(was)) => Ok((threshold, was)),
             (_, None) => Err(Trouble::NotReady("the meter's threshold is no number".into())),
             (None, Some(_)) => {
-                Err(Trouble::NotReady(format!("{} W does not fit the meter's threshold", limit.limit_w)))
+                Err(Trouble::NotReady(format!("{watts} W does not fit the meter's threshold")))
             }
         }
     }
 
     /// Watts as counts of the monitored register.
-    async fn counts_of(&mut self, watts: u32) -> Result<i64, Trouble> {
+    pub(super) async fn counts_of(&mut self, watts: u32) -> Result<i64, Trouble> {
         let scaler = self.power_scaler().await?;
         let factor = 10i64.checked_pow(u32::from(scaler.unsigned_abs()));
         let counts = factor.and_then(|factor| {
@@ -182,7 +224,7 @@ impl Meter<'_> {
 }
 
 /// A number of any integer type.
-fn number(data: Data<'_>) -> Option<i64> {
+pub(super) fn number(data: Data<'_>) -> Option<i64> {
     data.as_i64().or_else(|| data.as_u64().and_then(|value| i64::try_from(value).ok()))
 }
 

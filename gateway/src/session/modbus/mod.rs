@@ -11,8 +11,10 @@ pub use wire::{Framing, Wire};
 use super::attempt::Attempt;
 use super::directory::Endpoint;
 use super::model::{ModbusModel, Point, Role, Table};
+use super::order::Order;
+use super::relay_test::{Look, RelayTest};
 use super::trouble::Trouble;
-use super::work::{Ending, RelayState, Work};
+use super::work::{Ending, RelayState, RelayTested, Work};
 use protocol::cosem::disconnect::RelayReason;
 use std::time::Duration;
 
@@ -59,9 +61,12 @@ impl ModbusTalker {
         let mut meter = Meter { wire: &mut self.wire, unit, model };
         match work {
             Work::Commission => meter.commission(attempt, endpoint).await,
-            Work::Read => meter.read(attempt, |role| role != Role::RelayCommand).await.map(|()| Ending::Done),
+            Work::Read | Work::Audit => {
+                meter.read(attempt, |role| role != Role::RelayCommand).await.map(|()| Ending::Done)
+            }
             Work::Disconnect => meter.switch(attempt, endpoint, false).await,
             Work::Reconnect => meter.switch(attempt, endpoint, true).await,
+            Work::Carry(Order::TestRelay(test)) => meter.test_relay(attempt, endpoint, test).await,
             work => Err(Trouble::NotReady(format!("a Modbus meter cannot {}", work.name()))),
         }
     }
@@ -149,6 +154,38 @@ impl Meter<'_> {
             Err(trouble) => return Err(trouble),
         }
         self.verify(attempt, close).await
+    }
+
+    /// Looks at the relay, and where that is allowed opens it and closes it again in one go.
+    async fn test_relay(
+        &mut self,
+        attempt: &mut Attempt,
+        endpoint: &Endpoint,
+        test: &RelayTest,
+    ) -> Result<Ending, Trouble> {
+        self.read(attempt, |role| matches!(role, Role::Serial | Role::RelayClosed | Role::PowerW)).await?;
+        match test.look(&attempt.facts, true) {
+            Look::Fails(reason) => return Ok(Ending::Rejected { reason, code: None }),
+            Look::Ends(how, line) => {
+                attempt.note(line);
+                attempt.facts.relay_tested = Some(how);
+                return Ok(Ending::Done);
+            }
+            Look::Operates => {}
+        }
+        let opened = self.switch(attempt, endpoint, false).await?;
+        let closed = self.switch(attempt, endpoint, true).await?;
+        match (opened, closed) {
+            (Ending::Done, Ending::Done) => {
+                attempt.facts.relay_tested = Some(RelayTested::Operated);
+                Ok(Ending::Done)
+            }
+            (
+                Ending::Done,
+                Ending::Rejected { reason, .. } | Ending::NotSent { reason } | Ending::Unknown { reason },
+            ) => Ok(Ending::Unknown { reason: format!("it opened, and it is not closed again: {reason}") }),
+            (refused, _) => Ok(refused),
+        }
     }
 
     /// Looks at the contact, and after opening at the power too, until they agree with the command or time is up.

@@ -19,6 +19,16 @@ pub enum Ability {
     LimitLoad,
     /// Record profiles.
     RecordProfiles,
+    /// Take new prices for a charge.
+    SetPrices,
+    /// Take a whole tariff to come.
+    SetTariff,
+    /// Take a calendar: when which script of its tariff runs.
+    SetCalendar,
+    /// Take new firmware.
+    UpdateImage,
+    /// Be asked about single attributes and methods.
+    AdHoc,
 }
 
 impl Model {
@@ -44,6 +54,18 @@ impl DlmsModel {
             Ability::ChangeKeys if objects.security_setup.is_none() => "security setup",
             Ability::LimitLoad if objects.limiter.is_none() => "limiter",
             Ability::RecordProfiles if self.profiles.is_empty() => "profile",
+            Ability::SetPrices if objects.charges[0].is_none() => "charges",
+            Ability::SetTariff
+                if objects.tariff_active.is_none()
+                    || objects.tariff_passive.is_none()
+                    || objects.tariff_activation.is_none() =>
+            {
+                "tariff of its own form"
+            }
+            Ability::SetCalendar if objects.activity_calendar.is_none() => "activity calendar",
+            Ability::SetCalendar if objects.tariff_scripts.is_none() => "scripts of a tariff",
+            Ability::UpdateImage if objects.image_transfer.is_none() => "image transfer",
+            Ability::UpdateImage if objects.firmware_version.is_none() => "firmware version",
             _ if self.short_names.is_some() => {
                 return Some("a meter with short names is only read: its methods are not used".into());
             }
@@ -69,6 +91,11 @@ impl ModbusModel {
             Ability::RecordProfiles => "a Modbus meter keeps no profile".into(),
             Ability::SetClock => format!("the model of a {} says nothing about a clock", self.description),
             Ability::LimitLoad => format!("the model of a {} says nothing about a limiter", self.description),
+            Ability::SetPrices | Ability::SetTariff | Ability::SetCalendar => {
+                "the gateway holds this meter's balance and its prices".into()
+            }
+            Ability::UpdateImage => "a Modbus meter takes no images".into(),
+            Ability::AdHoc => "a Modbus meter has no COSEM objects".into(),
         })
     }
 }

@@ -118,6 +118,8 @@ pub struct Objects {
     pub account: Option<Obis>,
     /// Class 112: the token credit.
     pub credit: Option<Obis>,
+    /// Class 113: every charge of the account, for the audit of its balance.
+    pub charges: [Option<Obis>; CHARGES_MAX],
     /// Class 115.
     pub token_gateway: Option<Obis>,
     /// Class 70.
@@ -130,6 +132,26 @@ pub struct Objects {
     pub security_setup: Option<Obis>,
     /// Class 71: limits the load.
     pub limiter: Option<Obis>,
+    /// Class 1: the tariff in force, in the reference meter's form (`protocol::cosem::tariff`).
+    pub tariff_active: Option<Obis>,
+    /// Class 1: the tariff to come.
+    pub tariff_passive: Option<Obis>,
+    /// Class 1: when it comes.
+    pub tariff_activation: Option<Obis>,
+    /// Class 7: the log with the signs of tampering; its columns begin with time and code.
+    pub event_log: Option<Obis>,
+    /// Class 20: says when which script of the tariff runs.
+    pub activity_calendar: Option<Obis>,
+    /// Class 9: the scripts that it runs.
+    pub tariff_scripts: Option<Obis>,
+    /// Class 11: the special days in force.
+    pub special_days: Option<Obis>,
+    /// Class 11: the special days to come, where the meter has a table of its own for them.
+    pub special_days_passive: Option<Obis>,
+    /// Class 18: takes new firmware.
+    pub image_transfer: Option<Obis>,
+    /// Class 1: the firmware that runs.
+    pub firmware_version: Option<Obis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -187,6 +209,8 @@ struct RawObjects {
     power: Option<Spanned<String>>,
     account: Option<Spanned<String>>,
     credit: Option<Spanned<String>>,
+    #[serde(default)]
+    charges: Vec<Spanned<String>>,
     token_gateway: Option<Spanned<String>>,
     disconnect_control: Option<Spanned<String>>,
     relay_reason: Option<Spanned<String>>,
@@ -195,7 +219,20 @@ struct RawObjects {
     limiter: Option<Spanned<String>>,
     #[serde(default)]
     ratios: Vec<Spanned<String>>,
+    tariff_active: Option<Spanned<String>>,
+    tariff_passive: Option<Spanned<String>>,
+    tariff_activation: Option<Spanned<String>>,
+    event_log: Option<Spanned<String>>,
+    activity_calendar: Option<Spanned<String>>,
+    tariff_scripts: Option<Spanned<String>>,
+    special_days: Option<Spanned<String>>,
+    special_days_passive: Option<Spanned<String>>,
+    image_transfer: Option<Spanned<String>>,
+    firmware_version: Option<Spanned<String>>,
 }
+
+/// The most charges of an account that are audited: a bound of ours.
+pub const CHARGES_MAX: usize = 4;
 
 const fn public() -> u8 {
     16
@@ -281,6 +318,17 @@ impl DlmsModel {
 }
 
 impl RawObjects {
+    fn charges(&self) -> Result<[Option<Obis>; CHARGES_MAX], Flaw> {
+        if let Some(more) = self.charges.get(CHARGES_MAX) {
+            return Err((more.span(), format!("more than {CHARGES_MAX} charges")));
+        }
+        let mut charges = [None; CHARGES_MAX];
+        for (place, text) in charges.iter_mut().zip(&self.charges) {
+            *place = Some(logical_name(text)?);
+        }
+        Ok(charges)
+    }
+
     fn check(&self) -> Result<Objects, Flaw> {
         let optional = |text: &Option<Spanned<String>>| text.as_ref().map(logical_name).transpose();
         Ok(Objects {
@@ -290,12 +338,23 @@ impl RawObjects {
             power: optional(&self.power)?,
             account: optional(&self.account)?,
             credit: optional(&self.credit)?,
+            charges: self.charges()?,
             token_gateway: optional(&self.token_gateway)?,
             disconnect_control: optional(&self.disconnect_control)?,
             relay_reason: optional(&self.relay_reason)?,
             invocation_counter: optional(&self.invocation_counter)?,
             security_setup: optional(&self.security_setup)?,
             limiter: optional(&self.limiter)?,
+            tariff_active: optional(&self.tariff_active)?,
+            tariff_passive: optional(&self.tariff_passive)?,
+            tariff_activation: optional(&self.tariff_activation)?,
+            event_log: optional(&self.event_log)?,
+            activity_calendar: optional(&self.activity_calendar)?,
+            tariff_scripts: optional(&self.tariff_scripts)?,
+            special_days: optional(&self.special_days)?,
+            special_days_passive: optional(&self.special_days_passive)?,
+            image_transfer: optional(&self.image_transfer)?,
+            firmware_version: optional(&self.firmware_version)?,
         })
     }
 }
@@ -316,6 +375,16 @@ impl Objects {
             ("invocation_counter", self.invocation_counter),
             ("security_setup", self.security_setup),
             ("limiter", self.limiter),
+            ("tariff_active", self.tariff_active),
+            ("tariff_passive", self.tariff_passive),
+            ("tariff_activation", self.tariff_activation),
+            ("event_log", self.event_log),
+            ("activity_calendar", self.activity_calendar),
+            ("tariff_scripts", self.tariff_scripts),
+            ("special_days", self.special_days),
+            ("special_days_passive", self.special_days_passive),
+            ("image_transfer", self.image_transfer),
+            ("firmware_version", self.firmware_version),
         ];
         all.into_iter().filter_map(|(key, object)| Some((key, object?)))
     }
@@ -346,6 +415,9 @@ fn short_names(
             (referencing.span(), format!("the object {key} has no base name in [short_names]"))
         })?;
         names.0.insert(*object.as_bytes(), *base.1.get_ref());
+    }
+    if objects.charges.iter().any(Option::is_some) {
+        return Err((referencing.span(), "charges are not read by short names".into()));
     }
     let known = |name: &str| objects.named().any(|(key, _)| key == name);
     match bases.keys().find(|name| !known(name.get_ref())) {

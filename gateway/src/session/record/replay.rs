@@ -167,6 +167,7 @@ fn work_of(words: &str) -> Option<Work> {
     Some(match word {
         "commission" => Work::Commission,
         "read" => Work::Read,
+        "audit" => Work::Audit,
         "read-profile" => {
             let mut parts = digits.split(' ');
             let profile = parts.next()?.to_owned();
@@ -176,6 +177,7 @@ fn work_of(words: &str) -> Option<Work> {
         "disconnect" => Work::Disconnect,
         "reconnect" => Work::Reconnect,
         "deliver-token" => Work::DeliverToken(TokenDigits::new(digits)?),
+        "clear-tamper" => Work::ClearTamper(TokenDigits::new(digits)?),
         "ask-token" => Work::AskToken(TokenDigits::new(digits)?),
         _ => return None,
     })

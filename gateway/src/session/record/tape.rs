@@ -164,6 +164,7 @@ impl Tape {
         let mut inner = self.inner();
         let word = match work {
             Work::DeliverToken(token) => format!("deliver-token {}", inner.redactor.token(token.reveal())),
+            Work::ClearTamper(token) => format!("clear-tamper {}", inner.redactor.token(token.reveal())),
             Work::AskToken(token) => format!("ask-token {}", inner.redactor.token(token.reveal())),
             Work::ReadProfile(wanted) => {
                 format!("read-profile {} {} {}", wanted.profile, wanted.from, wanted.to)

@@ -3,6 +3,7 @@
 use super::*;
 use crate::bench::{Bench, DRN, MODBUS, TokenMeter, answer, payment, sts};
 use crate::session::work::{Ending, Facts, Work};
+use crate::store::alarm::{self, AlarmKind};
 use crate::store::payment::PaymentState;
 use protocol::sts::meter::{Effect, TokenResult};
 
@@ -259,8 +260,8 @@ async fn what_is_bought_during_the_last_part_gets_its_token_when_the_meter_has_a
         let again = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
         assert!(again.replayed && again.token.is_none());
         assert_eq!(bench.vending.resume().await.unwrap(), 0);
-        let engineering =
-            bench.vending.request_special(DRN, SpecialAction::ClearTamper, "x", by("anna")).await;
+        let engineering = SpecialAction::PhaseUnbalanceLimit { watts: 100 };
+        let engineering = bench.vending.request_special(DRN, engineering, "x", by("anna")).await;
         assert!(matches!(engineering, Err(SpecialError::KeyChangeOpen)));
         if takes_it {
             assert_eq!(meter.take(last).0, TokenResult::Accept);
@@ -295,4 +296,45 @@ async fn a_key_change_to_what_cannot_be_sold_under_is_refused() {
         refused(change(None, None, Some(2035), None)).await.contains("cannot be counted from base year 2035")
     );
     assert!(bench.store().specials(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_tamper_condition_is_cleared_when_somebody_else_has_looked_and_that_ends_the_alarm() {
+    let (mut bench, mut meter) = (Bench::new().await, meter());
+    let serial = Serial(DRN.into());
+    bench
+        .store()
+        .write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move {
+                let at = Timestamp::now() - jiff::SignedDuration::from_hours(1);
+                alarm::raise(conn, &serial, AlarmKind::Tamper, "Cover opened", at).await
+            })
+        })
+        .await
+        .unwrap();
+    let clear =
+        |case: &str, by: &str| SpecialAction::ClearTamper { case_id: case.into(), confirmed_by: by.into() };
+    for (action, word) in [
+        (clear("", "Bo"), "a suspicion"),
+        (clear("T-7", " "), "a suspicion"),
+        (clear("T-7", "Anna"), "another"),
+    ] {
+        let refused = bench.vending.request_special(DRN, action, "sealed anew", by("anna")).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(word), "{refused}");
+    }
+    let asked =
+        bench.vending.request_special(DRN, clear("T-7", "Bo"), "sealed anew", by("anna")).await.unwrap();
+    let job = bench.job().await;
+    assert!(matches!(job.work, Work::ClearTamper(_)), "its evidence is read first: {:?}", job.work);
+    assert_eq!(meter.take(job).0, TokenResult::Accept);
+    assert_eq!(settled(&bench, asked.id).await.state, SpecialState::Done);
+    let id = bench.store().command_of_special(asked.id).await.unwrap().unwrap();
+    let (command, _) = bench.store().command(id).await.unwrap().unwrap();
+    let found = command.request.breach.unwrap();
+    assert_eq!((found.case_id.as_str(), found.confirmed_by.as_str()), ("T-7", "Bo"));
+    let alarms = bench.store().alarms(Some(DRN), false, 10).await.unwrap();
+    assert_eq!(alarms[0].closed_by.as_deref(), Some("Bo"));
+    let closing = alarms[0].closing.clone().unwrap();
+    assert!(closing.starts_with("case T-7: sealed anew; cleared by command"), "{closing}");
 }

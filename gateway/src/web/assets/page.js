@@ -64,7 +64,8 @@ const words = {
   meter: (detail) => (detail.entered ? "meter entered" : detail.problem || "answers again"),
   profile_gap: (detail) => detail.profile + " from " + detail.from + " to " + detail.to + " given up: " + detail.given_up,
   billing_overdue: (detail) => detail.profile + " of " + detail.from + " is not there in time for billing",
-  alarm: (detail) => "alarm: " + (detail.text || detail.event || "code " + detail.code),
+  alarm: (detail) => "alarm, " + detail.alarm.replaceAll("_", " ") + (detail.open ? ": " + detail.detail : " closed: " + detail.closing),
+  notification: (detail) => "says: " + (detail.text || detail.event || "code " + detail.code),
   push_refused: (detail) => "a notification from " + detail.from + " was refused: " + detail.why,
   doubtful_reading: (detail) => "reading held, doubt #" + detail.doubt_id + ": " + detail.doubt.replaceAll("_", " "),
   clock: (detail) => "clock " + detail.how + ", off by " + detail.before_s + " s" + (detail.after_s == null ? "" : ", now " + detail.after_s + " s"),
@@ -88,5 +89,5 @@ stream.onerror = () => {
   live.textContent = "no connection, trying again";
   live.className = "";
 };
-for (const kind of ["command", "payment", "reading", "relay", "meter", "doubtful_reading", "doubt_decided", "alarm", "push_refused", "clock", "profile", "profile_gap", "billing_overdue"])
+for (const kind of ["command", "payment", "reading", "relay", "meter", "doubtful_reading", "doubt_decided", "alarm", "notification", "push_refused", "clock", "profile", "profile_gap", "billing_overdue"])
   stream.addEventListener(kind, take);

@@ -38,6 +38,17 @@ relay_reason = ""
 invocation_counter = ""
 security_setup = ""
 limiter = ""
+tariff_active = ""
+tariff_passive = ""
+tariff_activation = ""
+event_log = ""
+activity_calendar = ""
+tariff_scripts = ""
+special_days = ""
+special_days_passive = ""
+image_transfer = ""
+firmware_version = ""
+charges = ""
 "#;
 
 fn encoded(value: &impl Encode) -> Vec<u8> {
