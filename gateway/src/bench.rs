@@ -7,8 +7,8 @@ use crate::commands::measures::CommandSteps;
 use crate::commands::router::{Lines, Router};
 use crate::config::{Config, Price};
 use crate::metrics::{HttpCounts, Metrics, Sources};
-use crate::session;
 use crate::session::work::{Ending, Facts, Job, LineSender, RelayState, Report, Serial, TokenDigits, Work};
+use crate::session::{self, Arrival};
 use crate::store::Store;
 use crate::store::command::{Command, CommandState};
 use crate::store::meter::{BalanceHolder, Meter};
@@ -27,7 +27,7 @@ use protocol::sts::{
 };
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// The vending key of the published vectors: it protects nothing.
@@ -93,6 +93,8 @@ pub(crate) struct Bench {
     /// Where people have a word about commands; a new one with every start.
     pub desk: Desk,
     steps: CommandSteps,
+    /// Meters that dial in are told here.
+    pub arrivals: broadcast::Sender<Arrival>,
     running: Option<(JoinHandle<()>, JoinHandle<()>, watch::Sender<bool>)>,
 }
 
@@ -121,6 +123,7 @@ impl Bench {
             router,
             desk: Desk::new().0,
             steps: CommandSteps::default(),
+            arrivals: broadcast::channel(16).0,
             running: None,
         };
         bench.start();
@@ -172,7 +175,8 @@ impl Bench {
                 command_expiry: SignedDuration::from_hours(1),
             },
             commissioned,
-        );
+        )
+        .hearing(self.arrivals.subscribe());
         self.steps = engine.steps();
         let (stop, stopped) = watch::channel(false);
         let waiting = tokio::spawn(follow_up::run(self.vending.clone(), stopped.clone()));

@@ -16,12 +16,13 @@ use crate::config::{ChannelSecret, Config, Live};
 use crate::listen::{Judge, Listener};
 use crate::metrics::{HttpCounts, Metrics, Sources};
 use crate::reading::collector::Collector;
+use crate::reading::discovery::Discoveries;
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::Models;
 use crate::session::record::Recordings;
 use crate::session::work::Serial;
-use crate::session::{self, Context};
+use crate::session::{self, Arrival, Context};
 use crate::store::Store;
 use crate::store::access::ApiToken;
 use crate::vault::Vault;
@@ -38,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// How the running gateway is told what to do besides its API.
@@ -110,7 +111,8 @@ pub async fn run(
     let policy = Live::new(Policy::of(&config));
     let schedule = Live::new(config.schedule);
     let engine =
-        Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy.clone(), commissioned);
+        Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy.clone(), commissioned)
+            .hearing(lines.arrivals());
     let collector = Collector::new(
         store.clone(),
         clock,
@@ -120,7 +122,7 @@ pub async fn run(
         policy.clone(),
     );
     let clocks = ClockKeeper::new(store.clone(), clock, router.clone(), models.clone(), policy.clone());
-    let reader = Reader::new(store.clone(), clock, router, schedule.clone(), policy.clone(), clocks);
+    let reader = Reader::new(store.clone(), clock, router.clone(), schedule.clone(), policy.clone(), clocks);
     let http = HttpCounts::default();
     let metrics = Metrics::new(
         Registry::with_prefix(crate::metrics::PREFIX),
@@ -164,7 +166,10 @@ pub async fn run(
     };
     let reloader = Arc::new(Reloader::new(control.path, models.clone(), vault.clone(), clock, reached));
     let feeding = systemd::feed_watchdog(store.clone(), desk.clone(), stopped.clone());
+    let arrivals = (lines.arrivals(), lines.arrivals(), lines.arrivals());
+    let discoveries = Discoveries::new(router, directory.clone(), clock);
     let app = App {
+        discoveries,
         store,
         vending,
         vault,
@@ -185,11 +190,11 @@ pub async fn run(
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks.spawn(engine_task(engine, said, stopped.clone()));
     let (ready_to_read, ready_to_collect) = both(ready);
-    tasks.spawn(reader_task(reader, ready_to_read, stopped.clone()));
+    tasks.spawn(reader_task(reader, ready_to_read, arrivals.1, stopped.clone()));
     let stop_collecting = stopped.clone();
-    tasks.spawn(
-        async move { collector.run(ready_to_collect, stop_collecting).await.context("the collector") },
-    );
+    tasks.spawn(async move {
+        collector.run(ready_to_collect, arrivals.2, stop_collecting).await.context("the collector")
+    });
     let stop_waiting = stopped.clone();
     tasks.spawn(async move {
         follow_up::run(waiting, stop_waiting).await;
@@ -211,6 +216,8 @@ pub async fn run(
         let listener = Listener::new(&listen, judge.clone(), alarms.clone(), clock);
         tasks.spawn(listener.run(listen, stopped.clone()));
     }
+    let introduced = Listener::of_calls(judge, alarms, clock);
+    tasks.spawn(introduced.run_calls(arrivals.0, stopped.clone()));
     tasks.spawn(http_task(listener, app, stopped));
     tracing::info!(%address, "listening");
     systemd::ready();
@@ -280,9 +287,10 @@ async fn engine_task(
 async fn reader_task(
     reader: Reader,
     ready: mpsc::UnboundedReceiver<Serial>,
+    arrivals: broadcast::Receiver<Arrival>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    reader.run(ready, stop).await.context("the reader")
+    reader.run(ready, arrivals, stop).await.context("the reader")
 }
 
 /// Reads the configuration again with each hangup.

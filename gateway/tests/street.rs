@@ -1,7 +1,11 @@
 //! The lines against a simulated street: every kind of meter is commissioned, read, switched, and compared with the truth.
 #![cfg(feature = "demo")]
 
+#[path = "street/calls.rs"]
+mod calls;
 mod common;
+#[path = "street/discovery.rs"]
+mod discovery;
 
 use common::{TestKeys, endpoint};
 use gateway::clock::Clock;
@@ -25,6 +29,7 @@ struct Bench {
     street: Street,
     router: Router,
     recordings: Recordings,
+    directory: Directory,
 }
 
 impl Bench {
@@ -67,7 +72,7 @@ impl Bench {
             waits: gateway::session::waits(),
         };
         let router = spawn(&lines(&street), &context);
-        Self { street, router, recordings: context.recordings }
+        Self { street, router, recordings: context.recordings, directory: context.directory }
     }
 
     async fn perform(&self, serial: &str, work: Work) -> Report {

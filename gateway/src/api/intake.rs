@@ -1,7 +1,8 @@
 //! Meters on their way in: one row of a CSV file or one JSON object, checked against configuration and models.
 
 use super::App;
-use crate::config::{LineConfig, LineKind, SerialProtocol};
+use crate::config::{Hello, LineConfig, LineKind, SerialProtocol};
+use crate::driver::NAME_MAX;
 use crate::session::directory::Framing;
 use crate::session::model::{Model, SecurityManner};
 use crate::session::work::Serial;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey};
 use protocol::dlms::security::{Key, Secret};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -298,6 +299,33 @@ fn address(text: &str, line: &LineConfig) -> Result<String, String> {
             })?;
             return Ok(parsed.to_string());
         }
+        LineKind::TcpIn { hello: Hello::Ip, .. } => {
+            let parsed: IpAddr = text.parse().map_err(|_| {
+                format!("address {text:?} is not an IP address, as line {:?} needs", line.name)
+            })?;
+            return Ok(parsed.to_string());
+        }
+        LineKind::TcpIn { hello: Hello::Title, .. } => {
+            let good = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            return match good {
+                true => Ok(text.to_ascii_lowercase()),
+                false => Err(format!(
+                    "address {text:?} is not a system title in 16 hexadecimal digits, as line {:?} needs",
+                    line.name
+                )),
+            };
+        }
+        LineKind::TcpIn { hello: Hello::Line | Hello::Name { .. }, .. } => {
+            let good = (1..=NAME_MAX).contains(&text.len())
+                && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+            return match good {
+                true => Ok(text.to_owned()),
+                false => Err(format!(
+                    "address {text:?} is not what a meter can call itself on line {:?}",
+                    line.name
+                )),
+            };
+        }
         // HDLC physical addresses have 14 bits; 0 and the topmost are reserved (IEC 62056-46 clause 6.4.2.3).
         LineKind::Serial { protocol: SerialProtocol::DlmsHdlc, .. }
         | LineKind::Converter { protocol: SerialProtocol::DlmsHdlc, .. } => 1..=16_382,
@@ -320,7 +348,7 @@ fn framing(word: Option<&str>, line: &LineConfig) -> Result<Framing, String> {
     if let (LineKind::Udp { .. }, None | Some("wrapper")) = (&line.kind, word) {
         return Ok(Framing::Wrapper);
     }
-    let is_tcp = matches!(line.kind, LineKind::Tcp { .. });
+    let is_tcp = matches!(line.kind, LineKind::Tcp { .. } | LineKind::TcpIn { .. });
     match (word, is_tcp) {
         (None | Some("wrapper"), true) => Ok(Framing::Wrapper),
         (None | Some("hdlc"), false) | (Some("hdlc"), true) => Ok(Framing::Hdlc),

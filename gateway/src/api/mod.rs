@@ -9,6 +9,7 @@ pub mod campaigns;
 pub mod commands;
 mod control;
 mod correlation;
+pub mod discovery;
 pub mod doubts;
 pub mod enter;
 mod events;
@@ -38,6 +39,7 @@ use crate::commands::bulk::Bulk;
 use crate::commands::desk::Desk;
 use crate::config::{Config, Live};
 use crate::metrics::{HttpCounts, Metrics};
+use crate::reading::discovery::Discoveries;
 use crate::service::log::LogLevels;
 use crate::service::reload::Reloader;
 use crate::session;
@@ -80,6 +82,8 @@ pub struct App {
     pub models: Models,
     /// Meters whose sessions are being recorded.
     pub recordings: Recordings,
+    /// Searches for meters on buses.
+    pub discoveries: Discoveries,
     /// Where people have a word about commands.
     pub desk: Desk,
     /// The lines, to say how they are doing.
@@ -152,6 +156,10 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/sinks", get(sinks::list))
         .route("/api/v1/lines", get(status::lines))
+        .route(
+            "/api/v1/lines/{line}/discovery",
+            get(discovery::show).post(discovery::start).delete(discovery::stop),
+        )
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/configuration/reload", post(control::reload))
         .route("/api/v1/log-levels", get(control::log_levels).put(control::set_log_levels))

@@ -1,8 +1,8 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, areas, bulk_commands, campaigns, commands, control, doubts, enter, events, guards,
-    health, meters, profiles, readings, recordings, sinks, special_tokens, status, top_ups,
+    access, accounts, areas, bulk_commands, campaigns, commands, control, discovery, doubts, enter, events,
+    guards, health, meters, profiles, readings, recordings, sinks, special_tokens, status, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -63,6 +63,9 @@ use utoipa::{Modify, OpenApi};
         guards::record,
         guards::protect,
         guards::unprotect,
+        discovery::start,
+        discovery::show,
+        discovery::stop,
         doubts::list,
         doubts::decision,
         areas::list,

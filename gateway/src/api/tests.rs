@@ -1,3 +1,5 @@
+mod discovery;
+
 use super::signature::{Signed, sign};
 use super::*;
 use crate::bench::{BANK_SECRET, Bench, DRN, MODBUS, TokenMeter, answer, relay, sts};
@@ -109,6 +111,11 @@ impl Api {
             directory: Directory::default(),
             models: Models::load(None).unwrap(),
             recordings: Recordings::default(),
+            discoveries: Discoveries::new(
+                crate::commands::router::Router::new(Arc::new(lines.clone())),
+                Directory::default(),
+                Clock::real(),
+            ),
             desk: bench.desk.clone(),
             lines,
             metrics,
@@ -160,7 +167,11 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
     let mut tried = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            let path = path.replace("{serial}", DRN).replace("{id}", "1").replace("{area}", "T1");
+            let path = path
+                .replace("{serial}", DRN)
+                .replace("{id}", "1")
+                .replace("{area}", "T1")
+                .replace("{line}", "bus");
             let open = ["/api/v1/health", "/api/v1/ready"].contains(&path.as_str());
             let request = || Request::builder().method(method.to_uppercase().as_str()).uri(&path);
             let nobody = api.send(request().body(Body::empty()).unwrap()).await;
@@ -174,7 +185,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 58, "every operation of the document was tried");
+    assert_eq!(tried, 61, "every operation of the document was tried");
 }
 
 #[tokio::test]

@@ -9,17 +9,25 @@ use crate::clock::Clock;
 use crate::config::{Live, ScheduleConfig};
 use crate::guards::Rules;
 use crate::reading::plausibility::Thresholds;
-use crate::session::work::{Job, Priority, Report, Serial, Work};
+use crate::session::work::{Ending, Job, Priority, Report, Serial, Work};
+use crate::session::{self, Arrival};
 use crate::store::{Store, StoreError};
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// How often the schedule is looked at, in real time. A demo's fast clock passes several seconds in one.
 const TICK: Duration = Duration::from_millis(100);
 /// A read whose line is full waits this long, in civil time.
 const FULL_PAUSE: SignedDuration = SignedDuration::from_secs(5);
+
+/// How a read ended.
+struct Ended {
+    meter: Serial,
+    /// It was never asked.
+    missed: bool,
+}
 
 /// The reader; [`Reader::run`] is its task.
 #[derive(Debug)]
@@ -46,18 +54,20 @@ impl Reader {
         Self { store, clock, router, config, policy, clocks }
     }
 
-    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
+    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
+    /// `arrivals`: what one missed is read when it comes.
     ///
     /// # Errors
     /// Store failures at start.
     pub async fn run(
         self,
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
+        mut arrivals: broadcast::Receiver<Arrival>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
         let mut config = *self.config.now();
         let mut schedule = Schedule::new(config.read_interval, config.reads_in_flight_max);
-        let (tell, mut ended) = mpsc::unbounded_channel::<Serial>();
+        let (tell, mut ended) = mpsc::unbounded_channel::<Ended>();
         let started = self.clock.now();
         for (meter, state) in self.store.all_meters().await? {
             if state.commissioned_at.is_some() {
@@ -86,14 +96,18 @@ impl Reader {
             tokio::select! {
                 _ = tick.tick() => {}
                 Some(serial) = commissioned.recv() => schedule.add(serial, self.clock.now()),
-                Some(serial) = ended.recv() => schedule.done(&serial, self.clock.now()),
+                Some(end) = ended.recv() => match end.missed {
+                    true => schedule.missed(&end.meter, self.clock.now()),
+                    false => schedule.done(&end.meter, self.clock.now()),
+                },
+                arrival = session::arrival(&mut arrivals) => schedule.came(&arrival.serial, self.clock.now()),
                 _ = stop.changed() => {}
             }
         }
         Ok(())
     }
 
-    fn read(&self, meter: Serial, place: super::router::Place, tell: mpsc::UnboundedSender<Serial>) {
+    fn read(&self, meter: Serial, place: super::router::Place, tell: mpsc::UnboundedSender<Ended>) {
         let (report, answer) = oneshot::channel();
         let correlation = format!("read-{}-{}", meter.0, self.clock.now().as_second());
         place.send(Job {
@@ -109,15 +123,16 @@ impl Reader {
         let (rules, thresholds) = (policy.rules.clone(), policy.thresholds);
         let clocks = self.clocks.clone();
         tokio::spawn(async move {
-            let mut offset = None;
+            let (mut offset, mut missed) = (None, false);
             if let Ok(report) = answer.await {
                 offset = report.facts.clock_offset_s;
+                missed = matches!(report.ending, Ending::NotSent { .. });
                 if let Err(error) = keep(&store, &meter, report, correlation, rules, thresholds).await {
                     tracing::error!(meter = meter.0, %error, "a reading could not be stored");
                 }
             }
             // The reader has gone only when the gateway stops.
-            let _ = tell.send(meter.clone());
+            let _ = tell.send(Ended { meter: meter.clone(), missed });
             if let Some(offset) = offset {
                 clocks.look(&meter, offset).await;
             }

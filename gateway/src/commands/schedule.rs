@@ -13,6 +13,7 @@ pub struct Schedule {
     known: HashSet<Serial>,
     due: BTreeSet<(Timestamp, Serial)>,
     in_flight: HashMap<Serial, Timestamp>,
+    missed: HashSet<Serial>,
 }
 
 impl Schedule {
@@ -26,6 +27,7 @@ impl Schedule {
             known: HashSet::new(),
             due: BTreeSet::new(),
             in_flight: HashMap::new(),
+            missed: HashSet::new(),
         }
     }
 
@@ -59,6 +61,7 @@ impl Schedule {
             return None;
         }
         let (due, serial) = self.due.pop_first()?;
+        self.missed.remove(&serial);
         self.in_flight.insert(serial.clone(), due);
         Some(serial)
     }
@@ -71,6 +74,20 @@ impl Schedule {
         let next =
             if next > now { next } else { now.saturating_add(self.interval).unwrap_or(Timestamp::MAX) };
         self.due.insert((next, serial.clone()));
+    }
+
+    /// The read of this meter came to nothing because it was not there: it is made up when it comes.
+    pub fn missed(&mut self, serial: &Serial, now: Timestamp) {
+        self.done(serial, now);
+        self.missed.insert(serial.clone());
+    }
+
+    /// The meter has come. A read that it missed is due now, and the next one an interval later.
+    pub fn came(&mut self, serial: &Serial, now: Timestamp) {
+        if self.missed.remove(serial) {
+            self.due.retain(|(_, other)| other != serial);
+            self.due.insert((now, serial.clone()));
+        }
     }
 
     /// The read could not start; try again after `pause`.
@@ -149,6 +166,24 @@ mod tests {
         schedule.put_back(&serial("a"), at(0), SignedDuration::from_secs(5));
         assert_eq!(schedule.next(at(4)), None);
         assert_eq!(schedule.next(at(5)), Some(serial("a")));
+    }
+
+    #[test]
+    fn what_a_meter_missed_is_read_when_it_comes_and_nothing_is_read_twice() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 8);
+        schedule.add(serial("a"), at(0));
+        schedule.came(&serial("a"), at(0));
+        schedule.came(&serial("unknown"), at(0));
+        assert_eq!(schedule.next(at(0)), Some(serial("a")));
+        schedule.missed(&serial("a"), at(2));
+        assert_eq!(schedule.next(at(899)), None);
+        schedule.came(&serial("a"), at(300));
+        schedule.came(&serial("a"), at(301));
+        assert_eq!(schedule.next(at(300)), Some(serial("a")), "it was away, and is here now");
+        schedule.done(&serial("a"), at(302));
+        schedule.came(&serial("a"), at(303));
+        assert_eq!(schedule.next(at(303)), None, "it missed nothing");
+        assert_eq!(schedule.next(at(1_200)), Some(serial("a")));
     }
 
     #[test]

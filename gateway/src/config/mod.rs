@@ -17,7 +17,7 @@ mod store;
 
 pub use disconnection::DisconnectionConfig;
 pub use error::ConfigError;
-pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
+pub use line::{Hello, LineConfig, LineKind, Parity, SerialProtocol};
 pub use listen::{ListenConfig, ListenKind};
 pub use live::Live;
 pub use price::Price;

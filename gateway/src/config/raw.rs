@@ -7,9 +7,10 @@ use super::plausibility::{RawClockCheck, RawPlausibility};
 use super::sink::{self, RawSink};
 use super::store::{self, RawStore};
 use super::{
-    ApiConfig, ChannelConfig, ChannelSecret, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity,
-    Price, ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
+    ApiConfig, ChannelConfig, ChannelSecret, ClockConfig, Config, ConfigError, Hello, LineConfig, LineKind,
+    Parity, Price, ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
 };
+use crate::session::directory::Framing;
 use crate::vault::{MasterKeySource, SECRET_LEN_MIN};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -155,6 +156,14 @@ struct RawLine {
     protocol: Option<Spanned<SerialProtocol>>,
     #[serde(default)]
     address: Option<Spanned<String>>,
+    #[serde(default)]
+    hello: Option<Spanned<HelloWord>>,
+    #[serde(default)]
+    model: Option<Spanned<String>>,
+    #[serde(default)]
+    framing: Option<Spanned<Framing>>,
+    #[serde(default)]
+    idle_s: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -169,8 +178,20 @@ struct RawChannel {
     secret_env: Option<Spanned<String>>,
 }
 
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum HelloWord {
+    Line,
+    Ip,
+    Title,
+    Name,
+}
+
+/// A connection of a meter that dials in is kept for a day: it may be the one over which it is read once a day.
+const CALL_IDLE_S: u64 = 86_400;
+
 /// What a line can be.
-const LINE_KINDS: [&str; 5] = ["tcp", "udp", "serial", "serial-over-tcp", "modbus-tcp"];
+const LINE_KINDS: [&str; 6] = ["tcp", "tcp-in", "udp", "serial", "serial-over-tcp", "modbus-tcp"];
 
 /// The file being checked: turns a place in it into an error with a line.
 pub(super) struct Checker<'a, S> {
@@ -356,6 +377,15 @@ impl<S: Surroundings> Checker<'_, S> {
                 let connections_max = raw.connections_max.as_ref().map_or(64, |max| *max.get_ref()).max(1);
                 (LineKind::Udp { connections_max }, None)
             }
+            "tcp-in" => {
+                let (address, place) =
+                    self.line_address(raw.address.as_ref().ok_or_else(|| missing("address"))?)?;
+                let hello = self.hello(raw, raw.hello.as_ref().ok_or_else(|| missing("hello"))?)?;
+                let connections_max = raw.connections_max.as_ref().map_or(64, |max| *max.get_ref()).max(1);
+                let idle = raw.idle_s.as_ref().map_or(CALL_IDLE_S, |idle| *idle.get_ref()).max(1);
+                let idle = Duration::from_secs(idle);
+                (LineKind::TcpIn { address, hello, connections_max, idle }, Some(place))
+            }
             "serial-over-tcp" => {
                 let (address, place) =
                     self.line_address(raw.address.as_ref().ok_or_else(|| missing("address"))?)?;
@@ -401,14 +431,22 @@ impl<S: Surroundings> Checker<'_, S> {
     /// A key that means nothing on this kind of line is as wrong as an unknown one.
     fn only_fitting_keys(&self, raw: &RawLine) -> Result<(), ConfigError> {
         let kind = raw.kind.get_ref().as_str();
-        let (networks, wires) = (["tcp", "udp"], ["serial", "serial-over-tcp"]);
+        let (networks, wires) = (["tcp", "tcp-in", "udp"], ["serial", "serial-over-tcp"]);
         let given = [
             ("connections_max", raw.connections_max.as_ref().map(Spanned::span), &networks[..]),
             ("port", raw.port.as_ref().map(Spanned::span), &["serial"]),
             ("baud", raw.baud.as_ref().map(Spanned::span), &wires),
             ("parity", raw.parity.as_ref().map(Spanned::span), &wires),
             ("protocol", raw.protocol.as_ref().map(Spanned::span), &wires),
-            ("address", raw.address.as_ref().map(Spanned::span), &["modbus-tcp", "serial-over-tcp"]),
+            (
+                "address",
+                raw.address.as_ref().map(Spanned::span),
+                &["modbus-tcp", "serial-over-tcp", "tcp-in"],
+            ),
+            ("hello", raw.hello.as_ref().map(Spanned::span), &["tcp-in"]),
+            ("model", raw.model.as_ref().map(Spanned::span), &["tcp-in"]),
+            ("framing", raw.framing.as_ref().map(Spanned::span), &["tcp-in"]),
+            ("idle_s", raw.idle_s.as_ref().map(Spanned::span), &["tcp-in"]),
         ];
         for (key, span, fits) in given {
             if let Some(span) = span
@@ -422,6 +460,27 @@ impl<S: Surroundings> Checker<'_, S> {
             }
         }
         Ok(())
+    }
+
+    /// How meters that dial in say who they are.
+    fn hello(&self, raw: &RawLine, word: &Spanned<HelloWord>) -> Result<Hello, ConfigError> {
+        if let HelloWord::Name = word.get_ref() {
+            let model = raw.model.as_ref().map_or("reference-dlms", |model| model.get_ref()).to_owned();
+            let framing = raw.framing.as_ref().map_or(Framing::Wrapper, |framing| *framing.get_ref());
+            return Ok(Hello::Name { model, framing });
+        }
+        let given = [
+            ("model", raw.model.as_ref().map(Spanned::span)),
+            ("framing", raw.framing.as_ref().map(Spanned::span)),
+        ];
+        if let Some((key, span)) = given.into_iter().find_map(|(key, span)| Some((key, span?))) {
+            return Err(self.at(&span, format!("{key} belongs to hello = \"name\": nobody else is asked")));
+        }
+        Ok(match word.get_ref() {
+            HelloWord::Line => Hello::Line,
+            HelloWord::Ip => Hello::Ip,
+            HelloWord::Title | HelloWord::Name => Hello::Title,
+        })
     }
 
     /// Where a line's only peer listens, and that place for whoever else might want it.

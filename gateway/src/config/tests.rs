@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::directory::Framing;
 
 struct Bench;
 
@@ -297,6 +298,31 @@ fn a_store_on_a_server_has_its_password_apart_from_its_url() {
 }
 
 #[test]
+fn a_line_where_meters_dial_in_says_how_they_say_who_they_are() {
+    let line = |more: &str| {
+        format!("[[line]]\nname = \"calls\"\nkind = \"tcp-in\"\naddress = \"192.0.2.1:4060\"\n{more}")
+    };
+    let kind = |more: &str| parse(&line(more)).unwrap().lines[0].kind.clone();
+    let of = |hello, idle_s| LineKind::TcpIn {
+        address: "192.0.2.1:4060".parse().unwrap(),
+        hello,
+        connections_max: 64,
+        idle: Duration::from_secs(idle_s),
+    };
+    assert_eq!(kind("hello = \"line\"\nidle_s = 90\n"), of(Hello::Line, 90));
+    assert_eq!(kind("hello = \"ip\"\n"), of(Hello::Ip, 86_400));
+    assert_eq!(kind("hello = \"title\"\n"), of(Hello::Title, 86_400));
+    let name = Hello::Name { model: "reference-dlms".into(), framing: Framing::Hdlc };
+    assert_eq!(kind("hello = \"name\"\nframing = \"hdlc\"\n"), of(name, 86_400));
+    assert!(refusal(&line("")).contains("needs hello"));
+    let wrong = refusal(&line("hello = \"ip\"\nmodel = \"reference-dlms\"\n"));
+    assert!(wrong.contains("model belongs to hello = \"name\""), "{wrong}");
+    let elsewhere = refusal("[[line]]\nname = \"x\"\nkind = \"tcp\"\nidle_s = 9\n");
+    assert!(elsewhere.contains("idle_s belongs to lines of kind tcp-in"), "{elsewhere}");
+    assert!(refusal(&line("hello = \"horn\"\n")).contains("horn"));
+}
+
+#[test]
 fn a_converter_and_meters_behind_udp_are_lines_and_a_converter_has_one_owner() {
     let converter = |name: &str| {
         format!(
@@ -316,7 +342,10 @@ fn a_converter_and_meters_behind_udp_are_lines_and_a_converter_has_one_owner() {
     let twice = refusal(&format!("{}{}", converter("roof"), converter("cellar")));
     assert!(twice.contains("address 192.0.2.20:4001 already belongs to line \"roof\""), "{twice}");
     let unknown = refusal("[[line]]\nname = \"x\"\nkind = \"pigeon\"\n");
-    assert!(unknown.contains("it is one of tcp, udp, serial, serial-over-tcp, modbus-tcp"), "{unknown}");
+    assert!(
+        unknown.contains("it is one of tcp, tcp-in, udp, serial, serial-over-tcp, modbus-tcp"),
+        "{unknown}"
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::commands::schedule;
 use crate::config::{Live, ScheduleConfig};
 use crate::session::model::{Cadence, Model, Models, ProfileModel, Purpose};
 use crate::session::work::{Ending, Job, ProfileRows, Report, RowsWanted, Serial, Work};
+use crate::session::{self, Arrival};
 use crate::store::meter;
 use crate::store::observation::Quality;
 use crate::store::profile::{self, Series};
@@ -20,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// How often the agenda is looked at, in real time. A demo's fast clock passes several seconds in one.
 const TICK: Duration = Duration::from_millis(100);
@@ -77,13 +78,15 @@ impl Collector {
         Self { store, clock, router, models, config, policy, profiles, known, agenda, under_way: 0 }
     }
 
-    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
+    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
+    /// `arrivals`: what is missing of one is asked for when it comes.
     ///
     /// # Errors
     /// Store failures.
     pub async fn run(
         mut self,
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
+        mut arrivals: broadcast::Receiver<Arrival>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
         self.load().await?;
@@ -96,6 +99,7 @@ impl Collector {
                 _ = tick.tick() => {}
                 Some(serial) = commissioned.recv() => self.add(&serial).await?,
                 Some(end) = ended.recv() => self.take(end),
+                arrival = session::arrival(&mut arrivals) => self.came(&arrival.serial),
                 _ = stop.changed() => {}
             }
         }
@@ -218,6 +222,25 @@ impl Collector {
                     tracing::warn!(meter = profile.series.serial.0, reason, "its profiles cannot be read");
                     self.plan_later(at, now, STORE_PAUSE);
                 }
+            }
+        }
+    }
+
+    /// A meter has come: what is missing of it is asked for now.
+    fn came(&mut self, serial: &Serial) {
+        let now = self.clock.now();
+        for at in 0..self.profiles.len() {
+            let profile = &mut self.profiles[at];
+            if profile.series.serial != *serial || profile.gaps.is_empty() {
+                continue;
+            }
+            for gap in &mut profile.gaps {
+                gap.next_at = gap.next_at.min(now);
+            }
+            // One that is under way is not in the agenda; it is planned when it ends.
+            let planned = self.agenda.extract_if(.., |(_, planned)| *planned == at).count();
+            if planned > 0 {
+                self.plan(at);
             }
         }
     }

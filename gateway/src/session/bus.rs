@@ -7,7 +7,7 @@ use super::lines::Context;
 use super::queue::JobQueue;
 use super::talker::Talker;
 use super::trouble::Trouble;
-use super::work::{Ending, Job, Report, Serial};
+use super::work::{Ending, Job, Report, Serial, Work};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -145,6 +145,13 @@ impl Bus {
             }
             self.rest().await;
         }
+        if let Some(idle) = self.talker.keeps_for() {
+            tokio::select! {
+                job = jobs.recv() => return job,
+                _ = closing.wait_for(|closing| *closing) => return None,
+                () = tokio::time::sleep(idle) => self.talker.abandon(true),
+            }
+        }
         tokio::select! {
             job = jobs.recv() => job,
             _ = closing.wait_for(|closing| *closing) => None,
@@ -182,6 +189,8 @@ impl Bus {
 
     /// Does one piece of work; what comes in meanwhile is put in its place at once.
     async fn work(&mut self, job: Job, jobs: &mut mpsc::Receiver<Job>) {
+        // Nobody expects an answer of a stranger.
+        let stranger = job.work == Work::Identify;
         let breaker = self.breakers.get(&job.meter).copied().unwrap_or_default();
         if let Err(left) = breaker.admit(job.priority, Instant::now()) {
             let seconds = left.as_secs() + 1;
@@ -219,7 +228,9 @@ impl Bus {
         {
             self.talker.abandon(trouble.breaks_pipe());
         }
-        self.judge(&job.meter, breaker, &outcome);
+        if !stranger {
+            self.judge(&job.meter, breaker, &outcome);
+        }
         self.count(begun.elapsed(), &attempt, &outcome);
         let report = attempt.end(outcome);
         let (meter, correlation) = (&job.meter.0, &job.correlation);

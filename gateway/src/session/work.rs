@@ -125,6 +125,8 @@ pub enum Work {
     Check(Order),
     /// Read rows of a profile.
     ReadProfile(RowsWanted),
+    /// Say who is there, without an association of trust: for addresses of which nothing is known.
+    Identify,
     /// See how far the clock is off, and correct it on these terms.
     CorrectClock(ClockTerms),
 }
@@ -190,6 +192,7 @@ impl Work {
             Self::Check(_) => "look at a setting",
             Self::ReadProfile(_) => "read profile",
             Self::CorrectClock(_) => "correct clock",
+            Self::Identify => "identify",
         }
     }
 
@@ -197,7 +200,7 @@ impl Work {
     #[must_use]
     pub const fn needs(&self) -> Ability {
         match self {
-            Self::Commission | Self::Read => Ability::Read,
+            Self::Commission | Self::Read | Self::Identify => Ability::Read,
             Self::ReadProfile(_) => Ability::RecordProfiles,
             Self::CorrectClock(_) => Ability::SetClock,
             Self::DeliverToken(_) | Self::AskToken(_) => Ability::TakeTokens,
@@ -244,6 +247,10 @@ pub struct RelayState {
 pub struct Facts {
     /// Serial number the meter gave.
     pub serial: Option<String>,
+    /// Logical device name the meter gave.
+    pub device_name: Option<String>,
+    /// Firmware identifier the meter gave.
+    pub firmware: Option<String>,
     /// Account mode is prepayment (class 111 attribute 2).
     pub prepaid: Option<bool>,
     /// Active energy import in watt-hours.

@@ -62,10 +62,14 @@ impl ModbusTalker {
             Work::Read => meter.read(attempt, |role| role != Role::RelayCommand).await.map(|()| Ending::Done),
             Work::Disconnect => meter.switch(attempt, endpoint, false).await,
             Work::Reconnect => meter.switch(attempt, endpoint, true).await,
+            Work::Identify => meter.identify(attempt).await,
             work => Err(Trouble::NotReady(format!("a Modbus meter cannot {}", work.name()))),
         }
     }
 }
+
+/// Exception codes by which a gateway says that nobody answered behind it (Modbus application protocol 1.1b3, clause 7).
+const NOBODY: [u8; 2] = [10, 11];
 
 /// One meter on the line, for the duration of one piece of work.
 struct Meter<'a> {
@@ -80,6 +84,20 @@ impl Meter<'_> {
         Ok(self
             .wrong_identity(attempt, endpoint)
             .map_or(Ending::Done, |reason| Ending::Rejected { reason, code: None }))
+    }
+
+    /// Who is there: its serial number, where the model has one and the meter gives it. A refusal is an answer too.
+    async fn identify(&mut self, attempt: &mut Attempt) -> Result<Ending, Trouble> {
+        let known = self.model.point(Role::Serial).is_some();
+        let asked =
+            self.read(attempt, |role| if known { role == Role::Serial } else { role != Role::RelayCommand });
+        match asked.await {
+            Err(Trouble::Refused { reason, code: Some(code) }) if NOBODY.contains(&code) => {
+                Err(Trouble::Silent { waited_for: reason, waited: self.model.response_timeout })
+            }
+            Err(Trouble::Refused { reason, code }) => Ok(Ending::Rejected { reason, code }),
+            outcome => outcome.map(|()| Ending::Done),
+        }
     }
 
     /// Why the meter is not the one that was meant, if so. A model without a serial register cannot be checked.
