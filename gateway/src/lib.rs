@@ -25,12 +25,13 @@
 //! | hangups (`service`) | the file's name | SIGHUP, stop | lines, sinks, and what is in force (`service::reload`) |
 //! | watchdog (`service::systemd`) | nothing | the store, the engine, time, stop | systemd |
 //! | courier (`northbound`, one per configured sink) | its sink's connection, its place in the events | commits, acknowledgements, pauses, stop | the other side; the store |
+//! | inbox (`northbound::inbox`, one per `[[inbox]]`, and one task that keeps them as configured) | its consumer at the server | messages, acknowledgements, the configuration, stop | the store; who sent the message |
 //! | listener (`listen`, one per `[[listen]]`; one task per TCP peer) | its socket | peers, datagrams, stop | the store; who asked for a confirmation |
 //! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |
 //!
-//! Lines and couriers are also started and stopped by a change of the configuration.
+//! Lines, couriers and inboxes are also started and stopped by a change of the configuration.
 //!
-//! A stop (SIGTERM, SIGINT) goes to engine, reader, collector, listeners, couriers and HTTP; the engine lets what is on the wire finish, and what does not is
+//! A stop (SIGTERM, SIGINT) goes to engine, reader, collector, listeners, couriers, inboxes and HTTP; the engine lets what is on the wire finish, and what does not is
 //! asked about after the next start.
 
 pub mod api;

@@ -1,5 +1,6 @@
 //! The running gateway: puts the parts together, starts the tasks, and stops them in order.
 
+mod inboxes;
 pub mod log;
 pub mod reload;
 mod sinks;
@@ -64,7 +65,7 @@ pub async fn run(
     control: Control,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    check_channels(&config, vault.as_ref())?;
+    check_secrets(&config, vault.as_ref())?;
     let listener = TcpListener::bind(config.api.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.api.listen))?;
@@ -150,9 +151,10 @@ pub async fn run(
     let address = listener.local_addr()?;
     let listeners = config.listeners.clone();
     let alarms = store.clone();
-    let gateway = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let gateway: String = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (tell_inboxes, inboxes) = watch::channel(config.inboxes.clone());
     let (broken, mut broke) = mpsc::unbounded_channel();
-    let sinks = Arc::new(Sinks::new(store.clone(), clock, gateway, broken));
+    let sinks = Arc::new(Sinks::new(store.clone(), clock, gateway.clone(), broken));
     sinks.change_to(&config.sinks).await;
     let settings = Live::new(config);
     let reached = Reached {
@@ -163,6 +165,7 @@ pub async fn run(
         vending: vending.clone(),
         sinks: sinks.clone(),
         bulk: bulk.clone(),
+        inboxes: tell_inboxes,
     };
     let reloader = Arc::new(Reloader::new(control.path, models.clone(), vault.clone(), clock, reached));
     let feeding = systemd::feed_watchdog(store.clone(), desk.clone(), stopped.clone());
@@ -216,6 +219,11 @@ pub async fn run(
         let listener = Listener::new(&listen, judge.clone(), alarms.clone(), clock);
         tasks.spawn(listener.run(listen, stopped.clone()));
     }
+    let (taker, stop_taking) = (app.clone(), stopped.clone());
+    tasks.spawn(async move {
+        inboxes::run(taker, gateway, inboxes, stop_taking).await;
+        Ok(())
+    });
     let introduced = Listener::of_calls(judge, alarms, clock);
     tasks.spawn(introduced.run_calls(arrivals.0, stopped.clone()));
     tasks.spawn(http_task(listener, app, stopped));
@@ -242,18 +250,20 @@ pub async fn run(
     Ok(())
 }
 
-/// A channel whose secret the vault lacks could never pay: better said now than to the first customer.
-fn check_channels(config: &Config, vault: &dyn Vault) -> anyhow::Result<()> {
-    for channel in &config.channels {
-        match &channel.secret {
-            ChannelSecret::Vault(name) => {
-                vault
-                    .verify_signature(name, &[], &[])
-                    .with_context(|| format!("payment channel {}", channel.id))?;
+/// A channel whose secret the vault lacks could never pay, and a principal never command: better said now than to the first customer.
+fn check_secrets(config: &Config, vault: &dyn Vault) -> anyhow::Result<()> {
+    let channels = config.channels.iter().map(|channel| ("payment channel", &channel.id, &channel.secret));
+    let principals = config.inboxes.iter().flat_map(|inbox| &inbox.principals);
+    let principals = principals.map(|principal| ("principal", &principal.name, &principal.secret));
+    for (what, name, secret) in channels.chain(principals) {
+        match secret {
+            ChannelSecret::Vault(secret) => {
+                vault.verify_signature(secret, &[], &[]).with_context(|| format!("{what} {name}"))?;
             }
             ChannelSecret::Plain(_) => tracing::warn!(
-                channel = channel.id,
-                "its secret is outside the vault, which is meant for tests: take it in with `meter-gateway secret import`"
+                what,
+                name,
+                "the secret is outside the vault, which is meant for tests: take it in with `meter-gateway secret import`"
             ),
         }
     }

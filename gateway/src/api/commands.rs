@@ -1,7 +1,7 @@
 //! Commands: recorded here, carried out by the engine, shown step by step.
 
 use super::access::{Caller, Scope};
-use super::correlation::Correlation;
+use super::correlation::{self, Correlation};
 use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
@@ -12,6 +12,7 @@ use crate::session::work::Serial;
 use crate::store::command::{
     self, Breach, Command, CommandEvent, CommandKind, CommandState, DisconnectReason, NewCommand,
 };
+use crate::store::message::{self, Answer, Message};
 use crate::store::{StoreError, event};
 use axum::Json;
 use axum::body::Bytes;
@@ -155,11 +156,8 @@ pub(super) async fn create(
     Correlation(correlation): Correlation,
     body: Bytes,
 ) -> Result<(StatusCode, Json<CommandView>), Problem> {
-    caller.needs(Scope::Operate)?;
-    let request: CommandRequest = json(&body)?;
     let now = app.clock.now();
-    let mut new = check(&app, request, &caller, correlation, now).await?;
-    let step = first_step(&app, &mut new, now).await?;
+    let (new, step) = checked(&app, &caller, &body, correlation, now).await?;
     let id = app
         .store
         .write::<_, StoreError, _>(move |conn| {
@@ -172,6 +170,56 @@ pub(super) async fn create(
         .await?;
     let (command, steps) = find(&app, id).await?;
     Ok((StatusCode::ACCEPTED, Json(view(command, steps))))
+}
+
+/// Records the command of a message, unless that message was answered before: command, answer and the memory of the message are one
+/// write. Needs what [`create`] needs.
+///
+/// # Errors
+/// As of [`create`]; then nothing is written.
+pub(crate) async fn record_message(
+    app: &App,
+    caller: &Caller,
+    body: &[u8],
+    message: &Message,
+) -> Result<Answer, Problem> {
+    let (now, Correlation(correlation)) = (app.clock.now(), correlation::fresh());
+    let (mut new, step) = checked(app, caller, body, correlation, now).await?;
+    new.not_after = Some(new.not_after.map_or(message.not_after, |limit| limit.min(message.not_after)));
+    let message = message.clone();
+    let answer = app
+        .store
+        .write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move {
+                let action = new.kind.as_str();
+                event::audit(conn, now, &new.actor, action, &new.serial.0, &new.correlation).await?;
+                let id = command::insert_at(conn, &new, &step).await?;
+                let body = serde_json::json!({
+                    "id": id, "serial": new.serial.0, "kind": new.kind, "state": step.state,
+                    "correlation": new.correlation, "not_after": new.not_after,
+                });
+                let answer = Answer { status: StatusCode::ACCEPTED.as_u16(), body };
+                message::keep(conn, &message, Some(id), &answer, now).await?;
+                Ok(answer)
+            })
+        })
+        .await?;
+    Ok(answer)
+}
+
+/// The command that is to be recorded, with its first step.
+async fn checked(
+    app: &App,
+    caller: &Caller,
+    body: &[u8],
+    correlation: String,
+    now: Timestamp,
+) -> Result<(NewCommand, CommandEvent), Problem> {
+    caller.needs(Scope::Operate)?;
+    let request: CommandRequest = json(body)?;
+    let mut new = check(app, request, caller, correlation, now).await?;
+    let step = first_step(app, &mut new, now).await?;
+    Ok((new, step))
 }
 
 /// Recorded; or waiting, when a second person is all that is missing.

@@ -30,7 +30,7 @@ pub mod special_tokens;
 mod status;
 pub mod top_ups;
 
-pub use access::{Scope, hash_of, new_secret};
+pub use access::{Caller, Scope, hash_of, new_secret};
 pub use openapi::document;
 pub use problem::Problem;
 
@@ -108,6 +108,7 @@ impl App {
 
 /// The whole HTTP service: API and page.
 pub fn service(app: App) -> Router {
+    let searches = get(discovery::show).post(discovery::start).delete(discovery::stop);
     let open = Router::new()
         .route("/api/v1/health", get(health::health))
         .route("/api/v1/ready", get(health::ready))
@@ -156,10 +157,7 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/sinks", get(sinks::list))
         .route("/api/v1/lines", get(status::lines))
-        .route(
-            "/api/v1/lines/{line}/discovery",
-            get(discovery::show).post(discovery::start).delete(discovery::stop),
-        )
+        .route("/api/v1/lines/{line}/discovery", searches)
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/configuration/reload", post(control::reload))
         .route("/api/v1/log-levels", get(control::log_levels).put(control::set_log_levels))

@@ -51,6 +51,8 @@ pub(super) async fn lines(
 pub struct StatusView {
     /// Its version.
     version: &'static str,
+    /// Its system title, as it stands in facts and subjects: 16 hexadecimal digits.
+    gateway: String,
     /// It can work: what `/api/v1/ready` says.
     ready: bool,
     /// What a person should look at, one sentence each.
@@ -83,5 +85,6 @@ pub(super) async fn status(
             problems.push(format!("sink {:?} has facts waiting since {oldest:.0}", sink.name));
         }
     }
-    Ok(Json(StatusView { version: env!("CARGO_PKG_VERSION"), ready, problems }))
+    let gateway = app.store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Json(StatusView { version: env!("CARGO_PKG_VERSION"), gateway, ready, problems }))
 }

@@ -6,6 +6,7 @@
 mod bulk;
 mod disconnection;
 mod error;
+mod inbox;
 mod line;
 mod listen;
 mod live;
@@ -17,6 +18,7 @@ mod store;
 
 pub use disconnection::DisconnectionConfig;
 pub use error::ConfigError;
+pub use inbox::{InboxConfig, Principal};
 pub use line::{Hello, LineConfig, LineKind, Parity, SerialProtocol};
 pub use listen::{ListenConfig, ListenKind};
 pub use live::Live;
@@ -63,6 +65,8 @@ pub struct Config {
     pub channels: Vec<ChannelConfig>,
     /// Where facts go. Names are unique.
     pub sinks: Vec<SinkConfig>,
+    /// Where commands come from as messages.
+    pub inboxes: Vec<InboxConfig>,
 }
 
 /// The API and the page.
@@ -139,7 +143,7 @@ pub struct ChannelConfig {
     pub secret: ChannelSecret,
 }
 
-/// Where the secret of a payment channel is.
+/// Where the secret of a payment channel or a principal is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ChannelSecret {
     /// In the vault, under this name: it is used there and never comes out.

@@ -2,6 +2,7 @@
 
 use super::bulk::{self, RawBulk};
 use super::disconnection::{self, RawDisconnection};
+use super::inbox::{self, RawInbox};
 use super::listen::{self, RawListen};
 use super::plausibility::{RawClockCheck, RawPlausibility};
 use super::sink::{self, RawSink};
@@ -49,6 +50,8 @@ struct RawConfig {
     channels: Vec<Spanned<RawChannel>>,
     #[serde(default, rename = "sink")]
     sinks: Vec<Spanned<RawSink>>,
+    #[serde(default, rename = "inbox")]
+    inboxes: Vec<Spanned<RawInbox>>,
 }
 
 #[derive(Deserialize)]
@@ -243,6 +246,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
         listeners: listen::listeners(&checker, &raw.listeners)?,
         channels: checker.channels(&raw.channels)?,
         sinks: sink::sinks(&checker, &raw.sinks)?,
+        inboxes: inbox::inboxes(&checker, &raw.inboxes)?,
     })
 }
 
@@ -522,21 +526,35 @@ impl<S: Surroundings> Checker<'_, S> {
 
     fn secret(&self, id: &str, spanned: &Spanned<RawChannel>) -> Result<ChannelSecret, ConfigError> {
         let channel = spanned.get_ref();
-        let given = [channel.secret.is_some(), channel.secret_file.is_some(), channel.secret_env.is_some()];
+        let keys = (channel.secret.as_ref(), channel.secret_file.as_ref(), channel.secret_env.as_ref());
+        self.signing_secret((format!("channel {id:?}"), channel.id.span()), keys)
+    }
+
+    /// What somebody signs with: in the vault under a name, or in a file or the environment. `owner` is who, and where they stand.
+    pub(super) fn signing_secret(
+        &self,
+        (owner, span): (String, Range<usize>),
+        (vault, file, variable): (
+            Option<&Spanned<String>>,
+            Option<&Spanned<PathBuf>>,
+            Option<&Spanned<String>>,
+        ),
+    ) -> Result<ChannelSecret, ConfigError> {
+        let given = [vault.is_some(), file.is_some(), variable.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
-            let message = format!("channel {id:?} needs exactly one of secret, secret_file and secret_env");
-            return Err(self.at(&channel.id.span(), message));
+            let message = format!("{owner} needs exactly one of secret, secret_file and secret_env");
+            return Err(self.at(&span, message));
         }
-        if let Some(name) = &channel.secret {
+        if let Some(name) = vault {
             return Ok(ChannelSecret::Vault(name.get_ref().clone()));
         }
-        let keys = (channel.secret_file.as_ref(), channel.secret_env.as_ref());
-        let owner = (format!("channel {id:?}"), channel.id.span());
-        let secret = self.secret_text(("secret_file", "secret_env"), keys, owner)?;
+        let place = file.map_or_else(|| span.clone(), Spanned::span);
+        let secret =
+            self.secret_text(("secret_file", "secret_env"), (file, variable), (owner.clone(), span))?;
         if secret.len() < SECRET_LEN_MIN {
-            let span = channel.secret_file.as_ref().map_or_else(|| channel.id.span(), Spanned::span);
-            return Err(self
-                .at(&span, format!("the secret of channel {id:?} is shorter than {SECRET_LEN_MIN} bytes")));
+            return Err(
+                self.at(&place, format!("the secret of {owner} is shorter than {SECRET_LEN_MIN} bytes"))
+            );
         }
         Ok(ChannelSecret::Plain(secret.into_bytes()))
     }

@@ -323,6 +323,41 @@ fn a_line_where_meters_dial_in_says_how_they_say_who_they_are() {
 }
 
 #[test]
+fn an_inbox_names_its_principals_and_what_they_may_do() {
+    let inbox = |more: &str| format!("[[inbox]]\nname = \"control\"\nurl = \"nats://192.0.2.9\"\n{more}");
+    let principal =
+        "[[inbox.principal]]\nname = \"dispatcher\"\nscopes = [\"operate\"]\nsecret = \"dispatch\"\n";
+    let config = parse(&inbox(principal)).unwrap();
+    let found = &config.inboxes[0];
+    assert_eq!((found.server.port, found.server.stream.as_str()), (4222, "meter-gateway-commands"));
+    assert_eq!(found.server.subject, "meter-gateway-commands");
+    assert_eq!((found.replies.as_str(), found.ack_wait.as_secs()), ("meter-gateway-replies", 30));
+    assert_eq!(found.principals[0].scopes, [crate::store::access::Scope::Operate]);
+    assert_eq!(found.principals[0].secret, ChannelSecret::Vault("dispatch".into()));
+    for (more, said) in [
+        (String::new(), "needs an [[inbox.principal]]"),
+        (format!("{principal}{principal}"), "principal \"dispatcher\" is named twice"),
+        (principal.replace("operate", "rule"), "scope \"rule\" is none of read, operate"),
+        (principal.replace("dispatcher", "dis.patcher"), "principal name \"dis.patcher\" must be letters"),
+        (
+            principal.replace("secret = \"dispatch\"\n", ""),
+            "needs exactly one of secret, secret_file and secret_env",
+        ),
+        (format!("replies = \"meter-gateway-commands.r\"\n{principal}"), "answers are no commands"),
+        (format!("topic = \"x\"\n{principal}"), "topic"),
+    ] {
+        let refused = refusal(&inbox(&more));
+        assert!(refused.contains(said), "{more}: {refused}");
+    }
+    let elsewhere = inbox(principal).replace("nats:", "mqtt:");
+    assert!(refusal(&elsewhere).contains("begins with nats: or nats+tls:"));
+    let twice = refusal(&format!("{0}{0}", inbox(principal)));
+    assert!(twice.contains("inbox name \"control\" is used twice"), "{twice}");
+    let short = principal.replace("secret = \"dispatch\"", "secret_env = \"HOME\"");
+    assert!(refusal(&inbox(&short)).contains("HOME is not set"));
+}
+
+#[test]
 fn a_converter_and_meters_behind_udp_are_lines_and_a_converter_has_one_owner() {
     let converter = |name: &str| {
         format!(

@@ -15,6 +15,7 @@ mod error;
 pub mod event;
 pub mod ledger;
 mod measure;
+pub mod message;
 pub mod meter;
 mod migrate;
 pub mod notice;
