@@ -409,10 +409,7 @@ fn nothing_is_lost_and_order_is_kept_through_cuts_late_arrivals_and_kills_with_e
             seeds(80)
         );
         if std::env::var("OUTBOX_SEED").is_err() {
-            assert!(
-                total.kills > 200 && total.lost > 200 && total.late > 200 && total.cut > 20,
-                "{total:?}"
-            );
+            assert!(total.kills > 200 && total.lost > 200 && total.late > 200 && total.cut > 20, "{total:?}");
         }
     }
 }
