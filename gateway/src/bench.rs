@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::store::command::{Command, CommandState};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::payment::NewPayment;
-use crate::store::tests::{Fresh, add, fresh, meter};
+use crate::store::tests::{Fresh, add, fresh, fresh_file, meter};
 use crate::units::MinorUnits;
 use crate::vault::ceremony::KeyBytes;
 use crate::vault::{Actor, MasterKey, SoftVault, StsIdentity, Vault, VendingKeyImport};
@@ -102,7 +102,15 @@ impl Bench {
     }
 
     pub(crate) async fn with_key_expiry(ken: u8) -> Self {
-        let fresh = fresh().await;
+        Self::over(fresh().await, ken).await
+    }
+
+    /// On a store in a file, whatever the others are on.
+    pub(crate) async fn on_file() -> Self {
+        Self::over(fresh_file().await, 255).await
+    }
+
+    async fn over(fresh: Fresh, ken: u8) -> Self {
         let prepaid = Meter { sts: Some(sts(DRN)), ..meter(DRN, "127.1.0.1:4059") };
         let held = Meter { balance: BalanceHolder::Gateway, ..meter(MODBUS, "1") };
         for meter in [prepaid, held] {

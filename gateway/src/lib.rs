@@ -8,7 +8,7 @@
 //!
 //! | task | owns | waits on | tells |
 //! |---|---|---|---|
-//! | store writer (`store::writer`) | the one writing connection | queued writes | each caller, after the commit; `Store::commits` |
+//! | store writer (`store::writer`; to a file, a thread) | the one writing connection | queued writes | each caller, after the commit; `Store::commits` |
 //! | command engine (`commands::engine`) | commands that are not finished | commits, answers, people (`commands::desk`), due times, stop | lines (jobs); the reader (meters commissioned) |
 //! | answer of a job (one per job on a line) | its two one-shot channels | first byte, report | the engine |
 //! | reader (`commands::reader`) | the read schedule | a tick, meters commissioned, reads ended, stop | lines (jobs) |
@@ -23,6 +23,7 @@
 //! | watchdog (`service::systemd`) | nothing | the store, the engine, time, stop | systemd |
 //! | courier (`northbound`, one per configured sink) | its sink's connection, its place in the events | commits, acknowledgements, pauses, stop | the other side; the store |
 //! | listener (`listen`, one per `[[listen]]`; one task per TCP peer) | its socket | peers, datagrams, stop | the store; who asked for a confirmation |
+//! | keeper (`store::keeper`) | how far old history was looked through | time, stop | the store |
 //! | HTTP (`service`) | the listening socket and its connections | requests, commits (event streams), stop | the store |
 //!
 //! Lines and couriers are also started and stopped by a change of the configuration.

@@ -6,6 +6,7 @@ mod sinks;
 mod systemd;
 
 use crate::api::{self, App};
+use crate::clock::Clock;
 use crate::commands::bulk::{self, Bulk};
 use crate::commands::clock::ClockKeeper;
 use crate::commands::desk::{Desk, Said};
@@ -24,6 +25,7 @@ use crate::session::work::Serial;
 use crate::session::{self, Context};
 use crate::store::Store;
 use crate::store::access::ApiToken;
+use crate::store::keeper::Keeper;
 use crate::vault::Vault;
 use crate::vending::{Vending, follow_up};
 use anyhow::Context as _;
@@ -152,7 +154,11 @@ pub async fn run(
     let (broken, mut broke) = mpsc::unbounded_channel();
     let sinks = Arc::new(Sinks::new(store.clone(), clock, gateway, broken));
     sinks.change_to(&config.sinks).await;
+    let (place, keep) = (config.store.clone(), config.keep);
     let settings = Live::new(config);
+    let configured = settings.clone();
+    let names = move || configured.now().sinks.iter().map(|sink| sink.name.clone()).collect();
+    let keeper = Keeper::new(store.clone(), place, keep, names);
     let reached = Reached {
         settings: settings.clone(),
         lines: lines.clone(),
@@ -211,6 +217,7 @@ pub async fn run(
         let listener = Listener::new(&listen, judge.clone(), alarms.clone(), clock);
         tasks.spawn(listener.run(listen, stopped.clone()));
     }
+    tasks.spawn(keeper_task(keeper, clock, stopped.clone()));
     tasks.spawn(http_task(listener, app, stopped));
     tracing::info!(%address, "listening");
     systemd::ready();
@@ -303,6 +310,10 @@ async fn reload_task(
             systemd::ready();
         }
     }
+}
+
+async fn keeper_task(keeper: Keeper, clock: Clock, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    keeper.run(clock, stop).await.context("the keeper of the store")
 }
 
 async fn http_task(listener: TcpListener, app: App, stop: watch::Receiver<bool>) -> anyhow::Result<()> {

@@ -69,6 +69,12 @@ pub(super) async fn status(
     let obstacle = health::obstacle(&app).await;
     let ready = obstacle.is_none();
     let mut problems: Vec<String> = obstacle.into_iter().collect();
+    if app.store.is_tight() {
+        problems.push(
+            "little room is left for the store: readings are not stored, what is money still is; make room"
+                .to_owned(),
+        );
+    }
     for line in app.lines.status() {
         if !line.up {
             problems.push(format!("line {:?} is down: its port or connection broke", line.line));

@@ -24,6 +24,7 @@ pub use price::Price;
 pub use sink::{Login, MqttBroker, NatsServer, Secret, SinkConfig, SinkKind, Tls, WebhookEndpoint};
 
 use crate::store::Place;
+use crate::store::keeper::Keep;
 use crate::vault::MasterKeySource;
 use jiff::{SignedDuration, Timestamp};
 use std::net::SocketAddr;
@@ -37,6 +38,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Where the store is.
     pub store: Place,
+    /// What is kept in it, and for how long.
+    pub keep: Keep,
     /// Where the keys are.
     pub vault: VaultConfig,
     /// Civil time: real, or simulated for a demo.

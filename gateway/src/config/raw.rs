@@ -195,6 +195,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             bootstrap_token_file: checker.beside(&raw.api.bootstrap_token_file),
         },
         store: store::place(&checker, &raw.store)?,
+        keep: store::keep(&checker, &raw.store)?,
         vault: checker.vault(&raw.vault)?,
         clock: checker.clock(raw.clock.as_ref())?,
         price: Price::new(&price.currency, price.minor_digits, &price.minor_per_kwh)

@@ -352,3 +352,16 @@ fn listeners_thresholds_and_the_terms_of_clocks_are_read_and_what_contradicts_it
     let refused = refusal("[schedule]\nprofile_hours = \"at night\"\n");
     assert!(refused.contains("profile_hours \"at night\" is not two times"), "{refused}");
 }
+
+#[test]
+fn history_is_kept_as_long_as_is_said_and_for_a_default_time_else() {
+    let days = |days: i64| jiff::SignedDuration::from_hours(24 * days);
+    let keep = with_store("path = \"a\"").unwrap().keep;
+    assert_eq!((keep.readings, keep.events, keep.command_steps), (days(1_096), days(92), days(1_096)));
+    assert_eq!((keep.free_min, keep.size_max), (256 << 20, None));
+    let keep = with_store("path = \"a\"\nkeep_events_days = 7\nsize_max_mib = 1024").unwrap().keep;
+    assert_eq!((keep.events, keep.size_max), (days(7), Some(1 << 30)));
+    let refused = |more: &str| with_store(&format!("path = \"a\"\n{more}")).unwrap_err().to_string();
+    assert!(refused("keep_readings_days = 0").contains("at least a day"));
+    assert!(refused("size_max_mib = 300").contains("twice free_min_mib"));
+}

@@ -342,8 +342,9 @@ impl Attempt {
     async fn store(self, conn: &mut Connection, report: Report) -> Result<(Series, Vec<Gap>), StoreError> {
         let (profile, ask, now) = (&self.profile, &self.ask, report.ended);
         let mut series = Series { asked_to: self.standing.asked_to, ..profile.series.clone() };
-        // A refusal says nothing about rows: another meter may be there, or one that is set up otherwise.
-        let answered = report.facts.profile.is_some();
+        // A refusal says nothing about rows: another meter may be there, or one that is set up otherwise. Rows that there is no
+        // room for are asked for again.
+        let answered = report.facts.profile.is_some() && conn.stores_history();
         let problem = match &report.ending {
             Ending::Done => None,
             Ending::Rejected { reason, .. } => Some(reason.clone()),

@@ -158,6 +158,7 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
     let Config {
         api,
         store,
+        keep,
         vault,
         clock,
         price,
@@ -175,7 +176,7 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
     let fixed: Vec<&str> = [
         ("[api]", old.api != *api),
         // Shown, a place is its name without a password: one that changed is used from the next start on.
-        ("[store]", format!("{:?}", old.store) != format!("{store:?}")),
+        ("[store]", format!("{:?}", old.store) != format!("{store:?}") || old.keep != *keep),
         ("[vault]", old.vault != *vault),
         ("[clock]", old.clock != *clock),
         ("models", old.models != *models),

@@ -84,7 +84,7 @@ async fn coverage_is_asked_for_one_meter_or_an_area_and_a_profile_without_rows_i
 
 #[tokio::test]
 async fn the_ledger_is_as_it_was_left_after_a_restart_and_what_was_given_up_stays_on_record() {
-    let (fresh, series) = begun().await;
+    let (mut fresh, series) = begun().await;
     let gap = |from: i64, to: i64| Gap {
         from: later(from),
         to: later(to),
@@ -108,7 +108,8 @@ async fn the_ledger_is_as_it_was_left_after_a_restart_and_what_was_given_up_stay
         })
         .await
         .unwrap();
-    let opened = Store::open(&fresh.dir.join("store.db")).await.unwrap();
+    fresh.reopen().await;
+    let opened = &fresh.store;
     assert_eq!(opened.all_series().await.unwrap(), std::slice::from_ref(&moved));
     assert_eq!(opened.open_gaps().await.unwrap(), [(moved.id, gap(45, 60))]);
     // The open one is filled; the other stays.
