@@ -267,7 +267,7 @@ fn limit(limit_w: u32) -> Order {
 async fn settings_are_given_read_back_and_not_asked_of_meters_that_have_none() {
     let bench = Bench::start(1).await;
     for entry in bench.entries() {
-        let modbus = matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(_));
+        let modbus = matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(..));
         for (order, wrong) in [(Order::SetClock, Order::SetClock), (limit(4_000), limit(4_001))] {
             let report = bench.perform(&entry.serial, Work::Carry(order.clone())).await;
             if modbus {

@@ -9,8 +9,8 @@ use crate::clock::Clock;
 use crate::config::{Live, ScheduleConfig};
 use crate::guards::Rules;
 use crate::reading::plausibility::Thresholds;
-use crate::session::work::{Job, Priority, Report, Serial, Work};
-use crate::store::{Store, StoreError};
+use crate::session::work::{Ending, Job, Priority, Report, Serial, Work};
+use crate::store::{Store, StoreError, meter};
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,13 @@ pub struct Reader {
     config: Live<ScheduleConfig>,
     policy: Live<Policy>,
     clocks: ClockKeeper,
+}
+
+/// How a read ended.
+struct Ended {
+    serial: Serial,
+    /// The meter said something.
+    answered: bool,
 }
 
 impl Reader {
@@ -57,11 +64,11 @@ impl Reader {
     ) -> Result<(), StoreError> {
         let mut config = *self.config.now();
         let mut schedule = Schedule::new(config.read_interval, config.reads_in_flight_max);
-        let (tell, mut ended) = mpsc::unbounded_channel::<Serial>();
+        let (tell, mut ended) = mpsc::unbounded_channel::<Ended>();
         let started = self.clock.now();
         for (meter, state) in self.store.all_meters().await? {
             if state.commissioned_at.is_some() {
-                let offset = schedule::offset(&meter.serial, config.read_interval);
+                let offset = schedule::offset(&meter.serial, config.read_spread);
                 schedule.add(meter.serial, started.saturating_add(offset).unwrap_or(started));
             }
         }
@@ -79,21 +86,21 @@ impl Reader {
                     Err(NoPlace::Full) => schedule.put_back(&serial, now, FULL_PAUSE),
                     Err(NoPlace::Nobody(reason)) => {
                         tracing::warn!(meter = serial.0, reason, "cannot be read");
-                        schedule.done(&serial, now);
+                        schedule.done(&serial, true, now);
                     }
                 }
             }
             tokio::select! {
                 _ = tick.tick() => {}
                 Some(serial) = commissioned.recv() => schedule.add(serial, self.clock.now()),
-                Some(serial) = ended.recv() => schedule.done(&serial, self.clock.now()),
+                Some(end) = ended.recv() => schedule.done(&end.serial, end.answered, self.clock.now()),
                 _ = stop.changed() => {}
             }
         }
         Ok(())
     }
 
-    fn read(&self, meter: Serial, place: super::router::Place, tell: mpsc::UnboundedSender<Serial>) {
+    fn read(&self, meter: Serial, place: super::router::Place, tell: mpsc::UnboundedSender<Ended>) {
         let (report, answer) = oneshot::channel();
         let correlation = format!("read-{}-{}", meter.0, self.clock.now().as_second());
         place.send(Job {
@@ -109,15 +116,17 @@ impl Reader {
         let (rules, thresholds) = (policy.rules.clone(), policy.thresholds);
         let clocks = self.clocks.clone();
         tokio::spawn(async move {
-            let mut offset = None;
+            let (mut offset, mut answered) = (None, false);
             if let Ok(report) = answer.await {
                 offset = report.facts.clock_offset_s;
+                // A refusal is an answer too: the same question gets the same one.
+                answered = matches!(report.ending, Ending::Done | Ending::Rejected { .. });
                 if let Err(error) = keep(&store, &meter, report, correlation, rules, thresholds).await {
                     tracing::error!(meter = meter.0, %error, "a reading could not be stored");
                 }
             }
             // The reader has gone only when the gateway stops.
-            let _ = tell.send(meter.clone());
+            let _ = tell.send(Ended { serial: meter.clone(), answered });
             if let Some(offset) = offset {
                 clocks.look(&meter, offset).await;
             }
@@ -134,10 +143,11 @@ async fn keep(
     rules: Arc<Rules>,
     thresholds: Thresholds,
 ) -> Result<(), StoreError> {
-    let Some((meter, _)) = store.meter(&serial.0).await? else { return Ok(()) };
+    let serial = serial.clone();
     store
         .write(move |conn| {
             Box::pin(async move {
+                let Some(meter) = meter::find(conn, &serial.0).await? else { return Ok(()) };
                 observe::observe(conn, &meter, &report, &correlation, &rules, &thresholds).await
             })
         })

@@ -116,6 +116,8 @@ impl ClockConfig {
 pub struct ScheduleConfig {
     /// Time between two scheduled reads of one meter.
     pub read_interval: Duration,
+    /// Over how much of it the reads of all meters are spread.
+    pub read_spread: Duration,
     /// Scheduled reads under way at once, over all lines.
     pub reads_in_flight_max: usize,
     /// How long a disconnect or reconnect may wait for its meter before it expires.

@@ -112,6 +112,7 @@ fn two() -> u32 {
 #[serde(deny_unknown_fields, default)]
 struct RawSchedule {
     read_interval_s: u64,
+    read_spread_s: Option<u64>,
     reads_in_flight_max: usize,
     command_expiry_s: u64,
     profile_spread_s: u64,
@@ -126,6 +127,7 @@ impl Default for RawSchedule {
         // spread leave as much again until a row is late; a bill run begins at six at the earliest.
         Self {
             read_interval_s: 900,
+            read_spread_s: None,
             reads_in_flight_max: 64,
             command_expiry_s: 3600,
             profile_spread_s: 300,
@@ -201,6 +203,9 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             .map_err(|message| checker.at(&raw.price.span(), message))?,
         schedule: ScheduleConfig {
             read_interval: Duration::from_secs(raw.schedule.read_interval_s.max(1)),
+            read_spread: Duration::from_secs(
+                raw.schedule.read_spread_s.unwrap_or(u64::MAX).min(raw.schedule.read_interval_s.max(1)),
+            ),
             reads_in_flight_max: raw.schedule.reads_in_flight_max.max(1),
             command_expiry: Duration::from_secs(raw.schedule.command_expiry_s.max(1)),
             profile_spread: Duration::from_secs(raw.schedule.profile_spread_s),

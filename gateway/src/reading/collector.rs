@@ -366,12 +366,17 @@ impl Attempt {
             _ => Quality::Measured,
         };
         let kept = profile::keep_rows(conn, series.id, read, now, quality).await?;
-        let times = profile::times(conn, series.id, ask.from, profile.slots.end(ask.to)).await?;
-        let there: BTreeSet<Timestamp> = times.into_iter().filter_map(|at| profile.slots.of(at)).collect();
+        let filled = |at: Timestamp| profile.slots.of(at);
+        let mut there: BTreeSet<Timestamp> = read.rows.iter().filter_map(|row| filled(row.at)).collect();
+        if profile.slots.between(ask.from, ask.to).any(|slot| !there.contains(&slot)) {
+            // Some may have come before.
+            let times = profile::times(conn, series.id, ask.from, profile.slots.end(ask.to)).await?;
+            there.extend(times.into_iter().filter_map(filled));
+        }
         let asked = Asked { from: ask.from, to: ask.to, answered };
         let terms = profile.terms(&self.config, now);
         let ledger: Ledger = gaps::settle(&profile.slots, &self.standing.gaps, &asked, &there, &terms, now);
-        profile::keep_ledger(conn, &series, &ledger.open, &ledger.given_up).await?;
+        profile::keep_ledger(conn, &series, &profile.gaps, &ledger.open, &ledger.given_up).await?;
         profile::tell(conn, &series, &read.channels, &kept, &ledger, now).await?;
         Ok((series, ledger.open))
     }

@@ -152,7 +152,7 @@ impl Bus {
     }
 
     async fn rest(&mut self) {
-        self.talker.release().await;
+        Box::pin(self.talker.release()).await;
         self.permit = None;
     }
 
@@ -195,7 +195,9 @@ impl Bus {
             tracing::info_span!("work", line = self.name, meter = job.meter.0, correlation = job.correlation);
         let outcome = {
             let Self { talker, context, pace, queue, gauges, .. } = self;
-            let doing = talker.perform(context, &mut attempt, &job.meter, &job.work).instrument(span);
+            // Boxed, as it is large and thousands of meters have a task each of which few work at a time.
+            let doing =
+                Box::pin(talker.perform(context, &mut attempt, &job.meter, &job.work)).instrument(span);
             let mut doing = pin!(tokio::time::timeout(pace.work_timeout, doing));
             loop {
                 tokio::select! {

@@ -270,6 +270,31 @@ pub struct Facts {
     pub profile: Option<Box<ProfileRows>>,
 }
 
+impl Facts {
+    /// Whether nothing was read but rows of a profile, and the serial number that every association begins with.
+    #[must_use]
+    pub const fn are_rows_alone(&self) -> bool {
+        matches!(
+            self,
+            Self {
+                prepaid: None,
+                import_wh: None,
+                credit_wh: None,
+                relay: None,
+                relay_reason: None,
+                power_w: None,
+                clock_offset_s: None,
+                token_status: None,
+                token_is_ours: None,
+                clock: None,
+                ratios: None,
+                serial: _,
+                profile: _,
+            }
+        )
+    }
+}
+
 /// How a piece of work ended. "No answer" and "unknown" are different things: after `Unknown` the meter may have acted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {

@@ -118,6 +118,8 @@ impl Store {
         migrate::sqlite(&mut conn).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
+            // A file does not go away as a server does: asking first would double every read.
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await?;
         Ok(Self::over(readers.into(), Way::File(conn.into())))

@@ -223,6 +223,18 @@ pub async fn tried(
     problem: Option<&str>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    // Nearly always everything is as it was.
+    let as_before = sql::query(
+        "UPDATE meter_state SET tried_at = ?2 WHERE serial = ?1 AND problem IS NOT DISTINCT FROM ?3",
+    )
+    .bind(&serial.0)
+    .bind(ms(at))
+    .bind(problem)
+    .execute(&mut *conn)
+    .await?;
+    if as_before.rows_affected() > 0 {
+        return Ok(());
+    }
     let before: Option<String> = sql::query_scalar("SELECT problem FROM meter_state WHERE serial = ?1")
         .bind(&serial.0)
         .fetch_one(&mut *conn)

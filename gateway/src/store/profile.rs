@@ -1,5 +1,7 @@
 //! Profiles as they were read: rows, what contradicts them, and the gap ledger.
 
+mod rows;
+
 use super::sql::{self, Connection, Row};
 use super::text::words;
 use super::{Store, StoreError, event, ms, time};
@@ -7,6 +9,7 @@ use crate::reading::gaps::{Gap, GivenUp};
 use crate::session::work::{ProfileRow, ProfileRows, Serial};
 use crate::store::observation::Quality;
 use jiff::Timestamp;
+use rows::Keeping;
 use serde_json::json;
 
 /// One profile of one meter.
@@ -141,23 +144,18 @@ pub async fn keep_rows(
         return Ok(kept);
     }
     let layout = layout(conn, &read.channels).await?;
-    for row in &read.rows {
-        let quality = if row.estimated { Quality::Estimated } else { quality(row.at) };
-        let cells = cells_text(&row.cells);
-        let inserted = sql::query(
-            "INSERT INTO profile_row (series_id, at, layout_id, quality, status, cells, read_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (series_id, at) DO NOTHING",
-        )
-        .bind(series)
-        .bind(ms(row.at))
-        .bind(layout)
-        .bind(quality.as_str())
-        .bind(row.status.map(i64::from))
-        .bind(&cells)
-        .bind(ms(read_at))
-        .execute(&mut *conn)
-        .await?;
-        if inserted.rows_affected() > 0 {
+    let keeping: Vec<Keeping<'_>> = read
+        .rows
+        .iter()
+        .map(|row| {
+            let quality = if row.estimated { Quality::Estimated } else { quality(row.at) };
+            Keeping { row, quality, cells: cells_text(&row.cells) }
+        })
+        .collect();
+    let mut inserted = rows::insert(conn, series, layout, read_at, &keeping).await?;
+    for Keeping { row, quality, cells } in keeping {
+        // Of two rows of one time the first was inserted.
+        if inserted.remove(&ms(row.at)) {
             kept.new.push((row.clone(), quality));
         } else if dispute(conn, series, row, layout, &cells, read_at).await? {
             kept.disputed.push(row.at);
@@ -211,6 +209,10 @@ async fn dispute(
 /// The number of a list of channels.
 async fn layout(conn: &mut Connection, channels: &[(String, String)]) -> Result<i64, StoreError> {
     let text = serde_json::to_string(channels)?;
+    let known = sql::query_scalar("SELECT id FROM profile_layout WHERE channels = ?1").bind(&text);
+    if let Some(known) = known.fetch_optional(&mut *conn).await? {
+        return Ok(known);
+    }
     sql::query("INSERT INTO profile_layout (channels) VALUES (?1) ON CONFLICT (channels) DO NOTHING")
         .bind(&text)
         .execute(&mut *conn)
@@ -244,13 +246,14 @@ pub async fn times(
     times.into_iter().map(time).collect()
 }
 
-/// Keeps how far a profile was asked for, what is missing of it and why the meter refuses it.
+/// Keeps how far a profile was asked for, what is missing of it and why the meter refuses it. `before` is what was missing so far.
 ///
 /// # Errors
 /// Store failures.
 pub async fn keep_ledger(
     conn: &mut Connection,
     series: &Series,
+    before: &[Gap],
     open: &[Gap],
     given_up: &[GivenUp],
 ) -> Result<(), StoreError> {
@@ -260,10 +263,12 @@ pub async fn keep_ledger(
         .bind(&series.problem)
         .execute(&mut *conn)
         .await?;
-    sql::query("DELETE FROM profile_gap WHERE series_id = ?1 AND given_up IS NULL")
-        .bind(series.id)
-        .execute(&mut *conn)
-        .await?;
+    if !before.is_empty() {
+        sql::query("DELETE FROM profile_gap WHERE series_id = ?1 AND given_up IS NULL")
+            .bind(series.id)
+            .execute(&mut *conn)
+            .await?;
+    }
     for given_up in given_up {
         put_gap(conn, series.id, &given_up.gap, Some(given_up.why.text())).await?;
     }
@@ -472,40 +477,40 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<Counted>, StoreError> {
         let (statement, value) = match of {
-            Covered::Meter(serial) => (COVERAGE_OF_METER, serial),
-            Covered::Area(area) => (COVERAGE_OF_AREA, area),
+            Covered::Meter(serial) => (SERIES_OF_METER, serial),
+            Covered::Area(area) => (SERIES_OF_AREA, area),
         };
-        let rows =
-            sql::query(statement).bind(value).bind(ms(from)).bind(ms(to)).fetch_all(&self.readers).await?;
-        let mut counted: Vec<Counted> = Vec::new();
-        for row in &rows {
-            let (serial, profile): (&str, &str) = (row.try_get("serial")?, row.try_get("profile")?);
-            if counted.last().is_none_or(|last| last.serial.0 != serial || last.profile != profile) {
-                counted.push(Counted {
-                    serial: Serial(serial.to_owned()),
-                    profile: profile.to_owned(),
-                    due_from: time(row.try_get("due_from")?)?,
-                    rows: Vec::new(),
-                });
-            }
-            if let (Some(at), Some(last)) = (row.try_get::<Option<i64>, _>("at")?, counted.last_mut()) {
+        let mut conn = self.readers.acquire().await?;
+        let series = sql::query(statement).bind(value).fetch_all(&mut conn).await?;
+        let mut counted = Vec::with_capacity(series.len());
+        // One after the other: an area's rows of a day all at once would take hundreds of megabytes.
+        for series in &series {
+            let rows = sql::query(
+                "SELECT at, quality, disputed FROM profile_row WHERE series_id = ?1 AND at BETWEEN ?2 AND ?3 ORDER BY at",
+            )
+            .bind(series.try_get::<i64, _>("id")?)
+            .bind(ms(from))
+            .bind(ms(to))
+            .fetch_all(&mut conn)
+            .await?;
+            let rows = rows.iter().map(|row| {
                 let quality = Quality::from_store(row.try_get("quality")?)?;
-                last.rows.push((time(at)?, quality, row.try_get::<i64, _>("disputed")? != 0));
-            }
+                Ok((time(row.try_get("at")?)?, quality, row.try_get::<i64, _>("disputed")? != 0))
+            });
+            counted.push(Counted {
+                serial: Serial(series.try_get("serial")?),
+                profile: series.try_get("profile")?,
+                due_from: time(series.try_get("due_from")?)?,
+                rows: rows.collect::<Result<_, StoreError>>()?,
+            });
         }
         Ok(counted)
     }
 }
 
-const COVERAGE_OF_METER: &str = "SELECT s.serial AS serial, s.profile AS profile, s.due_from AS due_from, r.at AS at, r.quality AS quality,
-        r.disputed AS disputed
-     FROM profile_series s LEFT JOIN profile_row r ON r.series_id = s.id AND r.at BETWEEN ?2 AND ?3
-     WHERE s.serial = ?1 ORDER BY s.profile, r.at";
-const COVERAGE_OF_AREA: &str = "SELECT s.serial AS serial, s.profile AS profile, s.due_from AS due_from, r.at AS at, r.quality AS quality,
-        r.disputed AS disputed
-     FROM meter m JOIN profile_series s ON s.serial = m.serial
-        LEFT JOIN profile_row r ON r.series_id = s.id AND r.at BETWEEN ?2 AND ?3
-     WHERE m.area = ?1 ORDER BY s.serial, s.profile, r.at";
+const SERIES_OF_METER: &str = "SELECT * FROM profile_series WHERE serial = ?1 ORDER BY profile";
+const SERIES_OF_AREA: &str = "SELECT s.* FROM meter m JOIN profile_series s ON s.serial = m.serial
+     WHERE m.area = ?1 ORDER BY s.serial, s.profile";
 
 /// Whose coverage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -119,3 +119,10 @@ fn a_deadline_that_passes_is_told_once_and_is_asked_for_often_before() {
     }
     assert_eq!(told, [24], "six hours after midnight, once");
 }
+
+#[test]
+fn what_nobody_answered_is_asked_for_sooner_than_a_row_that_the_meter_does_not_have_yet() {
+    let minutes = |answered| [1, 2, 3, 4, 99].map(|attempts| pause(attempts, answered).as_mins());
+    assert_eq!(minutes(false), [1, 1, 3, 60, 1_440]);
+    assert_eq!(minutes(true), [1, 5, 15, 60, 1_440]);
+}
