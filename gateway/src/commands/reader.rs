@@ -7,10 +7,9 @@ use super::router::{NoPlace, Router};
 use super::schedule::{self, Schedule};
 use crate::clock::Clock;
 use crate::config::{Live, ScheduleConfig};
-use crate::guards::Rules;
-use crate::reading::plausibility::Thresholds;
+use crate::session::clock_check::Correction;
 use crate::session::work::{Job, Priority, Report, Serial, Work};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, clock};
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,41 +104,67 @@ impl Reader {
             report,
             sending: None,
         });
-        let (store, policy) = (self.store.clone(), self.policy.now());
-        let (rules, thresholds) = (policy.rules.clone(), policy.thresholds);
-        let clocks = self.clocks.clone();
+        let keeping = Keeping {
+            store: self.store.clone(),
+            policy: self.policy.now(),
+            clocks: self.clocks.clone(),
+            meter,
+            correlation,
+        };
         tokio::spawn(async move {
-            let mut offset = None;
-            if let Ok(report) = answer.await {
-                offset = report.facts.clock_offset_s;
-                if let Err(error) = keep(&store, &meter, report, correlation, rules, thresholds).await {
-                    tracing::error!(meter = meter.0, %error, "a reading could not be stored");
-                }
-            }
+            let correction = match answer.await {
+                Ok(report) => keeping.keep(report).await,
+                Err(_) => None,
+            };
             // The reader has gone only when the gateway stops.
-            let _ = tell.send(meter.clone());
-            if let Some(offset) = offset {
-                clocks.look(&meter, offset).await;
+            let _ = tell.send(keeping.meter.clone());
+            if let Some(correction) = correction {
+                keeping.clocks.act(&keeping.meter, correction).await;
             }
         });
     }
 }
 
-/// Stores what a scheduled read brought.
-async fn keep(
-    store: &Store,
-    serial: &Serial,
-    report: Report,
+/// What is needed to store what a scheduled read brought.
+struct Keeping {
+    store: Store,
+    policy: Arc<Policy>,
+    clocks: ClockKeeper,
+    meter: Serial,
     correlation: String,
-    rules: Arc<Rules>,
-    thresholds: Thresholds,
-) -> Result<(), StoreError> {
-    let Some((meter, _)) = store.meter(&serial.0).await? else { return Ok(()) };
-    store
-        .write(move |conn| {
-            Box::pin(async move {
-                observe::observe(conn, &meter, &report, &correlation, &rules, &thresholds).await
+}
+
+impl Keeping {
+    /// Stores a read; what is to be done about the meter's clock.
+    async fn keep(&self, report: Report) -> Option<Correction> {
+        self.store_it(report)
+            .await
+            .inspect_err(
+                |error| tracing::error!(meter = self.meter.0, %error, "a reading could not be stored"),
+            )
+            .ok()
+            .flatten()
+    }
+
+    /// One write: facts, and whether the clock is left as it is for a person.
+    async fn store_it(&self, report: Report) -> Result<Option<Correction>, StoreError> {
+        let Some((meter, _)) = self.store.meter(&self.meter.0).await? else { return Ok(None) };
+        // Another meter's clock is nobody's business here.
+        let itself = report.facts.serial.as_ref().is_none_or(|found| *found == meter.serial.0);
+        let offset = report.facts.clock_offset_s.filter(|_| itself);
+        let found = offset.and_then(|offset| Some((offset, self.clocks.judge(&meter, offset)?)));
+        let (policy, correlation) = (self.policy.clone(), self.correlation.clone());
+        self.store
+            .write(move |conn| {
+                Box::pin(async move {
+                    let Policy { rules, thresholds, .. } = &*policy;
+                    observe::observe(conn, &meter, &report, &correlation, rules, thresholds).await?;
+                    let Some((offset, correction)) = found else { return Ok(None) };
+                    let left = (correction == Correction::Leave).then_some(offset);
+                    clock::set_left(conn, &meter.serial, left, report.ended).await?;
+                    Ok(Some(correction))
+                })
             })
-        })
-        .await
+            .await
+    }
 }
