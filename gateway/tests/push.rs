@@ -11,6 +11,7 @@ use gateway::session::directory::{Directory, Endpoint, Framing};
 use gateway::session::model::Models;
 use gateway::session::work::Serial;
 use gateway::store::Store;
+use protocol::codec::codec::Writer;
 use protocol::codec::xdlms::SecurityControl;
 use protocol::dlms::security::frame::{Frame, Protect, Sealed};
 use protocol::dlms::security::{Cipher, Form, Key, SecurityPolicy, SecuritySuite, SystemTitle};

@@ -98,7 +98,7 @@ impl NewMeter {
         let model = self.model(app, line)?;
         let prepaid = match &*model {
             Model::Dlms(model) => model.objects.account.is_some(),
-            Model::Modbus(_) => false,
+            Model::Modbus(model) => model.holds_credit(),
         };
         let balance = match (given(&self.balance), prepaid) {
             (None, false) => BalanceHolder::None,
@@ -112,6 +112,15 @@ impl NewMeter {
                 self.model
             ));
         }
+        if balance == BalanceHolder::Gateway
+            && matches!(&*model, Model::Modbus(model) if model.holds_credit())
+        {
+            return Err(format!(
+                "a meter of model {:?} counts its own credit, and two balances for one supply would both disconnect: \
+                 use meter or none",
+                self.model
+            ));
+        }
         let role = match given(&self.role) {
             None => Role::Customer,
             Some(word) => {
@@ -119,7 +128,9 @@ impl NewMeter {
             }
         };
         let area = given(&self.area).or(line.area.as_deref()).unwrap_or_default().to_owned();
-        let sts = if balance == BalanceHolder::Meter { Some(self.sts(&serial)?) } else { None };
+        // A Modbus meter that counts its own credit takes no tokens from here.
+        let takes_tokens = balance == BalanceHolder::Meter && matches!(*model, Model::Dlms(_));
+        let sts = if takes_tokens { Some(self.sts(&serial)?) } else { None };
         let meter = Meter {
             serial: Serial(serial),
             line: line.name.clone(),

@@ -28,6 +28,11 @@ pub enum TopUpError {
     /// Its balance is held by nobody.
     #[error("meter {0} is not a prepaid meter")]
     NotPrepaid(String),
+    /// It counts credit that is sold elsewhere.
+    #[error(
+        "meter {0} counts its own credit and takes no tokens: what is sold for it is told to the meter by others, and read here"
+    )]
+    TakesNoTokens(String),
     /// The key was used for another request.
     #[error("this Idempotency-Key was used for a different request; use a new key for a new payment")]
     KeyReused,
@@ -231,7 +236,8 @@ async fn book(
             payment
         }
         (BalanceHolder::Gateway, _) => credit_here(conn, request, &meter, &quote, held, now).await?,
-        _ => return Err(TopUpError::NotPrepaid(serial.0.clone())),
+        (BalanceHolder::Meter, None) => return Err(TopUpError::TakesNoTokens(serial.0.clone())),
+        (BalanceHolder::None, _) => return Err(TopUpError::NotPrepaid(serial.0.clone())),
     };
     event::audit(conn, now, &request.channel, "top_up", &serial.0, &request.correlation).await?;
     let detail = json!({
