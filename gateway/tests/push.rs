@@ -301,7 +301,7 @@ async fn an_attribute_that_a_meter_reports_by_event_notification_is_told_with_it
     bench.judge.directory.learn_title(&serial, title.0);
     let taken = bench.judge.judge(from, &apdu).await.expect("it is the meter's");
     assert_eq!((&taken.serial, taken.answer.as_deref()), (&serial, None));
-    assert_eq!(taken.detail["attribute"], "1.0.1.8.0.255/2");
+    assert_eq!(taken.detail["attribute"], "1-0:1.8.0*255/2");
     assert_eq!(taken.detail["class"], 3);
     assert!(taken.detail["value"].as_str().is_some_and(|value| value.contains("12345")), "{}", taken.detail);
 }
