@@ -66,6 +66,11 @@ COUNTED = [
         "every_unit_is_accounted_for_after_each_of_millions_of_random_operations",
         r"\d+ random operations: .*",
     ),
+    (
+        "soak, a few meters",
+        "a_substation_is_read_in_time_and_everything_reaches_the_other_end_once_however_long_the_wan_was_away",
+        r"soak, seed .*|soak: (load|billing|registers|facts told) .*",
+    ),
 ]
 
 SECTION = re.compile(r"^---- (\S+) stdout ----$")

@@ -7,13 +7,13 @@ use crate::commands::measures::CommandSteps;
 use crate::commands::router::{Lines, Router};
 use crate::config::{Config, Price};
 use crate::metrics::{HttpCounts, Metrics, Sources};
-use crate::session;
 use crate::session::work::{Ending, Facts, Job, LineSender, RelayState, Report, Serial, TokenDigits, Work};
+use crate::session::{self, Arrival};
 use crate::store::Store;
 use crate::store::command::{Command, CommandState};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::payment::NewPayment;
-use crate::store::tests::{Fresh, add, fresh, meter};
+use crate::store::tests::{Fresh, add, fresh, fresh_file, meter};
 use crate::units::MinorUnits;
 use crate::vault::ceremony::KeyBytes;
 use crate::vault::{Actor, MasterKey, SoftVault, StsIdentity, Vault, VendingKeyImport};
@@ -27,7 +27,7 @@ use protocol::sts::{
 };
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// The vending key of the published vectors: it protects nothing.
@@ -93,6 +93,8 @@ pub(crate) struct Bench {
     /// Where people have a word about commands; a new one with every start.
     pub desk: Desk,
     steps: CommandSteps,
+    /// Meters that dial in are told here.
+    pub arrivals: broadcast::Sender<Arrival>,
     running: Option<(JoinHandle<()>, JoinHandle<()>, watch::Sender<bool>)>,
 }
 
@@ -102,7 +104,15 @@ impl Bench {
     }
 
     pub(crate) async fn with_key_expiry(ken: u8) -> Self {
-        let fresh = fresh().await;
+        Self::over(fresh().await, ken).await
+    }
+
+    /// On a store in a file, whatever the others are on.
+    pub(crate) async fn on_file() -> Self {
+        Self::over(fresh_file().await, 255).await
+    }
+
+    async fn over(fresh: Fresh, ken: u8) -> Self {
         let prepaid = Meter { sts: Some(sts(DRN)), ..meter(DRN, "127.1.0.1:4059") };
         let held = Meter { balance: BalanceHolder::Gateway, ..meter(MODBUS, "1") };
         for meter in [prepaid, held] {
@@ -121,6 +131,7 @@ impl Bench {
             router,
             desk: Desk::new().0,
             steps: CommandSteps::default(),
+            arrivals: broadcast::channel(16).0,
             running: None,
         };
         bench.start();
@@ -172,7 +183,8 @@ impl Bench {
                 command_expiry: SignedDuration::from_hours(1),
             },
             commissioned,
-        );
+        )
+        .hearing(self.arrivals.subscribe());
         self.steps = engine.steps();
         let (stop, stopped) = watch::channel(false);
         let waiting = tokio::spawn(follow_up::run(self.vending.clone(), stopped.clone()));

@@ -1,11 +1,13 @@
 //! The running gateway: puts the parts together, starts the tasks, and stops them in order.
 
+mod inboxes;
 pub mod log;
 pub mod reload;
 mod sinks;
 mod systemd;
 
 use crate::api::{self, App};
+use crate::clock::Clock;
 use crate::commands::bulk::{self, Bulk};
 use crate::commands::clock::ClockKeeper;
 use crate::commands::desk::{Desk, Said};
@@ -16,14 +18,16 @@ use crate::config::{ChannelSecret, Config, Live};
 use crate::listen::{Judge, Listener};
 use crate::metrics::{HttpCounts, Metrics, Sources};
 use crate::reading::collector::Collector;
+use crate::reading::discovery::Discoveries;
 use crate::session::directory::Directory;
 use crate::session::meter_keys::MeterKeys;
 use crate::session::model::Models;
 use crate::session::record::Recordings;
 use crate::session::work::Serial;
-use crate::session::{self, Context};
+use crate::session::{self, Arrival, Context};
 use crate::store::Store;
 use crate::store::access::ApiToken;
+use crate::store::keeper::Keeper;
 use crate::vault::Vault;
 use crate::vending::{Vending, follow_up};
 use anyhow::Context as _;
@@ -38,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// How the running gateway is told what to do besides its API.
@@ -63,7 +67,7 @@ pub async fn run(
     control: Control,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    check_channels(&config, vault.as_ref())?;
+    check_secrets(&config, vault.as_ref())?;
     let listener = TcpListener::bind(config.api.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.api.listen))?;
@@ -110,7 +114,8 @@ pub async fn run(
     let policy = Live::new(Policy::of(&config));
     let schedule = Live::new(config.schedule);
     let engine =
-        Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy.clone(), commissioned);
+        Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy.clone(), commissioned)
+            .hearing(lines.arrivals());
     let collector = Collector::new(
         store.clone(),
         clock,
@@ -120,7 +125,7 @@ pub async fn run(
         policy.clone(),
     );
     let clocks = ClockKeeper::new(store.clone(), clock, router.clone(), models.clone(), policy.clone());
-    let reader = Reader::new(store.clone(), clock, router, schedule.clone(), policy.clone(), clocks);
+    let reader = Reader::new(store.clone(), clock, router.clone(), schedule.clone(), policy.clone(), clocks);
     let http = HttpCounts::default();
     let metrics = Metrics::new(
         Registry::with_prefix(crate::metrics::PREFIX),
@@ -148,11 +153,16 @@ pub async fn run(
     let address = listener.local_addr()?;
     let listeners = config.listeners.clone();
     let alarms = store.clone();
-    let gateway = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let gateway: String = store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (tell_inboxes, inboxes) = watch::channel(config.inboxes.clone());
     let (broken, mut broke) = mpsc::unbounded_channel();
-    let sinks = Arc::new(Sinks::new(store.clone(), clock, gateway, broken));
+    let sinks = Arc::new(Sinks::new(store.clone(), clock, gateway.clone(), broken));
     sinks.change_to(&config.sinks).await;
+    let (place, keep) = (config.store.clone(), config.keep);
     let settings = Live::new(config);
+    let configured = settings.clone();
+    let names = move || configured.now().sinks.iter().map(|sink| sink.name.clone()).collect();
+    let keeper = Keeper::new(store.clone(), place, keep, names);
     let reached = Reached {
         settings: settings.clone(),
         lines: lines.clone(),
@@ -161,10 +171,14 @@ pub async fn run(
         vending: vending.clone(),
         sinks: sinks.clone(),
         bulk: bulk.clone(),
+        inboxes: tell_inboxes,
     };
     let reloader = Arc::new(Reloader::new(control.path, models.clone(), vault.clone(), clock, reached));
     let feeding = systemd::feed_watchdog(store.clone(), desk.clone(), stopped.clone());
+    let arrivals = (lines.arrivals(), lines.arrivals(), lines.arrivals());
+    let discoveries = Discoveries::new(router, directory.clone(), clock);
     let app = App {
+        discoveries,
         store,
         vending,
         vault,
@@ -185,11 +199,11 @@ pub async fn run(
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks.spawn(engine_task(engine, said, stopped.clone()));
     let (ready_to_read, ready_to_collect) = both(ready);
-    tasks.spawn(reader_task(reader, ready_to_read, stopped.clone()));
+    tasks.spawn(reader_task(reader, ready_to_read, arrivals.1, stopped.clone()));
     let stop_collecting = stopped.clone();
-    tasks.spawn(
-        async move { collector.run(ready_to_collect, stop_collecting).await.context("the collector") },
-    );
+    tasks.spawn(async move {
+        collector.run(ready_to_collect, arrivals.2, stop_collecting).await.context("the collector")
+    });
     let stop_waiting = stopped.clone();
     tasks.spawn(async move {
         follow_up::run(waiting, stop_waiting).await;
@@ -211,6 +225,14 @@ pub async fn run(
         let listener = Listener::new(&listen, judge.clone(), alarms.clone(), clock);
         tasks.spawn(listener.run(listen, stopped.clone()));
     }
+    let (taker, stop_taking) = (app.clone(), stopped.clone());
+    tasks.spawn(async move {
+        inboxes::run(taker, gateway, inboxes, stop_taking).await;
+        Ok(())
+    });
+    let introduced = Listener::of_calls(judge, alarms, clock);
+    tasks.spawn(introduced.run_calls(arrivals.0, stopped.clone()));
+    tasks.spawn(keeper_task(keeper, clock, stopped.clone()));
     tasks.spawn(http_task(listener, app, stopped));
     tracing::info!(%address, "listening");
     systemd::ready();
@@ -235,18 +257,20 @@ pub async fn run(
     Ok(())
 }
 
-/// A channel whose secret the vault lacks could never pay: better said now than to the first customer.
-fn check_channels(config: &Config, vault: &dyn Vault) -> anyhow::Result<()> {
-    for channel in &config.channels {
-        match &channel.secret {
-            ChannelSecret::Vault(name) => {
-                vault
-                    .verify_signature(name, &[], &[])
-                    .with_context(|| format!("payment channel {}", channel.id))?;
+/// A channel whose secret the vault lacks could never pay, and a principal never command: better said now than to the first customer.
+fn check_secrets(config: &Config, vault: &dyn Vault) -> anyhow::Result<()> {
+    let channels = config.channels.iter().map(|channel| ("payment channel", &channel.id, &channel.secret));
+    let principals = config.inboxes.iter().flat_map(|inbox| &inbox.principals);
+    let principals = principals.map(|principal| ("principal", &principal.name, &principal.secret));
+    for (what, name, secret) in channels.chain(principals) {
+        match secret {
+            ChannelSecret::Vault(secret) => {
+                vault.verify_signature(secret, &[], &[]).with_context(|| format!("{what} {name}"))?;
             }
             ChannelSecret::Plain(_) => tracing::warn!(
-                channel = channel.id,
-                "its secret is outside the vault, which is meant for tests: take it in with `meter-gateway secret import`"
+                what,
+                name,
+                "the secret is outside the vault, which is meant for tests: take it in with `meter-gateway secret import`"
             ),
         }
     }
@@ -280,9 +304,10 @@ async fn engine_task(
 async fn reader_task(
     reader: Reader,
     ready: mpsc::UnboundedReceiver<Serial>,
+    arrivals: broadcast::Receiver<Arrival>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    reader.run(ready, stop).await.context("the reader")
+    reader.run(ready, arrivals, stop).await.context("the reader")
 }
 
 /// Reads the configuration again with each hangup.
@@ -303,6 +328,10 @@ async fn reload_task(
             systemd::ready();
         }
     }
+}
+
+async fn keeper_task(keeper: Keeper, clock: Clock, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    keeper.run(clock, stop).await.context("the keeper of the store")
 }
 
 async fn http_task(listener: TcpListener, app: App, stop: watch::Receiver<bool>) -> anyhow::Result<()> {

@@ -20,7 +20,7 @@ use gateway::session::record::Recordings;
 use gateway::session::work::{Ending, Job, Priority, ProfileRows, Report, RowsWanted, Serial, Work};
 use gateway::session::{Context, Router, spawn, waits};
 use gateway::store::Store;
-use gateway::store::meter::{BalanceHolder, Meter, Role};
+use gateway::store::meter::{BalanceHolder, LoadRecord, Meter, Role};
 use gateway::store::observation::{self, Quality};
 use gateway::store::profile::Covered;
 use jiff::tz::TimeZone;
@@ -31,7 +31,7 @@ use simulator::street::{Street, StreetConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// 2026-11-22T10:07:00Z: seven minutes into an interval.
 const START_S: u32 = 1_795_342_020;
@@ -287,6 +287,7 @@ impl Collecting {
                 role: Role::Customer,
                 area: "T1".into(),
                 sts: None,
+                load: LoadRecord::default(),
                 added_at: now,
             };
             store
@@ -309,7 +310,11 @@ impl Collecting {
             Collector::new(store.clone(), bench.clock, places, bench.models.clone(), schedule, policy);
         let (stop, stopped) = watch::channel(false);
         let (_, commissioned) = mpsc::unbounded_channel();
-        Self { store, stop, task: tokio::spawn(collector.run(commissioned, stopped)) }
+        Self {
+            store,
+            stop,
+            task: tokio::spawn(collector.run(commissioned, broadcast::channel(1).1, stopped)),
+        }
     }
 
     async fn stop(self) -> Store {

@@ -13,6 +13,10 @@ use gateway::session::work::Serial;
 use gateway::store::Store;
 use gateway::store::alarm::AlarmKind;
 use gateway::store::meter::{self, BalanceHolder, LoadRecord, Role};
+use protocol::codec::codec::Writer;
+use protocol::codec::xdlms::SecurityControl;
+use protocol::dlms::security::frame::{Frame, Protect, Sealed};
+use protocol::dlms::security::{Cipher, Form, Key, SecurityPolicy, SecuritySuite, SystemTitle};
 use serde_json::Value;
 use simulator::clock::SimClock;
 use simulator::faults::Fault;
@@ -269,4 +273,62 @@ async fn what_is_in_the_clear_is_believed_of_meters_that_speak_so_and_confirmed_
             "{junk:?}: {refused:?}"
         );
     }
+}
+
+/// The published test keys of the simulated meters.
+fn cipher() -> Cipher {
+    let encryption = Key::from_slice(&std::array::from_fn::<u8, 16, _>(|i| i as u8)).expect("16 bytes");
+    let authentication =
+        Key::from_slice(&std::array::from_fn::<u8, 16, _>(|i| 0xD0 + i as u8)).expect("16 bytes");
+    Cipher::new(SecuritySuite::Suite0, &encryption, &authentication).expect("a cipher")
+}
+
+/// An APDU as a meter with the test keys protects it.
+fn protected(title: SystemTitle, form: Form, counter: u32, plain: &[u8]) -> Vec<u8> {
+    let mut frame = Frame::<256>::new();
+    frame.build(|w| w.write_bytes(plain)).expect("room");
+    let control = SecurityControl::new(0, true, true);
+    frame.protect(&cipher(), Protect { form, control, title: &title, counter }).expect("room");
+    frame.finished().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protected_meter_that_wants_to_hear_that_it_was_taken_hears_it_under_its_keys() {
+    let bench = Bench::start(false).await;
+    let title = SystemTitle(*b"MGW\0\0\0\0\x09");
+    // DataNotification, to be confirmed: a structure of one number.
+    let plain = [0x0F, 0x40, 0x00, 0x00, 0x2A, 0x00, 0x02, 0x01, 0x11, 0x07];
+    let from = IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1));
+    let mut counters = Vec::new();
+    for counter in [1_000, 1_001] {
+        let apdu = protected(title, Form::GeneralGlo, counter, &plain);
+        let taken = bench.judge.judge(from, &apdu).await.expect("it is the meter's");
+        let answer = taken.answer.expect("it asks for one");
+        let sealed = Sealed::parse(&answer).expect("it parses").expect("it is protected");
+        counters.push(sealed.counter);
+        let mut opened = [0; 64];
+        let policy = SecurityPolicy::authenticated_encrypted(SecuritySuite::Suite0);
+        let length = sealed.open(&cipher(), policy, &SystemTitle(*b"MGWGW001"), None, &mut opened);
+        let length = length.expect("it opens under the meter's keys and our title");
+        assert_eq!(opened[..length], [0x10, 0x40, 0x00, 0x00, 0x2A, 0x00]);
+    }
+    assert!(counters[0] < counters[1], "no counter of ours is used twice: {counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attribute_that_a_meter_reports_by_event_notification_is_told_with_its_name_and_value() {
+    let bench = Bench::start(false).await;
+    let (serial, title) = (Serial(bench.serial(1)), SystemTitle(*b"MGW\0\0\0\0\x09"));
+    // EventNotificationRequest without a time: class 3, 1.0.1.8.0.255, attribute 2, double-long-unsigned 12,345.
+    let plain = [0xC2, 0, 0, 3, 1, 0, 1, 8, 0, 255, 2, 6, 0, 0, 0x30, 0x39];
+    let apdu = protected(title, Form::Glo, 7, &plain);
+    let from = IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1));
+    // A service-specific form does not name its sender: the association did.
+    assert!(matches!(bench.judge.judge(from, &apdu).await, Err(Refused::NotReady(_))));
+    bench.judge.directory.learn_title(&serial, title.0);
+    let taken = bench.judge.judge(from, &apdu).await.expect("it is the meter's");
+    assert_eq!((&taken.serial, taken.answer.as_deref()), (&serial, None));
+    assert_eq!(taken.detail["attribute"], "1-0:1.8.0*255/2");
+    assert_eq!(taken.detail["class"], 3);
+    assert!(taken.detail["value"].as_str().is_some_and(|value| value.contains("12345")), "{}", taken.detail);
 }

@@ -1,7 +1,11 @@
 //! The lines against a simulated street: every kind of meter is commissioned, read, switched, and compared with the truth.
 #![cfg(feature = "demo")]
 
+#[path = "street/calls.rs"]
+mod calls;
 mod common;
+#[path = "street/discovery.rs"]
+mod discovery;
 
 use common::{TestKeys, endpoint};
 use gateway::clock::Clock;
@@ -34,6 +38,7 @@ struct Bench {
     street: Street,
     router: Router,
     recordings: Recordings,
+    directory: Directory,
 }
 
 impl Bench {
@@ -76,7 +81,7 @@ impl Bench {
             waits: gateway::session::waits(),
         };
         let router = spawn(&lines(&street), &context);
-        Self { street, router, recordings: context.recordings }
+        Self { street, router, recordings: context.recordings, directory: context.directory }
     }
 
     async fn perform(&self, serial: &str, work: Work) -> Report {
@@ -276,7 +281,7 @@ fn limit(limit_w: u32) -> Order {
 async fn settings_are_given_read_back_and_not_asked_of_meters_that_have_none() {
     let bench = Bench::start(1).await;
     for entry in bench.entries() {
-        let modbus = matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(_));
+        let modbus = matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(..));
         for (order, wrong) in [(Order::SetClock, Order::SetClock), (limit(4_000), limit(4_001))] {
             let report = bench.perform(&entry.serial, Work::Carry(order.clone())).await;
             if modbus {
@@ -373,7 +378,7 @@ async fn an_audit_reads_mode_available_credit_and_every_charge() {
     for entry in bench.entries() {
         let audit = bench.perform(&entry.serial, Work::Audit).await;
         assert_eq!(audit.ending, Ending::Done, "{entry:?}: {:?}", audit.evidence);
-        if matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(_)) {
+        if matches!(entry.place(), Place::ModbusLine(_) | Place::ModbusTcp(..)) {
             continue;
         }
         let facts = &audit.facts;

@@ -138,6 +138,12 @@ impl VirtualBoard {
         }
     }
 
+    /// What everything random of it follows from.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The same board with these banks for firmware images.
     #[must_use]
     pub fn with_banks(mut self, banks: Banks) -> Self {

@@ -46,6 +46,7 @@ names! {
     TruncatedFrame, false, ["on", "count"], "half of the frame comes";
     WrongTransaction, false, ["on", "count"], "the answer carries another client's number";
     SlowMeter, true, ["delay_ms"], "every answer takes longer (default 1,500 ms)";
+    FrameLoss, true, ["percent"], "frames are lost by chance (default 1 %)";
     SingleSession, true, [], "one connection at a time, further ones are closed at once";
     CounterDesync, false, ["ahead"], "invocation counters of its clients are used up (default by 1,000)";
     WrongKey, true, [], "other encryption and authentication keys than everybody believes";
@@ -125,7 +126,7 @@ pub struct FaultEntry {
     /// Requests that are answered.
     #[serde(default)]
     pub requests: Option<u32>,
-    /// Percent of the load.
+    /// Percent of the load, or of the frames.
     #[serde(default)]
     pub percent: Option<u16>,
     /// Volts.
@@ -189,6 +190,7 @@ impl FaultEntry {
             FaultName::WrongTransaction => answer(Damage::WrongTransaction, on),
             FaultName::LostTokenAnswer => answer(Damage::Lost, On::TokenAccepted),
             FaultName::SlowMeter => Fault::Slow { delay_ms: self.delay_ms.unwrap_or(1_500) },
+            FaultName::FrameLoss => Fault::FrameLoss { permille: self.percent.unwrap_or(1) * 10 },
             FaultName::SingleSession => Fault::SingleSession { on: true },
             FaultName::CounterDesync => Fault::CounterDesync { ahead: self.ahead.unwrap_or(1_000) },
             FaultName::WrongKey => Fault::WrongKey { on: true },
@@ -264,6 +266,7 @@ pub fn end_of(name: FaultName) -> Option<Fault> {
     Some(match name {
         FaultName::Silence => Fault::Silence { on: false },
         FaultName::SlowMeter => Fault::Slow { delay_ms: 0 },
+        FaultName::FrameLoss => Fault::FrameLoss { permille: 0 },
         FaultName::SingleSession => Fault::SingleSession { on: false },
         FaultName::WrongKey => Fault::WrongKey { on: false },
         FaultName::ClockDrift => Fault::ClockDrift { ppm: 0 },

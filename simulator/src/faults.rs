@@ -62,6 +62,11 @@ pub enum Fault {
         /// How many.
         delay_ms: u32,
     },
+    /// Frames are lost, each by chance: requests and answers, on a serial line answers alone; 0 ends it.
+    FrameLoss {
+        /// How many of a thousand.
+        permille: u16,
+    },
     /// The meter takes one connection at a time: further ones are closed at once.
     SingleSession {
         /// True begins it, false ends it.

@@ -5,7 +5,7 @@ use crate::clock::SimClock;
 use crate::faults::{Damage, Effect, Waiting};
 use crate::load::Household;
 use crate::push::{self, Push};
-use crate::random::hash;
+use crate::random::{Sequence, hash};
 use firmware::image::format::Version;
 use firmware::ledger::MWS_PER_WH;
 use firmware::{Meter, Personalisation, Status};
@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod inflict;
+
+/// What the losses of frames are drawn for, apart from everything else that follows from the seed.
+const LOSSES: u64 = 0x4C4F_5353 << 32;
 
 /// The firmware as every simulated meter runs it.
 pub type Firmware = Meter<VirtualBoard>;
@@ -38,6 +41,8 @@ struct Inner {
     reboot_after: Option<u32>,
     /// What the meter said before its capacitors were empty.
     last_words: Vec<Push>,
+    /// Which frames are lost, where some are.
+    losses: Sequence,
 }
 
 #[derive(Debug)]
@@ -68,6 +73,8 @@ pub struct Condition {
     pub off: bool,
     /// Counts starts: a session that began in an earlier life is over.
     pub lives: u32,
+    /// How many of a thousand frames are lost.
+    pub loss_permille: u16,
 }
 
 /// What is seen of a meter from outside the wire: the truth that tests compare with.
@@ -158,9 +165,14 @@ impl SimMeter {
         Ok(Self::with(index, clock, life, condition))
     }
 
-    fn with(index: u32, clock: SimClock, life: Life, condition: Condition) -> Self {
+    fn with(index: u32, clock: SimClock, mut life: Life, condition: Condition) -> Self {
         let (waiting, last_words) = (Waiting::default(), Vec::new());
-        let inner = Inner { life: Some(life), waiting, condition, reboot_after: None, last_words };
+        let seed = match &mut life {
+            Life::On(meter) => meter.board().seed(),
+            Life::Off(board, _) => board.seed(),
+        };
+        let losses = Sequence::new(hash(seed, LOSSES ^ u64::from(index)));
+        let inner = Inner { life: Some(life), waiting, condition, reboot_after: None, last_words, losses };
         Self { index, clock, connections: AtomicU32::new(0), inner: Mutex::new(inner) }
     }
 
@@ -249,6 +261,14 @@ impl SimMeter {
         self.lock().condition.slow_ms
     }
 
+    /// Whether the next frame from or to the meter is lost on its way.
+    #[must_use]
+    pub fn loses_frame(&self) -> bool {
+        let mut inner = self.lock();
+        let permille = u64::from(inner.condition.loss_permille);
+        permille > 0 && inner.losses.below(1_000) < permille
+    }
+
     /// Lets the firmware carry out a request of a session of life `life`.
     pub fn carry_out(&self, life: u32, request: impl FnOnce(&mut Firmware)) -> Heard {
         let now = sim_now(&self.clock);
@@ -283,7 +303,11 @@ impl SimMeter {
     pub fn modbus(&self, request: &[u8]) -> Option<(Vec<u8>, Option<Damage>)> {
         let mut answer = [0; firmware::MODBUS_FRAME_MAX];
         let mut length = 0;
+        if self.loses_frame() {
+            return None;
+        }
         match self.carry_out(self.life(), |meter| length = meter.modbus_pdu(request, &mut answer)) {
+            Heard::Carried(_) if self.loses_frame() => None,
             Heard::Carried(damage) => Some((answer[..length].to_vec(), damage)),
             Heard::Nothing => None,
         }

@@ -11,6 +11,10 @@ use tokio::time::{Duration, Instant, Sleep, sleep_until};
 const BITS_PER_BYTE: u64 = 10;
 /// Most bytes that leave at once. Small enough that a reader sees them trickle, large enough that timers keep up.
 pub(crate) const BURST: usize = 16;
+/// How late a timer may fire: bytes that a UART would have sent without a pause have none here either.
+const TIMER_SLACK: Duration = Duration::from_millis(4);
+/// How late they may be between bytes that were given together, on a machine that does much else.
+const HELD_UP: Duration = Duration::from_millis(200);
 /// Bits that are wrong in bytes which somebody else talked over. Which ones they are on real wires, nobody can say.
 const TALKED_OVER: u8 = 0xA5;
 
@@ -22,6 +26,8 @@ pub struct Paced<T> {
     byte_time: Duration,
     /// Bytes that are on their way out.
     leaving: Option<Leaving>,
+    /// More bytes were given together with those.
+    continuing: bool,
     write_free_at: Instant,
     write_sleep: Pin<Box<Sleep>>,
     read_free_at: Instant,
@@ -47,6 +53,7 @@ impl<T> Paced<T> {
             inner,
             byte_time,
             leaving: None,
+            continuing: false,
             write_free_at: now,
             write_sleep: Box::pin(sleep_until(now)),
             read_free_at: now,
@@ -67,6 +74,13 @@ impl<T> Paced<T> {
     fn time_of(&self, bytes: usize) -> Duration {
         self.byte_time * u32::try_from(bytes).unwrap_or(u32::MAX)
     }
+}
+
+/// When the next bytes of a direction begin, which was busy until `free_at`: now, or right behind those before them when only our own
+/// timer was late.
+fn begun(free_at: Instant, slack: Duration) -> Instant {
+    let now = Instant::now();
+    if now.saturating_duration_since(free_at) <= slack { free_at } else { now }
 }
 
 /// Waits until `at`; re-arms the timer only when it has to.
@@ -91,7 +105,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
                 return Poll::Ready(Ok(()));
             }
             this.held.extend_from_slice(arrived.filled());
-            this.read_free_at = this.read_free_at.max(Instant::now()) + this.time_of(this.held.len());
+            this.read_free_at = begun(this.read_free_at, TIMER_SLACK) + this.time_of(this.held.len());
             this.held_spoiled = false;
             this.collide();
         }
@@ -114,7 +128,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Paced<T> {
             Some(leaving) => leaving,
             None => {
                 let leaving = Leaving { bytes: bytes.len().min(BURST), spoiled: false };
-                this.write_free_at = this.write_free_at.max(Instant::now()) + this.time_of(leaving.bytes);
+                // What was given together leaves without a pause, however late our own timers are.
+                let slack = if this.continuing { HELD_UP } else { TIMER_SLACK };
+                this.write_free_at = begun(this.write_free_at, slack) + this.time_of(leaving.bytes);
+                this.continuing = bytes.len() > leaving.bytes;
                 this.leaving = Some(leaving);
                 this.collide();
                 this.leaving.unwrap_or(leaving)

@@ -25,8 +25,8 @@ pub enum Place {
     Line(u16),
     /// On the Modbus line, at this unit address.
     ModbusLine(u8),
-    /// At the feeder's Modbus TCP address, at this unit address.
-    ModbusTcp(u8),
+    /// At a Modbus TCP server, counted from the feeder's on, at this unit address.
+    ModbusTcp(u8, u8),
 }
 
 /// One meter.
@@ -42,6 +42,9 @@ pub struct Entry {
     pub address: String,
     /// TCP port, where there is one.
     pub port: Option<u16>,
+    /// Which Modbus TCP server it is behind: 0 is the feeder's address, 1 the IP address after it, and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<u8>,
     /// Serial number (DRN).
     pub serial: String,
     /// System title in hexadecimal; empty for Modbus meters, as everything below but the balance.
@@ -78,7 +81,7 @@ impl Entry {
             Place::Tcp(Framing::Hdlc, port) => ("hdlc", address(index).to_string(), Some(port)),
             Place::Line(physical) => ("line", physical.to_string(), None),
             Place::ModbusLine(unit) => ("modbus_line", unit.to_string(), None),
-            Place::ModbusTcp(unit) => ("modbus_tcp", unit.to_string(), None),
+            Place::ModbusTcp(_, unit) => ("modbus_tcp", unit.to_string(), None),
         };
         Ok(Self {
             index,
@@ -86,6 +89,10 @@ impl Entry {
             transport,
             address,
             port,
+            server: match place {
+                Place::ModbusTcp(server, _) => Some(server),
+                _ => None,
+            },
             serial: drn(index)?.as_str().to_owned(),
             system_title: if dlms { to_hex(&system_title(index)) } else { String::new() },
             supply_group: dlms.then_some(SUPPLY_GROUP),

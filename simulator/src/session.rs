@@ -97,7 +97,8 @@ impl Session {
 
     /// Takes received bytes, any number of them.
     pub fn handle_bytes(&mut self, now: Instant, mut bytes: &[u8]) -> Outcome {
-        if !self.meter.hears() {
+        // Over TCP whoever asks waits for the answer: what comes at once is one frame.
+        if !self.meter.hears() || (self.physical.is_none() && self.meter.loses_frame()) {
             return Outcome::default();
         }
         self.follow_restart(now);
@@ -233,7 +234,7 @@ impl Session {
         while let Some(length) = self.link.poll_transmit(now, &mut wire) {
             any = true;
             let frame = &mut wire[..length];
-            if self.muted {
+            if self.muted || self.meter.loses_frame() {
                 continue;
             }
             match self.damage.take() {

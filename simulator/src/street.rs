@@ -17,7 +17,7 @@ use crate::setup::Setup;
 use crate::tcp::{self, Reachable, now};
 use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,8 @@ pub const PROFILE_ROWS_MAX: u32 = 350_640;
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Unit addresses that a Modbus TCP server has besides the feeder's (MODBUS over Serial Line V1.02, 2.2: 1 to 247).
 const TCP_UNITS_MAX: u32 = 246;
+/// Modbus TCP servers of one street: a bound of ours.
+const TCP_SERVERS_MAX: u32 = 8;
 /// A line with more stations than this would be one no cable carries (TIA-485: 32 unit loads).
 const LINE_MAX: u32 = 32;
 
@@ -60,7 +62,8 @@ pub struct StreetConfig {
     pub line_meters: u32,
     /// Modbus RTU meters with a relay on another line, numbered after those.
     pub modbus_meters: u32,
-    /// Modbus meters with a relay behind the feeder's Modbus TCP address, numbered after those.
+    /// Modbus meters with a relay behind the feeder's Modbus TCP address, and from the 247th on behind the IP addresses after it,
+    /// numbered after those.
     pub modbus_tcp_meters: u32,
     /// Where the feeder's check meter answers over Modbus TCP.
     pub modbus_tcp: Option<SocketAddr>,
@@ -156,8 +159,9 @@ impl StreetConfig {
         ensure!(self.line_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
         ensure!(self.modbus_meters <= LINE_MAX, "a line carries at most {LINE_MAX} meters");
         ensure!(
-            self.modbus_tcp_meters <= TCP_UNITS_MAX,
-            "a Modbus TCP server has at most {TCP_UNITS_MAX} meters besides the feeder's"
+            self.modbus_tcp_meters <= TCP_UNITS_MAX * TCP_SERVERS_MAX,
+            "a street has at most {} Modbus TCP meters besides the feeder's",
+            TCP_UNITS_MAX * TCP_SERVERS_MAX
         );
         ensure!(
             self.modbus_tcp_meters == 0 || self.modbus_tcp.is_some(),
@@ -188,9 +192,12 @@ impl StreetConfig {
         let modbus = (0..self.modbus_meters)
             .map(|k| (first_modbus + k, Model::Modbus, Place::ModbusLine(1 + k as u8))); // 32 at most
         let first_tcp = first_modbus + self.modbus_meters;
-        let modbus_tcp = (FEEDER_UNIT + 1..)
-            .zip(0..self.modbus_tcp_meters)
-            .map(|(unit, k)| (first_tcp + k, Model::Modbus, Place::ModbusTcp(unit)));
+        let modbus_tcp = (0..self.modbus_tcp_meters).map(|k| {
+            // 246 units on each of 8 servers at most.
+            let place =
+                Place::ModbusTcp((k / TCP_UNITS_MAX) as u8, FEEDER_UNIT + 1 + (k % TCP_UNITS_MAX) as u8);
+            (first_tcp + k, Model::Modbus, place)
+        });
         let entry =
             |(index, model, place)| Entry::new(index, model, place, self.credit_wh(index), &self.keys);
         tcp.chain(line).chain(modbus).chain(modbus_tcp).map(entry).collect()
@@ -304,14 +311,24 @@ impl Street {
 
     async fn serve_feeder(&mut self) -> anyhow::Result<()> {
         let Some(wanted) = self.config.modbus_tcp else { return Ok(()) };
-        ensure!(wanted.ip().is_loopback(), "the simulator serves loopback addresses only, not {wanted}");
-        let listener = TcpListener::bind(wanted).await.with_context(|| format!("Modbus TCP at {wanted}"))?;
-        self.modbus_tcp = Some(listener.local_addr().context("local address")?);
         let first = (self.config.all_meters() - self.config.modbus_tcp_meters) as usize;
-        let meters = [&self.scene.feeder].into_iter().chain(&self.scene.meters[first..]);
-        let stations: Arc<[Station]> = (FEEDER_UNIT..).zip(meters.map(Arc::clone)).collect();
-        self.tasks.spawn(modbus_server::serve_tcp(listener, stations));
-        Ok(())
+        let mut behind = self.scene.meters[first..].chunks(TCP_UNITS_MAX as usize);
+        let mut at = wanted;
+        let mut feeder = Some((FEEDER_UNIT, Arc::clone(&self.scene.feeder)));
+        loop {
+            let meters = behind.next();
+            if meters.is_none() && feeder.is_none() {
+                return Ok(());
+            }
+            ensure!(at.ip().is_loopback(), "the simulator serves loopback addresses only, not {at}");
+            let listener = TcpListener::bind(at).await.with_context(|| format!("Modbus TCP at {at}"))?;
+            at = listener.local_addr().context("local address")?;
+            self.modbus_tcp.get_or_insert(at);
+            let units = (FEEDER_UNIT + 1..).zip(meters.into_iter().flatten().map(Arc::clone));
+            let stations: Arc<[Station]> = feeder.take().into_iter().chain(units).collect();
+            self.tasks.spawn(modbus_server::serve_tcp(listener, stations));
+            at = after(at);
+        }
     }
 
     /// One thread carries the time of all meters forward.
@@ -453,6 +470,15 @@ impl Drop for Street {
         }
         self.scene.save();
     }
+}
+
+/// The same port at the next IP address.
+fn after(at: SocketAddr) -> SocketAddr {
+    let ip = match at.ip() {
+        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from(u32::from(ip).wrapping_add(1))),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip).wrapping_add(1))),
+    };
+    SocketAddr::new(ip, at.port())
 }
 
 fn report(what: &str, end: std::io::Result<()>) {

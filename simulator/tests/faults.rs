@@ -180,6 +180,28 @@ fn a_slow_meter_answers_everything_and_takes_its_time() {
 }
 
 #[test]
+fn of_the_frames_about_the_share_that_was_asked_for_is_lost_and_the_same_ones_again() {
+    let answered = || {
+        let bench = Bench::new(500);
+        bench.begin(FaultName::FrameLoss, |entry| entry.percent = Some(10));
+        (0..2_000).filter(|_| bench.meter.modbus(&[2, 0, 0, 0, 1]).is_some()).count()
+    };
+    // Nine requests of ten, and of those nine answers of ten.
+    let count = answered();
+    assert!((1_520..=1_720).contains(&count), "{count} of 2,000");
+    assert_eq!(answered(), count);
+    for framing in BOTH {
+        let mut bench = Bench::new(500);
+        let mut till = bench.till(framing);
+        bench.begin(FaultName::FrameLoss, |entry| entry.percent = Some(100));
+        let end = till.get(credit::CURRENT_CREDIT_AMOUNT.of(obis::TOKEN_CREDIT));
+        assert!(matches!(end, End::Failed(_) | End::Silence), "{framing:?}: {end:?}");
+        assert!(bench.meter.end(FaultName::FrameLoss));
+        assert_eq!(credit_wh(&mut bench.till(framing)), 500);
+    }
+}
+
+#[test]
 fn a_meter_that_reboots_forgets_the_association_and_keeps_the_credit() {
     for framing in BOTH {
         let mut bench = Bench::new(500);

@@ -7,10 +7,11 @@ use simulator::scenario;
 use simulator::street::{Street, StreetConfig};
 use simulator::vendor::credit_token;
 use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const START_UTC_S: u32 = 1_767_636_000;
@@ -136,6 +137,28 @@ async fn a_street_that_stopped_goes_on_where_it_was() {
     let refused = Street::start(other).await.unwrap_err();
     assert!(format!("{refused:#}").contains("the state is of a street with 4 meters, seed 1"), "{refused:#}");
     assert!(rose_wh > 5_000, "the load was on again: {rose_wh}");
+}
+
+#[tokio::test]
+async fn modbus_meters_that_no_longer_fit_behind_the_feeders_address_are_behind_the_next_one() {
+    let config = StreetConfig {
+        modbus_tcp_meters: 250,
+        modbus_tcp: Some(([127, 0, 0, 1], 0).into()),
+        past_rows: 0,
+        ..StreetConfig::default()
+    };
+    let street = Street::start(config).await.unwrap();
+    let feeder = street.modbus_tcp().unwrap();
+    for (index, server, unit) in [(1, 0, 2), (246, 0, 247), (247, 1, 2), (250, 1, 5)] {
+        let entry = &street.roll()[index - 1];
+        assert_eq!((entry.server, entry.address.clone()), (Some(server), unit.to_string()), "meter {index}");
+        let mut client =
+            TcpStream::connect((Ipv4Addr::new(127, 0, 0, 1 + server), feeder.port())).await.unwrap();
+        client.write_all(&[0, 1, 0, 0, 0, 6, unit, 4, 0, 0, 0, 8]).await.unwrap();
+        let mut answer = [0; 25];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[9..9 + entry.serial.len()], entry.serial.as_bytes(), "meter {index}");
+    }
 }
 
 #[tokio::test]

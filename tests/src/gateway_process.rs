@@ -54,7 +54,7 @@ impl GatewayProcess {
     /// When it does not become ready.
     #[must_use]
     pub fn start_on(store: &str) -> Self {
-        Self::start_whole(Folder::new("gateway"), Vec::new(), store, "")
+        Self::start_whole(Folder::new("gateway"), Vec::new(), "", store, "")
     }
 
     /// The same in a directory that the caller made, with more in the environment.
@@ -68,12 +68,23 @@ impl GatewayProcess {
         more: impl FnOnce(&Folder) -> String,
     ) -> Self {
         let more = more(&folder);
-        Self::start_whole(folder, environment, "path = \"store.db\"", &more)
+        Self::start_whole(folder, environment, "", "path = \"store.db\"", &more)
+    }
+
+    /// The same in a directory that the caller made, with these settings before all tables and more after the line `street`, to
+    /// which the first of them belong.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_with_settings(folder: Folder, first: &str, more: &str) -> Self {
+        Self::start_whole(folder, Vec::new(), first, "path = \"store.db\"", more)
     }
 
     fn start_whole(
         folder: Folder,
         environment: Vec<(&'static str, PathBuf)>,
+        first: &str,
         store: &str,
         more: &str,
     ) -> Self {
@@ -82,7 +93,7 @@ impl GatewayProcess {
         let config = folder.file(
             "gateway.toml",
             &format!(
-                "[api]\nlisten = \"127.0.0.1:{port}\"\n[store]\n{store}\n\
+                "{first}[api]\nlisten = \"127.0.0.1:{port}\"\n[store]\n{store}\n\
                  [vault]\nmaster_key_file = \"master.key\"\n\
                  [price]\ncurrency = \"EUR\"\nminor_per_kwh = \"30\"\n\
                  [[channel]]\nid = \"till\"\nsecret_file = \"channel.secret\"\n\
@@ -110,6 +121,16 @@ impl GatewayProcess {
     pub fn start_again(&mut self) {
         self.launch_again();
         until_ready(&mut self.process, &self.url);
+    }
+
+    /// Changes its configuration, for the next start.
+    ///
+    /// # Panics
+    /// When the file cannot be read or written.
+    pub fn configure(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.folder.path().join("gateway.toml");
+        let text = std::fs::read_to_string(&path).expect("the configuration is there");
+        std::fs::write(&path, change(&text)).expect("the configuration can be written");
     }
 
     /// Starts it again and does not wait for it.
@@ -200,6 +221,20 @@ impl GatewayProcess {
         answer.body_mut().read_json().expect("the API answers in JSON")
     }
 
+    /// The text that a path outside of `/api/v1` shows.
+    ///
+    /// # Panics
+    /// When it refuses.
+    #[must_use]
+    pub fn text(&self, path: &str) -> String {
+        let request = ureq::get(format!("{}{path}", self.url));
+        let mut answer = request
+            .header("Authorization", format!("Bearer {}", self.token))
+            .call()
+            .expect("the gateway answers");
+        answer.body_mut().read_to_string().expect("the answer is text")
+    }
+
     /// Posts to a path below `/api/v1`, as the administrator.
     ///
     /// # Panics
@@ -211,6 +246,20 @@ impl GatewayProcess {
             .send_json(body)
             .expect("the API takes it");
         answer.body_mut().read_json().expect("the API answers in JSON")
+    }
+
+    /// Posts this text with these headers besides.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Value {
+        let mut request = ureq::post(format!("{}/api/v1{path}", self.url)).content_type("application/json");
+        request = request.header("Authorization", format!("Bearer {}", self.token));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send(body).expect("the API takes it").body_mut().read_json().expect("the API answers in JSON")
     }
 
     /// Waits until a meter is commissioned.

@@ -14,6 +14,7 @@ pub mod power_loss;
 pub mod process;
 pub mod proxy;
 pub mod qemu;
+pub mod scale;
 pub mod street;
 pub mod wire;
 

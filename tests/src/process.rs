@@ -27,13 +27,14 @@ pub fn target_directory() -> PathBuf {
     program_directory().parent().expect("a profile's directory is in the target directory").to_owned()
 }
 
-/// One of our programs, by name.
+/// One of our programs, by name: built beside this test, or those in the directory that `METER_PROGRAMS` names.
 ///
 /// # Panics
 /// When it has not been built: `tests/run` builds it, `cargo build --workspace` does too.
 #[must_use]
 pub fn program(name: &str) -> Command {
-    let path = program_directory().join(name);
+    let directory = std::env::var_os("METER_PROGRAMS").map_or_else(program_directory, PathBuf::from);
+    let path = directory.join(name);
     assert!(path.exists(), "{} is not built: cargo build --workspace --all-targets", path.display());
     Command::new(path)
 }
@@ -42,7 +43,8 @@ pub fn program(name: &str) -> Command {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    lines: mpsc::Receiver<String>,
+    /// One waits for lines at a time; everybody may look at the rest.
+    lines: Mutex<mpsc::Receiver<String>>,
     /// Everything it said on both outputs so far.
     said: Arc<Mutex<String>>,
 }
@@ -64,7 +66,7 @@ impl Process {
         let (sender, lines) = mpsc::channel();
         listen(child.stdout.take().expect("piped"), Arc::clone(&said), sender.clone());
         listen(child.stderr.take().expect("piped"), Arc::clone(&said), sender);
-        Self { child, lines, said }
+        Self { child, lines: Mutex::new(lines), said }
     }
 
     /// Waits for the next line that `wanted` takes something from.
@@ -80,7 +82,8 @@ impl Process {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            let lines = self.lines.get_mut().expect("nobody panics with it");
+            match lines.recv_timeout(left) {
                 Ok(line) => {
                     if let Some(found) = wanted(&line) {
                         return found;
@@ -120,7 +123,8 @@ impl Process {
         loop {
             if let Some(status) = self.child.try_wait().expect("our own child can be waited for") {
                 // The outputs are closed now; the listeners end as soon as they have read the rest.
-                while self.lines.recv_timeout(Duration::from_secs(5)).is_ok() {}
+                let lines = self.lines.get_mut().expect("nobody panics with it");
+                while lines.recv_timeout(Duration::from_secs(5)).is_ok() {}
                 return (status.code(), self.said());
             }
             assert!(Instant::now() < deadline, "still running after {timeout:?}; it said:\n{}", self.said());
@@ -147,9 +151,35 @@ impl Drop for Process {
 /// When there is no such process.
 #[must_use]
 pub fn resident_kb(id: u32) -> u64 {
+    status_kb(id, "VmRSS:")
+}
+
+/// The most resident memory that a process ever had, in kilobytes.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn peak_resident_kb(id: u32) -> u64 {
+    status_kb(id, "VmHWM:")
+}
+
+/// Processor time that a process has used, in milliseconds.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn cpu_ms(id: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a running process has a status");
+    // After the name, which may contain anything: state, and from the 12th field on user and system time in hundredths of a second.
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+    let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    ticks.sum::<u64>() * 10
+}
+
+fn status_kb(id: u32, field: &str) -> u64 {
     let status =
         std::fs::read_to_string(format!("/proc/{id}/status")).expect("a running process has a status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says the resident size");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("Linux says the size");
     line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("kilobytes")
 }
 

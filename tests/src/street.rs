@@ -30,12 +30,20 @@ impl Street {
     /// When it does not come up.
     #[must_use]
     pub fn start(meters: u32, framing: &str, more: &[&str]) -> Self {
-        let common = ["--meters", &meters.to_string(), "--framing", framing].map(str::to_owned);
+        Self::start_all(&["--meters", &meters.to_string(), "--framing", framing], more)
+    }
+
+    /// Starts the meters that `common` says (options of `serve` and of `list`), with more options of `serve`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_all(common: &[&str], more: &[&str]) -> Self {
         let mut serve = program("meter-simulator");
-        let street = Self::running(serve.arg("serve").args(&common).args(more));
+        let street = Self::running(serve.arg("serve").args(common).args(more));
         let listed = program("meter-simulator")
             .arg("list")
-            .args(&common)
+            .args(common)
             .arg("--json")
             .output()
             .expect("the simulator lists");

@@ -38,6 +38,10 @@ fn an_image_reaches_one_meter_and_then_the_others_over_a_kill_and_each_says_its_
         gateway.add_meter(serial, &format!("{}:{}", street.host(at + 1), street.port), "wrapper");
     }
     serials.iter().for_each(|serial| gateway.until_commissioned(serial));
+    // A transfer takes eight seconds or more: there is time to look and to kill in its middle on any machine.
+    for number in 1..=METERS {
+        street.act(&format!("/meters/{number}/faults"), &json!({ "fault": "slow_meter", "delay_ms": 10 }));
+    }
     let image = firmware_image(Version(1, 2, 3), &vec![0x42; PROGRAM]).expect("an image");
     let file = gateway.folder().path().join("new.image");
     std::fs::write(&file, image).expect("written");

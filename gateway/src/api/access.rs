@@ -4,6 +4,7 @@ use super::correlation::Correlation;
 use super::problem::{Problem, json};
 use super::{App, problem};
 use crate::store::access::ApiToken;
+pub use crate::store::access::Scope;
 use crate::store::event;
 use axum::Json;
 use axum::body::Bytes;
@@ -21,22 +22,6 @@ pub const COOKIE: &str = "meter_gateway_session";
 /// How long a link waits to be opened.
 const LINK_LIFE: SignedDuration = SignedDuration::from_mins(15);
 
-crate::store::words! {
-    /// What a bearer token allows.
-    Scope {
-        /// Look at everything but token digits.
-        Read = "read",
-        /// Switch supply, read on demand.
-        Operate = "operate",
-        /// Read, set and invoke single attributes and methods of meters, and send firmware.
-        Engineer = "engineer",
-        /// Send signed payments and see their tokens.
-        TopUp = "top-up",
-        /// Everything, and enter meters and tokens.
-        Admin = "admin",
-    }
-}
-
 /// Who is asking.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -46,6 +31,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Somebody of this name who may do this.
+    #[must_use]
+    pub fn new(name: &str, scopes: &[Scope]) -> Self {
+        Self { name: name.to_owned(), scopes: scopes.to_vec() }
+    }
+
     /// Whether this scope is allowed.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {

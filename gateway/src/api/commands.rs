@@ -1,7 +1,7 @@
 //! Commands: recorded here, carried out by the engine, shown step by step.
 
 use super::access::{Caller, Scope};
-use super::correlation::Correlation;
+use super::correlation::{self, Correlation};
 use super::newest::Newest;
 use super::problem::{Params, Problem, json};
 use super::{App, problem};
@@ -13,6 +13,7 @@ use crate::session::work::Serial;
 use crate::store::command::{
     self, Breach, Command, CommandEvent, CommandKind, CommandState, DisconnectReason, NewCommand,
 };
+use crate::store::message::{self, Answer, Message};
 use crate::store::{StoreError, event};
 use crate::vending::SpecialAction;
 use axum::Json;
@@ -168,8 +169,7 @@ pub(super) async fn create(
         return clear_tamper(&app, request, caller.name, correlation).await;
     }
     let now = app.clock.now();
-    let mut new = check(&app, request, &caller, correlation, now).await?;
-    let step = first_step(&app, &mut new, now).await?;
+    let (new, step) = checked(&app, &caller, request, correlation, now).await?;
     let id = app
         .store
         .write::<_, StoreError, _>(move |conn| {
@@ -207,6 +207,55 @@ async fn clear_tamper(
     Ok((StatusCode::ACCEPTED, Json(view(command, steps))))
 }
 
+/// Records the command of a message, unless that message was answered before: command, answer and the memory of the message are one
+/// write. Needs what [`create`] needs.
+///
+/// # Errors
+/// As of [`create`]; then nothing is written.
+pub(crate) async fn record_message(
+    app: &App,
+    caller: &Caller,
+    body: &[u8],
+    message: &Message,
+) -> Result<Answer, Problem> {
+    let (now, Correlation(correlation)) = (app.clock.now(), correlation::fresh());
+    caller.needs(Scope::Operate)?;
+    let (mut new, step) = checked(app, caller, json(body)?, correlation, now).await?;
+    new.not_after = Some(new.not_after.map_or(message.not_after, |limit| limit.min(message.not_after)));
+    let message = message.clone();
+    let answer = app
+        .store
+        .write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move {
+                let action = new.kind.as_str();
+                event::audit(conn, now, &new.actor, action, &new.serial.0, &new.correlation).await?;
+                let id = command::insert_at(conn, &new, &step).await?;
+                let body = serde_json::json!({
+                    "id": id, "serial": new.serial.0, "kind": new.kind, "state": step.state,
+                    "correlation": new.correlation, "not_after": new.not_after,
+                });
+                let answer = Answer { status: StatusCode::ACCEPTED.as_u16(), body };
+                message::keep(conn, &message, Some(id), &answer, now).await?;
+                Ok(answer)
+            })
+        })
+        .await?;
+    Ok(answer)
+}
+
+/// The command that is to be recorded, with its first step.
+async fn checked(
+    app: &App,
+    caller: &Caller,
+    request: CommandRequest,
+    correlation: String,
+    now: Timestamp,
+) -> Result<(NewCommand, CommandEvent), Problem> {
+    let mut new = check(app, request, caller, correlation, now).await?;
+    let step = first_step(app, &mut new, now).await?;
+    Ok((new, step))
+}
+
 /// Recorded; or waiting, when a second person is all that is missing.
 async fn first_step(app: &App, new: &mut NewCommand, now: Timestamp) -> Result<CommandEvent, Problem> {
     let recorded = CommandEvent { state: CommandState::Recorded, at: now, evidence: Vec::new() };
@@ -240,6 +289,12 @@ async fn check(
             return Err(Problem::refused(
                 "bad-command",
                 "a token is delivered by a top-up, not by a command",
+            ));
+        }
+        Some(CommandKind::ClearTamper) => {
+            return Err(Problem::refused(
+                "bad-command",
+                "a tamper condition is cleared by a token, which is asked for with POST /api/v1/commands",
             ));
         }
         Some(CommandKind::RotateKeys) => {

@@ -24,7 +24,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Correlation {
     }
 }
 
-fn fresh() -> Correlation {
+/// An id of our own.
+pub(super) fn fresh() -> Correlation {
     let mut random = [0u8; 8];
     // Without random numbers ids may repeat, which hurts only whoever searches the log.
     let _ = getrandom::fill(&mut random);

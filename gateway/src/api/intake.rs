@@ -1,7 +1,8 @@
 //! Meters on their way in: one row of a CSV file or one JSON object, checked against configuration and models.
 
 use super::App;
-use crate::config::{LineConfig, LineKind, SerialProtocol};
+use crate::config::{Hello, LineConfig, LineKind, SerialProtocol};
+use crate::driver::NAME_MAX;
 use crate::session::directory::Framing;
 use crate::session::model::{Model, SecurityManner};
 use crate::session::order::{LIMIT_W_MAX, LIMIT_W_MIN};
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use protocol::dlms::security::ecdsa::{Curve, PrivateKey, PublicKey};
 use protocol::dlms::security::{Key, Secret};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -105,7 +106,7 @@ impl NewMeter {
         let model = self.model(app, line)?;
         let prepaid = match &*model {
             Model::Dlms(model) => model.objects.account.is_some(),
-            Model::Modbus(_) => false,
+            Model::Modbus(model) => model.holds_credit(),
         };
         let balance = match (given(&self.balance), prepaid) {
             (None, false) => BalanceHolder::None,
@@ -119,6 +120,15 @@ impl NewMeter {
                 self.model
             ));
         }
+        if balance == BalanceHolder::Gateway
+            && matches!(&*model, Model::Modbus(model) if model.holds_credit())
+        {
+            return Err(format!(
+                "a meter of model {:?} counts its own credit, and two balances for one supply would both disconnect: \
+                 use meter or none",
+                self.model
+            ));
+        }
         let role = match given(&self.role) {
             None => Role::Customer,
             Some(word) => {
@@ -126,7 +136,9 @@ impl NewMeter {
             }
         };
         let area = given(&self.area).or(line.area.as_deref()).unwrap_or_default().to_owned();
-        let sts = if balance == BalanceHolder::Meter { Some(self.sts(&serial)?) } else { None };
+        // A Modbus meter that counts its own credit takes no tokens from here.
+        let takes_tokens = balance == BalanceHolder::Meter && matches!(*model, Model::Dlms(_));
+        let sts = if takes_tokens { Some(self.sts(&serial)?) } else { None };
         let meter = Meter {
             serial: Serial(serial),
             line: line.name.clone(),
@@ -330,6 +342,33 @@ fn address(text: &str, line: &LineConfig) -> Result<String, String> {
             })?;
             return Ok(parsed.to_string());
         }
+        LineKind::TcpIn { hello: Hello::Ip, .. } => {
+            let parsed: IpAddr = text.parse().map_err(|_| {
+                format!("address {text:?} is not an IP address, as line {:?} needs", line.name)
+            })?;
+            return Ok(parsed.to_string());
+        }
+        LineKind::TcpIn { hello: Hello::Title, .. } => {
+            let good = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            return match good {
+                true => Ok(text.to_ascii_lowercase()),
+                false => Err(format!(
+                    "address {text:?} is not a system title in 16 hexadecimal digits, as line {:?} needs",
+                    line.name
+                )),
+            };
+        }
+        LineKind::TcpIn { hello: Hello::Line | Hello::Name { .. }, .. } => {
+            let good = (1..=NAME_MAX).contains(&text.len())
+                && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+            return match good {
+                true => Ok(text.to_owned()),
+                false => Err(format!(
+                    "address {text:?} is not what a meter can call itself on line {:?}",
+                    line.name
+                )),
+            };
+        }
         // HDLC physical addresses have 14 bits; 0 and the topmost are reserved (IEC 62056-46 clause 6.4.2.3).
         LineKind::Serial { protocol: SerialProtocol::DlmsHdlc, .. }
         | LineKind::Converter { protocol: SerialProtocol::DlmsHdlc, .. } => 1..=16_382,
@@ -352,7 +391,7 @@ fn framing(word: Option<&str>, line: &LineConfig) -> Result<Framing, String> {
     if let (LineKind::Udp { .. }, None | Some("wrapper")) = (&line.kind, word) {
         return Ok(Framing::Wrapper);
     }
-    let is_tcp = matches!(line.kind, LineKind::Tcp { .. });
+    let is_tcp = matches!(line.kind, LineKind::Tcp { .. } | LineKind::TcpIn { .. });
     match (word, is_tcp) {
         (None | Some("wrapper"), true) => Ok(Framing::Wrapper),
         (None | Some("hdlc"), false) | (Some("hdlc"), true) => Ok(Framing::Hdlc),

@@ -10,6 +10,7 @@ pub mod campaigns;
 pub mod commands;
 mod control;
 mod correlation;
+pub mod discovery;
 pub mod doubts;
 pub mod enter;
 mod events;
@@ -32,7 +33,7 @@ pub mod special_tokens;
 mod status;
 pub mod top_ups;
 
-pub use access::{Scope, hash_of, new_secret};
+pub use access::{Caller, Scope, hash_of, new_secret};
 pub use openapi::document;
 pub use problem::Problem;
 
@@ -41,6 +42,7 @@ use crate::commands::bulk::Bulk;
 use crate::commands::desk::Desk;
 use crate::config::{Config, Live};
 use crate::metrics::{HttpCounts, Metrics};
+use crate::reading::discovery::Discoveries;
 use crate::service::log::LogLevels;
 use crate::service::reload::Reloader;
 use crate::session;
@@ -83,6 +85,8 @@ pub struct App {
     pub models: Models,
     /// Meters whose sessions are being recorded.
     pub recordings: Recordings,
+    /// Searches for meters on buses.
+    pub discoveries: Discoveries,
     /// Where people have a word about commands.
     pub desk: Desk,
     /// The lines, to say how they are doing.
@@ -107,6 +111,7 @@ impl App {
 
 /// The whole HTTP service: API and page.
 pub fn service(app: App) -> Router {
+    let searches = get(discovery::show).post(discovery::start).delete(discovery::stop);
     let open = Router::new()
         .route("/api/v1/health", get(health::health))
         .route("/api/v1/ready", get(health::ready))
@@ -162,6 +167,7 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/sinks", get(sinks::list))
         .route("/api/v1/lines", get(status::lines))
+        .route("/api/v1/lines/{line}/discovery", searches)
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/configuration/reload", post(control::reload))
         .route("/api/v1/log-levels", get(control::log_levels).put(control::set_log_levels))

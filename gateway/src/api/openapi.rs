@@ -1,9 +1,9 @@
 //! The OpenAPI document, made from the handlers.
 
 use super::{
-    access, accounts, alarms, areas, bulk_commands, campaigns, commands, control, doubts, enter, events,
-    export, guards, health, images, meters, profiles, readings, recordings, sinks, special_tokens, status,
-    top_ups,
+    access, accounts, alarms, areas, bulk_commands, campaigns, commands, control, discovery, doubts, enter,
+    events, export, guards, health, images, meters, profiles, readings, recordings, sinks, special_tokens,
+    status, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -71,6 +71,9 @@ use utoipa::{Modify, OpenApi};
         guards::record,
         guards::protect,
         guards::unprotect,
+        discovery::start,
+        discovery::show,
+        discovery::stop,
         doubts::list,
         doubts::decision,
         areas::list,

@@ -96,7 +96,15 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error)
+        if !matches!(error, StoreError::Full(_) | StoreError::Unreachable(_)) {
+            return Self::internal(&error);
+        }
+        tracing::error!(%error, "a request could not be stored");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store-unavailable",
+            "nothing was stored: the gateway's store is full or away; send the same request again later",
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::Problem;
 use crate::config::{ChannelConfig, ChannelSecret};
-use crate::vault::{Vault, verify_hmac};
+use crate::vault::{Vault, VaultError, verify_hmac};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -69,12 +69,8 @@ pub fn verify(
     let (Some(time), Some(tag)) = (time, tag) else {
         return wrong("malformed-signature", "X-Signature is not t=UNIX-SECONDS,v1=HEX".into());
     };
-    let good = match &channel.secret {
-        ChannelSecret::Vault(name) => vault
-            .verify_signature(name, &message(time, signed), &tag)
-            .map_err(|error| Problem::internal(&error))?,
-        ChannelSecret::Plain(secret) => verify_hmac(secret, &message(time, signed), &tag),
-    };
+    let good = is_tag_of(vault, &channel.secret, &message(time, signed), &tag)
+        .map_err(|error| Problem::internal(&error))?;
     if !good {
         let detail = format!("the signature is not one of channel {} over this request", channel.id);
         return wrong("wrong-signature", detail);
@@ -87,7 +83,24 @@ pub fn verify(
     Ok(())
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// Whether `tag` is HMAC-SHA-256 of `text` under this secret, in constant time.
+///
+/// # Errors
+/// The vault lacks the secret.
+pub(crate) fn is_tag_of(
+    vault: &dyn Vault,
+    secret: &ChannelSecret,
+    text: &[u8],
+    tag: &[u8],
+) -> Result<bool, VaultError> {
+    match secret {
+        ChannelSecret::Vault(name) => vault.verify_signature(name, text, tag),
+        ChannelSecret::Plain(secret) => Ok(verify_hmac(secret, text, tag)),
+    }
+}
+
+/// The bytes of an HMAC-SHA-256 in hexadecimal digits.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     // 32 bytes of HMAC-SHA-256; anything else cannot be right.
     if digits.len() != 64 {

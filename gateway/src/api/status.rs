@@ -51,6 +51,8 @@ pub(super) async fn lines(
 pub struct StatusView {
     /// Its version.
     version: &'static str,
+    /// Its system title, as it stands in facts and subjects: 16 hexadecimal digits.
+    gateway: String,
     /// It can work: what `/api/v1/ready` says.
     ready: bool,
     /// What a person should look at, one sentence each.
@@ -69,6 +71,12 @@ pub(super) async fn status(
     let obstacle = health::obstacle(&app).await;
     let ready = obstacle.is_none();
     let mut problems: Vec<String> = obstacle.into_iter().collect();
+    if app.store.is_tight() {
+        problems.push(
+            "little room is left for the store: readings are not stored, what is money still is; make room"
+                .to_owned(),
+        );
+    }
     for line in app.lines.status() {
         if !line.up {
             problems.push(format!("line {:?} is down: its port or connection broke", line.line));
@@ -83,5 +91,6 @@ pub(super) async fn status(
             problems.push(format!("sink {:?} has facts waiting since {oldest:.0}", sink.name));
         }
     }
-    Ok(Json(StatusView { version: env!("CARGO_PKG_VERSION"), ready, problems }))
+    let gateway = app.store.system_title().await?.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Json(StatusView { version: env!("CARGO_PKG_VERSION"), gateway, ready, problems }))
 }

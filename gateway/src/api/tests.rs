@@ -1,3 +1,5 @@
+mod discovery;
+
 use super::signature::{Signed, sign};
 use super::*;
 use crate::bench::{BANK_SECRET, Bench, DRN, MODBUS, TokenMeter, answer, relay, sts};
@@ -109,6 +111,11 @@ impl Api {
             directory: Directory::default(),
             models: Models::load(None).unwrap(),
             recordings: Recordings::default(),
+            discoveries: Discoveries::new(
+                crate::commands::router::Router::new(Arc::new(lines.clone())),
+                Directory::default(),
+                Clock::real(),
+            ),
             desk: bench.desk.clone(),
             lines,
             metrics,
@@ -165,7 +172,8 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
                 .replace("{id}", "1")
                 .replace("{area}", "T1")
                 .replace("{table}", "events")
-                .replace("{name}", "one");
+                .replace("{name}", "one")
+                .replace("{line}", "bus");
             let open = ["/api/v1/health", "/api/v1/ready"].contains(&path.as_str());
             let request = || Request::builder().method(method.to_uppercase().as_str()).uri(&path);
             let nobody = api.send(request().body(Body::empty()).unwrap()).await;
@@ -179,7 +187,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 65, "every operation of the document was tried");
+    assert_eq!(tried, 68, "every operation of the document was tried");
 }
 
 #[tokio::test]

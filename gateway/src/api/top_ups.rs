@@ -166,6 +166,7 @@ fn problem_of(error: TopUpError) -> Problem {
     let detail = error.to_string();
     match error {
         TopUpError::UnknownMeter(serial) => Problem::unknown_meter(&serial),
+        TopUpError::TakesNoTokens(_) => Problem::refused("takes-no-tokens", detail),
         TopUpError::NotPrepaid(_) => Problem::refused("not-prepaid", detail),
         TopUpError::KeyReused => Problem::refused("idempotency-key-reused", detail),
         TopUpError::Amount(_) => Problem::refused("bad-amount", detail),

@@ -8,6 +8,7 @@ pub mod check_config;
 pub mod client;
 pub mod command;
 pub mod control;
+pub mod discover;
 pub mod doubt;
 pub mod explain;
 pub mod export;
@@ -110,6 +111,8 @@ enum Command {
     Coverage(profile::Coverage),
     /// Show what is missing of a meter's profiles, and what becomes of it.
     Gaps(profile::Gaps),
+    /// Ask every address of a bus who is there, and write a file for `meter import`.
+    Discover(discover::Args),
     /// Readings that are held: list them, say that they are right, or wrong.
     Doubt(doubt::Args),
     /// Give a meter new DLMS keys and see them proved; needs its master key and scope admin.
@@ -163,6 +166,7 @@ impl Cli {
             Command::Profile(args) => profile::rows(&args),
             Command::Coverage(args) => profile::coverage(&args),
             Command::Gaps(args) => profile::gaps(&args),
+            Command::Discover(args) => discover::run(&args),
             Command::Doubt(args) => doubt::run(&args),
             Command::RotateKeys(args) => command::plain("rotate_keys", &args),
             Command::Record(args) => record::record(&args),

@@ -7,6 +7,7 @@ use crate::config::Live;
 use crate::session::clock_check::{Correction, decide};
 use crate::session::model::{Model, Models};
 use crate::session::work::{Job, Priority, Report, Serial, Work};
+use crate::store::meter::Meter;
 use crate::store::{Store, StoreError, clock};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -34,36 +35,27 @@ impl ClockKeeper {
         Self { store, clock, router, models, policy }
     }
 
-    /// A read found this clock so many seconds ahead: it is corrected where the terms say so, at a time when the step crosses
-    /// no end of an interval or a day.
-    pub async fn look(&self, meter: &Serial, offset_s: i64) {
-        if let Err(error) = self.act(meter, offset_s).await {
-            tracing::error!(meter = meter.0, %error, "what was done to a clock could not be stored");
-        }
+    /// What is to be done about this meter's clock, which a read found so many seconds ahead; nothing where no clock is kept.
+    #[must_use]
+    pub fn judge(&self, meter: &Meter, offset_s: i64) -> Option<Correction> {
+        let model = self.models.find(&meter.model);
+        let Some(Model::Dlms(dlms)) = model.as_deref() else { return None };
+        let (now, terms) = (self.clock.now(), &self.policy.now().clock_check);
+        Some(decide(offset_s, now, dlms.shortest_period_s(), &dlms.clock.zone, terms))
     }
 
-    async fn act(&self, serial: &Serial, offset_s: i64) -> Result<(), StoreError> {
-        let Some((meter, _)) = self.store.meter(&serial.0).await? else { return Ok(()) };
-        let model = self.models.find(&meter.model);
-        let Some(Model::Dlms(dlms)) = model.as_deref() else { return Ok(()) };
-        let now = self.clock.now();
-        let correction =
-            decide(offset_s, now, dlms.shortest_period_s(), &dlms.clock.zone, &self.policy.now().clock_check);
-        let left = (correction == Correction::Leave).then_some(offset_s);
-        let of = serial.clone();
-        self.store
-            .write(move |conn| Box::pin(async move { clock::set_left(conn, &of, left, now).await }))
-            .await?;
+    /// Does what was judged, at a time when the step crosses no end of an interval or a day, and keeps what came of it.
+    pub async fn act(&self, serial: &Serial, correction: Correction) {
         match correction {
-            Correction::Keep | Correction::Leave => return Ok(()),
-            Correction::Wait(until) if until.duration_since(now) > WAIT_MAX => return Ok(()),
+            Correction::Keep | Correction::Leave => return,
+            Correction::Wait(until) if until.duration_since(self.clock.now()) > WAIT_MAX => return,
             Correction::Wait(until) => self.wait(until).await,
             Correction::Shift { .. } | Correction::Set { .. } => {}
         }
-        match self.correct(serial).await {
-            Some(report) => self.keep(serial, report).await,
-            // The next read finds the same.
-            None => Ok(()),
+        // Where nothing came of it the next read finds the same.
+        let Some(report) = self.correct(serial).await else { return };
+        if let Err(error) = self.keep(serial, report).await {
+            tracing::error!(meter = serial.0, %error, "what was done to a clock could not be stored");
         }
     }
 

@@ -20,6 +20,7 @@ use crate::reading::plausibility::Thresholds;
 use crate::session::clock_check::ClockTerms;
 use crate::session::order::Order;
 use crate::session::work::{Ending, Facts, ImageProgress, Job, Priority, Report, Serial, Work};
+use crate::session::{self, Arrival};
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState, DisconnectReason};
 use crate::store::meter::{BalanceHolder, Meter};
 use crate::store::{Store, StoreError, command};
@@ -28,7 +29,7 @@ use jiff::SignedDuration;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// Reports handled in one write.
@@ -158,6 +159,7 @@ pub struct Engine {
     open: BTreeMap<i64, Open>,
     last_id: i64,
     steps: CommandSteps,
+    arrivals: Option<broadcast::Receiver<Arrival>>,
 }
 
 impl Engine {
@@ -173,7 +175,22 @@ impl Engine {
     ) -> Self {
         let policy = policy.into();
         let (open, last_id, steps) = (BTreeMap::new(), 0, CommandSteps::default());
-        Self { store, vending, clock, router, policy, commissioned, open, last_id, steps }
+        Self { store, vending, clock, router, policy, commissioned, open, last_id, steps, arrivals: None }
+    }
+
+    /// What waits for a meter that dials in is tried when it does.
+    #[must_use]
+    pub fn hearing(self, arrivals: broadcast::Receiver<Arrival>) -> Self {
+        Self { arrivals: Some(arrivals), ..self }
+    }
+
+    /// The meter is there now.
+    fn came(&mut self, serial: &Serial) {
+        let now = Instant::now();
+        let its = |open: &&mut Open| !open.in_flight && open.command.request.serial == *serial;
+        for open in self.open.values_mut().filter(its) {
+            open.due = open.due.min(now);
+        }
     }
 
     /// The steps it stores are counted here.
@@ -214,6 +231,7 @@ impl Engine {
                 }
                 _ = messages.recv_many(&mut batch, BATCH_MAX) => self.take(&mut batch).await,
                 Some(said) = said.recv() => self.hear(said).await,
+                arrival = arrival(self.arrivals.as_mut()) => self.came(&arrival.serial),
                 () = sleep_until(due) => {}
                 _ = stop.changed() => {}
             }
@@ -649,6 +667,13 @@ impl Engine {
         }
         let parked = self.open.values().filter(|open| open.in_flight).count();
         tracing::info!(parked, open = self.open.len(), "the command engine has stopped");
+    }
+}
+
+async fn arrival(arrivals: Option<&mut broadcast::Receiver<Arrival>>) -> Arrival {
+    match arrivals {
+        Some(arrivals) => session::arrival(arrivals).await,
+        None => std::future::pending().await,
     }
 }
 

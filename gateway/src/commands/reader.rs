@@ -7,20 +7,28 @@ use super::router::{NoPlace, Router};
 use super::schedule::{self, Schedule};
 use crate::clock::Clock;
 use crate::config::{Live, ScheduleConfig};
-use crate::guards::Rules;
-use crate::reading::plausibility::Thresholds;
+use crate::session::clock_check::Correction;
 use crate::session::work::{Ending, Job, Priority, Report, Serial, Work};
-use crate::store::{Store, StoreError};
+use crate::session::{self, Arrival};
+use crate::store::{Store, StoreError, clock, meter};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// How often the schedule is looked at, in real time. A demo's fast clock passes several seconds in one.
 const TICK: Duration = Duration::from_millis(100);
 /// A read whose line is full waits this long, in civil time.
 const FULL_PAUSE: SignedDuration = SignedDuration::from_secs(5);
+
+/// A read, or an audit, that has ended.
+struct Ended {
+    meter: Serial,
+    audits: bool,
+    /// How, where its line said so.
+    ending: Option<Ending>,
+}
 
 /// The reader; [`Reader::run`] is its task.
 #[derive(Debug)]
@@ -65,23 +73,25 @@ impl Reader {
         Self { store, clock, router, config, policy, clocks }
     }
 
-    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
+    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
+    /// `arrivals`: what one missed is read when it comes.
     ///
     /// # Errors
     /// Store failures at start.
     pub async fn run(
         self,
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
+        mut arrivals: broadcast::Receiver<Arrival>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
         let mut config = *self.config.now();
         let mut schedule = Schedule::new(config.read_interval, config.reads_in_flight_max);
-        let (tell, mut ended) = mpsc::unbounded_channel::<(Serial, Option<bool>)>();
+        let (tell, mut ended) = mpsc::unbounded_channel::<Ended>();
         let mut audits = Audits::default();
         let started = self.clock.now();
         for (meter, state) in self.store.all_meters().await? {
             if state.commissioned_at.is_some() {
-                let offset = schedule::offset(&meter.serial, config.read_interval);
+                let offset = schedule::offset(&meter.serial, config.read_spread);
                 schedule.add(meter.serial, started.saturating_add(offset).unwrap_or(started));
             }
         }
@@ -102,21 +112,27 @@ impl Reader {
                     Err(NoPlace::Full) => schedule.put_back(&serial, now, FULL_PAUSE),
                     Err(NoPlace::Nobody(reason)) => {
                         tracing::warn!(meter = serial.0, reason, "cannot be read");
-                        schedule.done(&serial, now);
+                        schedule.done(&serial, true, now);
                     }
                 }
             }
             tokio::select! {
                 _ = tick.tick() => {}
                 Some(serial) = commissioned.recv() => schedule.add(serial, self.clock.now()),
-                Some((serial, audited)) = ended.recv() => {
+                Some(Ended { meter, audits: audited, ending }) = ended.recv() => {
                     let now = self.clock.now();
-                    if let Some(whole) = audited {
+                    if audited {
                         let waits = (config.audit_interval, config.read_interval);
-                        audits.ended(serial.clone(), whole, waits, now);
+                        audits.ended(meter.clone(), ending == Some(Ending::Done), waits, now);
                     }
-                    schedule.done(&serial, now);
+                    // A refusal is an answer too: the same question gets the same one.
+                    let answered = matches!(ending, Some(Ending::Done | Ending::Rejected { .. }));
+                    schedule.done(&meter, answered, now);
+                    if matches!(ending, Some(Ending::NotSent { .. })) {
+                        schedule.missed(&meter);
+                    }
                 }
+                arrival = session::arrival(&mut arrivals) => schedule.came(&arrival.serial, self.clock.now()),
                 _ = stop.changed() => {}
             }
         }
@@ -128,7 +144,7 @@ impl Reader {
         meter: Serial,
         work: Work,
         place: super::router::Place,
-        tell: mpsc::UnboundedSender<(Serial, Option<bool>)>,
+        tell: mpsc::UnboundedSender<Ended>,
     ) {
         let (report, answer) = oneshot::channel();
         let audits = work == Work::Audit;
@@ -142,44 +158,71 @@ impl Reader {
             report,
             sending: None,
         });
-        let (store, policy) = (self.store.clone(), self.policy.now());
-        let (rules, thresholds) = (policy.rules.clone(), policy.thresholds);
-        let clocks = self.clocks.clone();
+        let keeping = Keeping {
+            store: self.store.clone(),
+            policy: self.policy.now(),
+            clocks: self.clocks.clone(),
+            meter,
+            correlation,
+        };
         tokio::spawn(async move {
-            let (mut offset, mut whole) = (None, false);
+            let (mut correction, mut ending) = (None, None);
             if let Ok(report) = answer.await {
-                offset = report.facts.clock_offset_s;
-                whole = report.ending == Ending::Done;
-                if let Err(error) = keep(&store, &meter, report, correlation, rules, thresholds).await {
-                    tracing::error!(meter = meter.0, %error, "a reading could not be stored");
-                }
+                ending = Some(report.ending.clone());
+                correction = keeping.keep(report).await;
             }
             // The reader has gone only when the gateway stops.
-            let _ = tell.send((meter.clone(), audits.then_some(whole)));
-            if let Some(offset) = offset {
-                clocks.look(&meter, offset).await;
+            let _ = tell.send(Ended { meter: keeping.meter.clone(), audits, ending });
+            if let Some(correction) = correction {
+                keeping.clocks.act(&keeping.meter, correction).await;
             }
         });
     }
 }
 
-/// Stores what a scheduled read brought.
-async fn keep(
-    store: &Store,
-    serial: &Serial,
-    report: Report,
+/// What is needed to store what a scheduled read brought.
+struct Keeping {
+    store: Store,
+    policy: Arc<Policy>,
+    clocks: ClockKeeper,
+    meter: Serial,
     correlation: String,
-    rules: Arc<Rules>,
-    thresholds: Thresholds,
-) -> Result<(), StoreError> {
-    let Some((meter, _)) = store.meter(&serial.0).await? else { return Ok(()) };
-    store
-        .write(move |conn| {
-            Box::pin(async move {
-                observe::observe(conn, &meter, &report, &correlation, &rules, &thresholds, None).await
+}
+
+impl Keeping {
+    /// Stores a read; what is to be done about the meter's clock.
+    async fn keep(&self, report: Report) -> Option<Correction> {
+        self.store_it(report)
+            .await
+            .inspect_err(
+                |error| tracing::error!(meter = self.meter.0, %error, "a reading could not be stored"),
+            )
+            .ok()
+            .flatten()
+    }
+
+    /// One write: facts, and whether the clock is left as it is for a person.
+    async fn store_it(&self, report: Report) -> Result<Option<Correction>, StoreError> {
+        // Another meter's clock is nobody's business here.
+        let itself = report.facts.serial.as_ref().is_none_or(|found| *found == self.meter.0);
+        let offset = report.facts.clock_offset_s.filter(|_| itself);
+        let (policy, clocks) = (self.policy.clone(), self.clocks.clone());
+        let (serial, correlation) = (self.meter.clone(), self.correlation.clone());
+        self.store
+            .write(move |conn| {
+                Box::pin(async move {
+                    let Some(meter) = meter::find(conn, &serial.0).await? else { return Ok(None) };
+                    let Policy { rules, thresholds, .. } = &*policy;
+                    observe::observe(conn, &meter, &report, &correlation, rules, thresholds, None).await?;
+                    let found = offset.and_then(|offset| Some((offset, clocks.judge(&meter, offset)?)));
+                    let Some((offset, correction)) = found else { return Ok(None) };
+                    let left = (correction == Correction::Leave).then_some(offset);
+                    clock::set_left(conn, &meter.serial, left, report.ended).await?;
+                    Ok(Some(correction))
+                })
             })
-        })
-        .await
+            .await
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+/// A read that was not answered is tried again after these times, in seconds, and then at its next turn: a lost frame costs a minute,
+/// and a silent meter little.
+const PAUSES_S: [i64; 3] = [60, 60, 240];
+
 /// Who is read next, and when.
 #[derive(Debug)]
 pub struct Schedule {
@@ -12,7 +16,20 @@ pub struct Schedule {
     in_flight_max: usize,
     known: HashSet<Serial>,
     due: BTreeSet<(Timestamp, Serial)>,
-    in_flight: HashMap<Serial, Timestamp>,
+    in_flight: HashMap<Serial, Turn>,
+    /// Whose last read was not answered and is tried again.
+    again: HashMap<Serial, Turn>,
+    /// Whose last read was never sent: it is made up when the meter calls.
+    missed: HashSet<Serial>,
+}
+
+/// A meter's turn.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    /// Its place in the interval.
+    due: Timestamp,
+    /// How often it was tried in vain.
+    failures: usize,
 }
 
 impl Schedule {
@@ -26,6 +43,8 @@ impl Schedule {
             known: HashSet::new(),
             due: BTreeSet::new(),
             in_flight: HashMap::new(),
+            again: HashMap::new(),
+            missed: HashSet::new(),
         }
     }
 
@@ -59,23 +78,51 @@ impl Schedule {
             return None;
         }
         let (due, serial) = self.due.pop_first()?;
-        self.in_flight.insert(serial.clone(), due);
+        self.missed.remove(&serial);
+        let turn = self.again.remove(&serial).unwrap_or(Turn { due, failures: 0 });
+        self.in_flight.insert(serial.clone(), turn);
         Some(serial)
     }
 
-    /// The read of this meter has ended, well or not. Its next is one interval after this one was due, so that reads keep
-    /// their places in the interval; times that have passed meanwhile are skipped, not caught up with.
-    pub fn done(&mut self, serial: &Serial, now: Timestamp) {
-        let Some(due) = self.in_flight.remove(serial) else { return };
-        let next = due.saturating_add(self.interval).unwrap_or(Timestamp::MAX);
+    /// The read of this meter has ended, with an answer or without. Its next is one interval after this one was due, so that
+    /// reads keep their places in the interval; times that have passed meanwhile are skipped, not caught up with. One that was
+    /// not answered is tried again before that, a few times.
+    pub fn done(&mut self, serial: &Serial, answered: bool, now: Timestamp) {
+        let Some(turn) = self.in_flight.remove(serial) else { return };
+        let next = turn.due.saturating_add(self.interval).unwrap_or(Timestamp::MAX);
+        let pause = PAUSES_S.get(turn.failures).filter(|_| !answered);
+        if let Some(again) = pause.and_then(|pause| now.checked_add(SignedDuration::from_secs(*pause)).ok())
+            && again < next
+        {
+            self.due.insert((again, serial.clone()));
+            self.again.insert(serial.clone(), Turn { failures: turn.failures + 1, ..turn });
+            return;
+        }
         let next =
             if next > now { next } else { now.saturating_add(self.interval).unwrap_or(Timestamp::MAX) };
         self.due.insert((next, serial.clone()));
     }
 
+    /// The read of this meter came to nothing because it was not there: it is made up when it comes.
+    pub fn missed(&mut self, serial: &Serial) {
+        self.missed.insert(serial.clone());
+    }
+
+    /// The meter has come. A read that it missed is due now, and the next one an interval later.
+    pub fn came(&mut self, serial: &Serial, now: Timestamp) {
+        if self.missed.remove(serial) {
+            self.again.remove(serial);
+            self.due.retain(|(_, other)| other != serial);
+            self.due.insert((now, serial.clone()));
+        }
+    }
+
     /// The read could not start; try again after `pause`.
     pub fn put_back(&mut self, serial: &Serial, now: Timestamp, pause: SignedDuration) {
-        if self.in_flight.remove(serial).is_some() {
+        if let Some(turn) = self.in_flight.remove(serial) {
+            if turn.failures > 0 {
+                self.again.insert(serial.clone(), turn);
+            }
             let again = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
             self.due.insert((again, serial.clone()));
         }
@@ -113,7 +160,7 @@ mod tests {
         assert_eq!(schedule.next(at(99)), None);
         assert_eq!(schedule.next(at(100)), Some(serial("a")));
         assert_eq!(schedule.next(at(2_000)), None, "it is under way");
-        schedule.done(&serial("a"), at(130));
+        schedule.done(&serial("a"), true, at(130));
         assert_eq!(schedule.next(at(999)), None);
         assert_eq!(schedule.next(at(1_000)), Some(serial("a")));
     }
@@ -123,9 +170,38 @@ mod tests {
         let mut schedule = Schedule::new(Duration::from_secs(900), 8);
         schedule.add(serial("a"), at(0));
         assert_eq!(schedule.next(at(0)), Some(serial("a")));
-        schedule.done(&serial("a"), at(5_000));
+        schedule.done(&serial("a"), true, at(5_000));
         assert_eq!(schedule.next(at(5_899)), None);
         assert_eq!(schedule.next(at(5_900)), Some(serial("a")));
+    }
+
+    #[test]
+    fn a_read_that_was_not_answered_is_tried_again_a_few_times_and_then_at_its_next_turn() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 8);
+        schedule.add(serial("a"), at(100));
+        for (turn, ended) in [(100, 103), (163, 166), (226, 229)] {
+            assert_eq!(schedule.next(at(turn - 1)), None);
+            assert_eq!(schedule.next(at(turn)), Some(serial("a")));
+            schedule.put_back(&serial("a"), at(turn), SignedDuration::ZERO);
+            assert_eq!(schedule.next(at(turn)), Some(serial("a")), "a full line does not count as a try");
+            schedule.done(&serial("a"), false, at(ended));
+        }
+        assert_eq!(schedule.next(at(469)), Some(serial("a")), "the last try");
+        schedule.done(&serial("a"), false, at(472));
+        assert_eq!(schedule.next(at(999)), None);
+        assert_eq!(schedule.next(at(1_000)), Some(serial("a")), "its own place");
+        schedule.done(&serial("a"), true, at(1_003));
+        assert_eq!(schedule.next(at(1_899)), None, "what was answered waits for its next turn");
+    }
+
+    #[test]
+    fn a_read_is_not_tried_again_when_its_next_turn_comes_first() {
+        let mut schedule = Schedule::new(Duration::from_secs(60), 8);
+        schedule.add(serial("a"), at(0));
+        assert_eq!(schedule.next(at(0)), Some(serial("a")));
+        schedule.done(&serial("a"), false, at(3));
+        assert_eq!(schedule.next(at(59)), None);
+        assert_eq!(schedule.next(at(60)), Some(serial("a")));
     }
 
     #[test]
@@ -137,7 +213,7 @@ mod tests {
         schedule.add(serial("a"), at(0));
         assert_eq!((schedule.next(at(10)), schedule.next(at(10))), (Some(serial("a")), Some(serial("b"))));
         assert_eq!(schedule.next(at(10)), None);
-        schedule.done(&serial("a"), at(11));
+        schedule.done(&serial("a"), true, at(11));
         assert_eq!(schedule.next(at(11)), Some(serial("c")));
     }
 
@@ -160,11 +236,11 @@ mod tests {
         let mut both: Vec<_> = std::iter::from_fn(|| schedule.next(at(60))).map(|serial| serial.0).collect();
         both.sort();
         assert_eq!(both, ["a", "b"], "who would wait longer than a minute is read within it");
-        schedule.done(&serial("a"), at(61));
+        schedule.done(&serial("a"), true, at(61));
         assert_eq!(schedule.next(at(109)), None, "it keeps its place");
         assert_eq!(schedule.next(at(110)), Some(serial("a")));
         schedule.change_to(Duration::from_secs(3_600), 8, at(110));
-        schedule.done(&serial("a"), at(111));
+        schedule.done(&serial("a"), true, at(111));
         assert_eq!(schedule.next(at(3_709)), None);
         assert_eq!(schedule.next(at(3_710)), Some(serial("a")));
     }
@@ -175,5 +251,24 @@ mod tests {
             let offset = offset(&Serial(format!("{i:011}")), Duration::from_secs(900));
             assert!((0..900).contains(&offset.as_secs()));
         }
+    }
+
+    #[test]
+    fn what_a_meter_missed_is_read_when_it_comes_and_nothing_is_read_twice() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 8);
+        schedule.add(serial("a"), at(0));
+        schedule.came(&serial("a"), at(0));
+        schedule.came(&serial("unknown"), at(0));
+        assert_eq!(schedule.next(at(0)), Some(serial("a")));
+        schedule.done(&serial("a"), false, at(2));
+        schedule.missed(&serial("a"));
+        assert_eq!(schedule.next(at(29)), None);
+        schedule.came(&serial("a"), at(30));
+        schedule.came(&serial("a"), at(31));
+        assert_eq!(schedule.next(at(31)), Some(serial("a")), "it was away, and is here now");
+        schedule.done(&serial("a"), true, at(32));
+        schedule.came(&serial("a"), at(33));
+        assert_eq!(schedule.next(at(33)), None, "it missed nothing");
+        assert_eq!(schedule.next(at(930)), Some(serial("a")));
     }
 }

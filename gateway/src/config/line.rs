@@ -1,6 +1,8 @@
 //! Lines: the wires the gateway owns. One task owns each (`session`).
 
+use crate::session::directory::Framing;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// One wire, or one network of meters that each have their own address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,17 @@ pub enum LineKind {
     Udp {
         /// Meters talked to at once.
         connections_max: usize,
+    },
+    /// DLMS meters that connect to us. A meter's address is what it says it is.
+    TcpIn {
+        /// Where they connect to.
+        address: SocketAddr,
+        /// How they say who they are.
+        hello: Hello,
+        /// Connections at once.
+        connections_max: usize,
+        /// A connection that nobody used for so long is hung up.
+        idle: Duration,
     },
     /// A serial line behind a converter that passes its bytes on over TCP as they are. Otherwise as [`LineKind::Serial`].
     Converter {
@@ -89,4 +102,22 @@ impl LineKind {
                 | Self::Converter { protocol: SerialProtocol::ModbusRtu, .. }
         )
     }
+}
+
+/// How a meter that dials in says who it is: what has to be its address on the line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hello {
+    /// Its first line of text.
+    Line,
+    /// The IP address it calls from.
+    Ip,
+    /// The system title of the first APDU that it sends, a notification in the wrapper: 16 hexadecimal digits.
+    Title,
+    /// Its logical device name, which the gateway reads as the public client.
+    Name {
+        /// The model that says how to ask.
+        model: String,
+        /// How the question is framed.
+        framing: Framing,
+    },
 }

@@ -6,6 +6,7 @@
 mod bulk;
 mod disconnection;
 mod error;
+mod inbox;
 mod line;
 mod listen;
 mod live;
@@ -17,13 +18,15 @@ mod store;
 
 pub use disconnection::DisconnectionConfig;
 pub use error::ConfigError;
-pub use line::{LineConfig, LineKind, Parity, SerialProtocol};
+pub use inbox::{InboxConfig, Principal};
+pub use line::{Hello, LineConfig, LineKind, Parity, SerialProtocol};
 pub use listen::{ListenConfig, ListenKind};
 pub use live::Live;
 pub use price::Price;
 pub use sink::{Login, MqttBroker, NatsServer, Secret, SinkConfig, SinkKind, Tls, WebhookEndpoint};
 
 use crate::store::Place;
+use crate::store::keeper::Keep;
 use crate::vault::MasterKeySource;
 use jiff::{SignedDuration, Timestamp};
 use std::net::SocketAddr;
@@ -37,6 +40,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Where the store is.
     pub store: Place,
+    /// What is kept in it, and for how long.
+    pub keep: Keep,
     /// Where the keys are.
     pub vault: VaultConfig,
     /// Civil time: real, or simulated for a demo.
@@ -63,6 +68,8 @@ pub struct Config {
     pub channels: Vec<ChannelConfig>,
     /// Where facts go. Names are unique.
     pub sinks: Vec<SinkConfig>,
+    /// Where commands come from as messages.
+    pub inboxes: Vec<InboxConfig>,
 }
 
 /// The API and the page.
@@ -118,6 +125,8 @@ pub struct ScheduleConfig {
     pub read_interval: Duration,
     /// Time between two audits of one meter: payment mode, relay, balance. An audit takes the place of a read.
     pub audit_interval: Duration,
+    /// Over how much of it the reads of all meters are spread.
+    pub read_spread: Duration,
     /// Scheduled reads under way at once, over all lines.
     pub reads_in_flight_max: usize,
     /// How long a disconnect or reconnect may wait for its meter before it expires.
@@ -141,7 +150,7 @@ pub struct ChannelConfig {
     pub secret: ChannelSecret,
 }
 
-/// Where the secret of a payment channel is.
+/// Where the secret of a payment channel or a principal is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ChannelSecret {
     /// In the vault, under this name: it is used there and never comes out.

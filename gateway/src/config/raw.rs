@@ -2,14 +2,16 @@
 
 use super::bulk::{self, RawBulk};
 use super::disconnection::{self, RawDisconnection};
+use super::inbox::{self, RawInbox};
 use super::listen::{self, RawListen};
 use super::plausibility::{RawClockCheck, RawPlausibility};
 use super::sink::{self, RawSink};
 use super::store::{self, RawStore};
 use super::{
-    ApiConfig, ChannelConfig, ChannelSecret, ClockConfig, Config, ConfigError, LineConfig, LineKind, Parity,
-    Price, ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
+    ApiConfig, ChannelConfig, ChannelSecret, ClockConfig, Config, ConfigError, Hello, LineConfig, LineKind,
+    Parity, Price, ScheduleConfig, SerialProtocol, Surroundings, VaultConfig,
 };
+use crate::session::directory::Framing;
 use crate::vault::{MasterKeySource, SECRET_LEN_MIN};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -48,6 +50,8 @@ struct RawConfig {
     channels: Vec<Spanned<RawChannel>>,
     #[serde(default, rename = "sink")]
     sinks: Vec<Spanned<RawSink>>,
+    #[serde(default, rename = "inbox")]
+    inboxes: Vec<Spanned<RawInbox>>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +117,7 @@ fn two() -> u32 {
 struct RawSchedule {
     read_interval_s: u64,
     audit_interval_s: u64,
+    read_spread_s: Option<u64>,
     reads_in_flight_max: usize,
     command_expiry_s: u64,
     profile_spread_s: u64,
@@ -121,6 +126,10 @@ struct RawSchedule {
     billing_deadline_s: u64,
 }
 
+/// Where a secret may stand: its name in the vault, a file, a variable of the environment.
+type SecretPlaces<'a> =
+    (Option<&'a Spanned<String>>, Option<&'a Spanned<PathBuf>>, Option<&'a Spanned<String>>);
+
 impl Default for RawSchedule {
     fn default() -> Self {
         // A quarter of an hour is the usual load-profile period; an hour is our own bound for a relay command. Five minutes
@@ -128,6 +137,7 @@ impl Default for RawSchedule {
         Self {
             read_interval_s: 900,
             audit_interval_s: 86_400,
+            read_spread_s: None,
             reads_in_flight_max: 64,
             command_expiry_s: 3600,
             profile_spread_s: 300,
@@ -157,6 +167,14 @@ struct RawLine {
     protocol: Option<Spanned<SerialProtocol>>,
     #[serde(default)]
     address: Option<Spanned<String>>,
+    #[serde(default)]
+    hello: Option<Spanned<HelloWord>>,
+    #[serde(default)]
+    model: Option<Spanned<String>>,
+    #[serde(default)]
+    framing: Option<Spanned<Framing>>,
+    #[serde(default)]
+    idle_s: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -171,8 +189,20 @@ struct RawChannel {
     secret_env: Option<Spanned<String>>,
 }
 
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum HelloWord {
+    Line,
+    Ip,
+    Title,
+    Name,
+}
+
+/// A connection of a meter that dials in is kept for a day: it may be the one over which it is read once a day.
+const CALL_IDLE_S: u64 = 86_400;
+
 /// What a line can be.
-const LINE_KINDS: [&str; 5] = ["tcp", "udp", "serial", "serial-over-tcp", "modbus-tcp"];
+const LINE_KINDS: [&str; 6] = ["tcp", "tcp-in", "udp", "serial", "serial-over-tcp", "modbus-tcp"];
 
 /// The file being checked: turns a place in it into an error with a line.
 pub(super) struct Checker<'a, S> {
@@ -197,6 +227,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
             bootstrap_token_file: checker.beside(&raw.api.bootstrap_token_file),
         },
         store: store::place(&checker, &raw.store)?,
+        keep: store::keep(&checker, &raw.store)?,
         vault: checker.vault(&raw.vault)?,
         clock: checker.clock(raw.clock.as_ref())?,
         price: Price::new(&price.currency, price.minor_digits, &price.minor_per_kwh)
@@ -204,6 +235,9 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
         schedule: ScheduleConfig {
             read_interval: Duration::from_secs(raw.schedule.read_interval_s.max(1)),
             audit_interval: Duration::from_secs(raw.schedule.audit_interval_s.max(1)),
+            read_spread: Duration::from_secs(
+                raw.schedule.read_spread_s.unwrap_or(u64::MAX).min(raw.schedule.read_interval_s.max(1)),
+            ),
             reads_in_flight_max: raw.schedule.reads_in_flight_max.max(1),
             command_expiry: Duration::from_secs(raw.schedule.command_expiry_s.max(1)),
             profile_spread: Duration::from_secs(raw.schedule.profile_spread_s),
@@ -225,6 +259,7 @@ pub(super) fn check(text: &str, path: &Path, around: &impl Surroundings) -> Resu
         listeners: listen::listeners(&checker, &raw.listeners)?,
         channels: checker.channels(&raw.channels)?,
         sinks: sink::sinks(&checker, &raw.sinks)?,
+        inboxes: inbox::inboxes(&checker, &raw.inboxes)?,
     })
 }
 
@@ -359,6 +394,15 @@ impl<S: Surroundings> Checker<'_, S> {
                 let connections_max = raw.connections_max.as_ref().map_or(64, |max| *max.get_ref()).max(1);
                 (LineKind::Udp { connections_max }, None)
             }
+            "tcp-in" => {
+                let (address, place) =
+                    self.line_address(raw.address.as_ref().ok_or_else(|| missing("address"))?)?;
+                let hello = self.hello(raw, raw.hello.as_ref().ok_or_else(|| missing("hello"))?)?;
+                let connections_max = raw.connections_max.as_ref().map_or(64, |max| *max.get_ref()).max(1);
+                let idle = raw.idle_s.as_ref().map_or(CALL_IDLE_S, |idle| *idle.get_ref()).max(1);
+                let idle = Duration::from_secs(idle);
+                (LineKind::TcpIn { address, hello, connections_max, idle }, Some(place))
+            }
             "serial-over-tcp" => {
                 let (address, place) =
                     self.line_address(raw.address.as_ref().ok_or_else(|| missing("address"))?)?;
@@ -404,14 +448,22 @@ impl<S: Surroundings> Checker<'_, S> {
     /// A key that means nothing on this kind of line is as wrong as an unknown one.
     fn only_fitting_keys(&self, raw: &RawLine) -> Result<(), ConfigError> {
         let kind = raw.kind.get_ref().as_str();
-        let (networks, wires) = (["tcp", "udp"], ["serial", "serial-over-tcp"]);
+        let (networks, wires) = (["tcp", "tcp-in", "udp"], ["serial", "serial-over-tcp"]);
         let given = [
             ("connections_max", raw.connections_max.as_ref().map(Spanned::span), &networks[..]),
             ("port", raw.port.as_ref().map(Spanned::span), &["serial"]),
             ("baud", raw.baud.as_ref().map(Spanned::span), &wires),
             ("parity", raw.parity.as_ref().map(Spanned::span), &wires),
             ("protocol", raw.protocol.as_ref().map(Spanned::span), &wires),
-            ("address", raw.address.as_ref().map(Spanned::span), &["modbus-tcp", "serial-over-tcp"]),
+            (
+                "address",
+                raw.address.as_ref().map(Spanned::span),
+                &["modbus-tcp", "serial-over-tcp", "tcp-in"],
+            ),
+            ("hello", raw.hello.as_ref().map(Spanned::span), &["tcp-in"]),
+            ("model", raw.model.as_ref().map(Spanned::span), &["tcp-in"]),
+            ("framing", raw.framing.as_ref().map(Spanned::span), &["tcp-in"]),
+            ("idle_s", raw.idle_s.as_ref().map(Spanned::span), &["tcp-in"]),
         ];
         for (key, span, fits) in given {
             if let Some(span) = span
@@ -425,6 +477,27 @@ impl<S: Surroundings> Checker<'_, S> {
             }
         }
         Ok(())
+    }
+
+    /// How meters that dial in say who they are.
+    fn hello(&self, raw: &RawLine, word: &Spanned<HelloWord>) -> Result<Hello, ConfigError> {
+        if let HelloWord::Name = word.get_ref() {
+            let model = raw.model.as_ref().map_or("reference-dlms", |model| model.get_ref()).to_owned();
+            let framing = raw.framing.as_ref().map_or(Framing::Wrapper, |framing| *framing.get_ref());
+            return Ok(Hello::Name { model, framing });
+        }
+        let given = [
+            ("model", raw.model.as_ref().map(Spanned::span)),
+            ("framing", raw.framing.as_ref().map(Spanned::span)),
+        ];
+        if let Some((key, span)) = given.into_iter().find_map(|(key, span)| Some((key, span?))) {
+            return Err(self.at(&span, format!("{key} belongs to hello = \"name\": nobody else is asked")));
+        }
+        Ok(match word.get_ref() {
+            HelloWord::Line => Hello::Line,
+            HelloWord::Ip => Hello::Ip,
+            HelloWord::Title | HelloWord::Name => Hello::Title,
+        })
     }
 
     /// Where a line's only peer listens, and that place for whoever else might want it.
@@ -466,21 +539,31 @@ impl<S: Surroundings> Checker<'_, S> {
 
     fn secret(&self, id: &str, spanned: &Spanned<RawChannel>) -> Result<ChannelSecret, ConfigError> {
         let channel = spanned.get_ref();
-        let given = [channel.secret.is_some(), channel.secret_file.is_some(), channel.secret_env.is_some()];
+        let keys = (channel.secret.as_ref(), channel.secret_file.as_ref(), channel.secret_env.as_ref());
+        self.signing_secret((format!("channel {id:?}"), channel.id.span()), keys)
+    }
+
+    /// What somebody signs with: in the vault under a name, or in a file or the environment. `owner` is who, and where they stand.
+    pub(super) fn signing_secret(
+        &self,
+        (owner, span): (String, Range<usize>),
+        (vault, file, variable): SecretPlaces<'_>,
+    ) -> Result<ChannelSecret, ConfigError> {
+        let given = [vault.is_some(), file.is_some(), variable.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
-            let message = format!("channel {id:?} needs exactly one of secret, secret_file and secret_env");
-            return Err(self.at(&channel.id.span(), message));
+            let message = format!("{owner} needs exactly one of secret, secret_file and secret_env");
+            return Err(self.at(&span, message));
         }
-        if let Some(name) = &channel.secret {
+        if let Some(name) = vault {
             return Ok(ChannelSecret::Vault(name.get_ref().clone()));
         }
-        let keys = (channel.secret_file.as_ref(), channel.secret_env.as_ref());
-        let owner = (format!("channel {id:?}"), channel.id.span());
-        let secret = self.secret_text(("secret_file", "secret_env"), keys, owner)?;
+        let place = file.map_or_else(|| span.clone(), Spanned::span);
+        let secret =
+            self.secret_text(("secret_file", "secret_env"), (file, variable), (owner.clone(), span))?;
         if secret.len() < SECRET_LEN_MIN {
-            let span = channel.secret_file.as_ref().map_or_else(|| channel.id.span(), Spanned::span);
-            return Err(self
-                .at(&span, format!("the secret of channel {id:?} is shorter than {SECRET_LEN_MIN} bytes")));
+            return Err(
+                self.at(&place, format!("the secret of {owner} is shorter than {SECRET_LEN_MIN} bytes"))
+            );
         }
         Ok(ChannelSecret::Plain(secret.into_bytes()))
     }

@@ -159,26 +159,26 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSink {
-    name: Spanned<String>,
-    url: Spanned<String>,
+    pub name: Spanned<String>,
+    pub url: Spanned<String>,
     #[serde(default)]
-    topic: Option<Spanned<String>>,
+    pub topic: Option<Spanned<String>>,
     #[serde(default)]
-    stream: Option<Spanned<String>>,
+    pub stream: Option<Spanned<String>>,
     #[serde(default)]
-    subject: Option<Spanned<String>>,
+    pub subject: Option<Spanned<String>>,
     #[serde(default)]
-    user: Option<Spanned<String>>,
+    pub user: Option<Spanned<String>>,
     #[serde(default)]
-    password_file: Option<Spanned<PathBuf>>,
+    pub password_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
-    password_env: Option<Spanned<String>>,
+    pub password_env: Option<Spanned<String>>,
     #[serde(default)]
-    secret_file: Option<Spanned<PathBuf>>,
+    pub secret_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
-    secret_env: Option<Spanned<String>>,
+    pub secret_env: Option<Spanned<String>>,
     #[serde(default)]
-    ca_file: Option<Spanned<PathBuf>>,
+    pub ca_file: Option<Spanned<PathBuf>>,
 }
 
 /// A scheme, whether it means TLS, its usual port, and the keys that belong to it.
@@ -207,7 +207,7 @@ pub(super) fn sinks<S: Surroundings>(
     Ok(sinks)
 }
 
-fn sink<S: Surroundings>(
+pub(super) fn sink<S: Surroundings>(
     checker: &Checker<'_, S>,
     raw: &RawSink,
     name: String,
@@ -286,7 +286,7 @@ fn only_keys_of<S: Surroundings>(
 }
 
 /// Levels of letters, digits, `-` and `_`: no wildcards, nothing empty.
-fn words<S: Surroundings>(
+pub(super) fn words<S: Surroundings>(
     checker: &Checker<'_, S>,
     raw: Option<&Spanned<String>>,
     key: &str,

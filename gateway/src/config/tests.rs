@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::directory::Framing;
 
 struct Bench;
 
@@ -297,6 +298,66 @@ fn a_store_on_a_server_has_its_password_apart_from_its_url() {
 }
 
 #[test]
+fn a_line_where_meters_dial_in_says_how_they_say_who_they_are() {
+    let line = |more: &str| {
+        format!("[[line]]\nname = \"calls\"\nkind = \"tcp-in\"\naddress = \"192.0.2.1:4060\"\n{more}")
+    };
+    let kind = |more: &str| parse(&line(more)).unwrap().lines[0].kind.clone();
+    let of = |hello, idle_s| LineKind::TcpIn {
+        address: "192.0.2.1:4060".parse().unwrap(),
+        hello,
+        connections_max: 64,
+        idle: Duration::from_secs(idle_s),
+    };
+    assert_eq!(kind("hello = \"line\"\nidle_s = 90\n"), of(Hello::Line, 90));
+    assert_eq!(kind("hello = \"ip\"\n"), of(Hello::Ip, 86_400));
+    assert_eq!(kind("hello = \"title\"\n"), of(Hello::Title, 86_400));
+    let name = Hello::Name { model: "reference-dlms".into(), framing: Framing::Hdlc };
+    assert_eq!(kind("hello = \"name\"\nframing = \"hdlc\"\n"), of(name, 86_400));
+    assert!(refusal(&line("")).contains("needs hello"));
+    let wrong = refusal(&line("hello = \"ip\"\nmodel = \"reference-dlms\"\n"));
+    assert!(wrong.contains("model belongs to hello = \"name\""), "{wrong}");
+    let elsewhere = refusal("[[line]]\nname = \"x\"\nkind = \"tcp\"\nidle_s = 9\n");
+    assert!(elsewhere.contains("idle_s belongs to lines of kind tcp-in"), "{elsewhere}");
+    assert!(refusal(&line("hello = \"horn\"\n")).contains("horn"));
+}
+
+#[test]
+fn an_inbox_names_its_principals_and_what_they_may_do() {
+    let inbox = |more: &str| format!("[[inbox]]\nname = \"control\"\nurl = \"nats://192.0.2.9\"\n{more}");
+    let principal =
+        "[[inbox.principal]]\nname = \"dispatcher\"\nscopes = [\"operate\"]\nsecret = \"dispatch\"\n";
+    let config = parse(&inbox(principal)).unwrap();
+    let found = &config.inboxes[0];
+    assert_eq!((found.server.port, found.server.stream.as_str()), (4222, "meter-gateway-commands"));
+    assert_eq!(found.server.subject, "meter-gateway-commands");
+    assert_eq!((found.replies.as_str(), found.ack_wait.as_secs()), ("meter-gateway-replies", 30));
+    assert_eq!(found.principals[0].scopes, [crate::store::access::Scope::Operate]);
+    assert_eq!(found.principals[0].secret, ChannelSecret::Vault("dispatch".into()));
+    for (more, said) in [
+        (String::new(), "needs an [[inbox.principal]]"),
+        (format!("{principal}{principal}"), "principal \"dispatcher\" is named twice"),
+        (principal.replace("operate", "rule"), "scope \"rule\" is none of read, operate"),
+        (principal.replace("dispatcher", "dis.patcher"), "principal name \"dis.patcher\" must be letters"),
+        (
+            principal.replace("secret = \"dispatch\"\n", ""),
+            "needs exactly one of secret, secret_file and secret_env",
+        ),
+        (format!("replies = \"meter-gateway-commands.r\"\n{principal}"), "answers are no commands"),
+        (format!("topic = \"x\"\n{principal}"), "topic"),
+    ] {
+        let refused = refusal(&inbox(&more));
+        assert!(refused.contains(said), "{more}: {refused}");
+    }
+    let elsewhere = inbox(principal).replace("nats:", "mqtt:");
+    assert!(refusal(&elsewhere).contains("begins with nats: or nats+tls:"));
+    let twice = refusal(&format!("{0}{0}", inbox(principal)));
+    assert!(twice.contains("inbox name \"control\" is used twice"), "{twice}");
+    let short = principal.replace("secret = \"dispatch\"", "secret_env = \"HOME\"");
+    assert!(refusal(&inbox(&short)).contains("HOME is not set"));
+}
+
+#[test]
 fn a_converter_and_meters_behind_udp_are_lines_and_a_converter_has_one_owner() {
     let converter = |name: &str| {
         format!(
@@ -316,7 +377,10 @@ fn a_converter_and_meters_behind_udp_are_lines_and_a_converter_has_one_owner() {
     let twice = refusal(&format!("{}{}", converter("roof"), converter("cellar")));
     assert!(twice.contains("address 192.0.2.20:4001 already belongs to line \"roof\""), "{twice}");
     let unknown = refusal("[[line]]\nname = \"x\"\nkind = \"pigeon\"\n");
-    assert!(unknown.contains("it is one of tcp, udp, serial, serial-over-tcp, modbus-tcp"), "{unknown}");
+    assert!(
+        unknown.contains("it is one of tcp, tcp-in, udp, serial, serial-over-tcp, modbus-tcp"),
+        "{unknown}"
+    );
 }
 
 #[test]
@@ -351,4 +415,17 @@ fn listeners_thresholds_and_the_terms_of_clocks_are_read_and_what_contradicts_it
     assert_eq!(hours.map(|(from, until)| (from.hour(), until.hour())), Some((22, 6)));
     let refused = refusal("[schedule]\nprofile_hours = \"at night\"\n");
     assert!(refused.contains("profile_hours \"at night\" is not two times"), "{refused}");
+}
+
+#[test]
+fn history_is_kept_as_long_as_is_said_and_for_a_default_time_else() {
+    let days = |days: i64| jiff::SignedDuration::from_hours(24 * days);
+    let keep = with_store("path = \"a\"").unwrap().keep;
+    assert_eq!((keep.readings, keep.events, keep.command_steps), (days(1_096), days(92), days(1_096)));
+    assert_eq!((keep.free_min, keep.size_max), (256 << 20, None));
+    let keep = with_store("path = \"a\"\nkeep_events_days = 7\nsize_max_mib = 1024").unwrap().keep;
+    assert_eq!((keep.events, keep.size_max), (days(7), Some(1 << 30)));
+    let refused = |more: &str| with_store(&format!("path = \"a\"\n{more}")).unwrap_err().to_string();
+    assert!(refused("keep_readings_days = 0").contains("at least a day"));
+    assert!(refused("size_max_mib = 300").contains("twice free_min_mib"));
 }

@@ -90,7 +90,7 @@ fn row(entry: &Entry) -> String {
         Place::Tcp(Framing::Hdlc, port) => ("street", format!("{}:{port}", entry.address), "hdlc"),
         Place::Line(physical) => ("bus", physical.to_string(), ""),
         Place::ModbusLine(unit) => ("modbus", unit.to_string(), ""),
-        Place::ModbusTcp(unit) => ("feeder", unit.to_string(), ""),
+        Place::ModbusTcp(_, unit) => ("feeder", unit.to_string(), ""),
     };
     let (model, balance) = match entry.model {
         Model::Dlms => ("reference-dlms", "meter"),

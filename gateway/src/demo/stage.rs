@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often something is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -173,7 +174,7 @@ impl Stage {
         self.until_ready()
     }
 
-    /// Waits for Ctrl-C, or for the gateway to end by itself.
+    /// Waits for Ctrl-C or a termination, or for the gateway to end by itself.
     ///
     /// # Errors
     /// How the gateway ended.
@@ -182,9 +183,11 @@ impl Stage {
         self.runtime.block_on(async {
             let interrupted = tokio::signal::ctrl_c();
             tokio::pin!(interrupted);
+            let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
             loop {
                 tokio::select! {
                     _ = &mut interrupted => return Ok(()),
+                    _ = terminated.recv() => return Ok(()),
                     () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 }
                 if let Some(status) = gateway.ended() {

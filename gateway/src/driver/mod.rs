@@ -3,11 +3,13 @@
 //! Nothing here knows a protocol. A session asks for a [`Pipe`], owns it, and drops it when it breaks; opening it again is
 //! how a port that vanished (an unplugged adapter) comes back.
 
+mod callers;
 mod pipe;
 mod serial;
 mod tcp;
 mod udp;
 
+pub use callers::{CallerStream, Callers, Greet, Greeted, Held, NAME_MAX};
 pub use pipe::{ByteCounters, Pacing, Pipe, Traffic};
 pub use serial::{Parity, SerialEndpoint};
 pub use tcp::TcpEndpoint;
@@ -28,6 +30,8 @@ pub enum Endpoint {
     Converter(TcpEndpoint, Pacing),
     /// Datagrams to and from one peer, each one write or read.
     Udp(SocketAddr),
+    /// The connection of a meter that dials in, by its name on the line.
+    Caller(Callers, String),
 }
 
 impl Endpoint {
@@ -37,7 +41,7 @@ impl Endpoint {
         match self {
             Self::Serial(serial) => Some(serial.pacing()),
             Self::Converter(_, pacing) => Some(*pacing),
-            Self::Tcp(_) | Self::Udp(_) => None,
+            Self::Tcp(_) | Self::Udp(_) | Self::Caller(..) => None,
         }
     }
 
@@ -73,6 +77,12 @@ pub enum OpenError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// A meter that dials in has not done so.
+    #[error("the meter {name:?} has not called")]
+    NotCalled {
+        /// Its name on the line.
+        name: String,
+    },
     /// There is no such device file.
     #[error("serial port {port} does not exist")]
     NoSuchPort {
@@ -104,6 +114,7 @@ pub async fn open(endpoint: &Endpoint, counters: Arc<ByteCounters>) -> Result<Pi
         Endpoint::Tcp(tcp) => Ok(Pipe::new(tcp.connect().await?, counters, None)),
         Endpoint::Serial(serial) => Ok(Pipe::new(serial.open()?, counters, Some(serial.pacing()))),
         Endpoint::Converter(tcp, pacing) => Ok(Pipe::new(tcp.connect().await?, counters, Some(*pacing))),
+        Endpoint::Caller(callers, name) => Ok(Pipe::new(callers.open(name)?, counters, None)),
         Endpoint::Udp(peer) => Ok(Pipe::new(Datagrams::to(*peer).await?, counters, None)),
     }
 }

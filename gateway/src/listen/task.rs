@@ -4,6 +4,7 @@ use super::alarm::{Change, change};
 use super::judge::{APDU_MAX, Judge, Refused, Taken};
 use crate::clock::Clock;
 use crate::config::{ListenConfig, ListenKind};
+use crate::session::{self, Arrival};
 use crate::store::{Store, StoreError, alarm, push};
 use anyhow::Context as _;
 use protocol::link::wrapper::{Config, HEADER_LEN, Wrapper};
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 /// How long a peer may hold a connection. A notification is one segment, and its confirmation another.
@@ -63,6 +64,32 @@ impl Listener {
             counts: Arc::default(),
             told: Arc::default(),
         }
+    }
+
+    /// For what meters introduce themselves with when they dial in.
+    #[must_use]
+    pub fn of_calls(judge: Judge, store: Store, clock: Clock) -> Self {
+        Self { name: "calls".into(), judge, store, clock, counts: Arc::default(), told: Arc::default() }
+    }
+
+    /// Takes what meters introduce themselves with, until `stop` becomes true. None of it is confirmed.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn run_calls(
+        self,
+        mut arrivals: broadcast::Receiver<Arrival>,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        while !*stop.borrow() {
+            let arrival = tokio::select! {
+                arrival = session::arrival(&mut arrivals) => arrival,
+                _ = stop.changed() => break,
+            };
+            let Some(apdu) = arrival.notification else { continue };
+            let _ = self.take(arrival.peer.ip(), &apdu).await;
+        }
+        Ok(())
     }
 
     /// What it counted so far.

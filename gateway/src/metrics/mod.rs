@@ -116,6 +116,7 @@ impl Metrics {
             sources.store.commit,
         );
         add.put("store_file_bytes", "Size of the embedded store's files", looked.store_bytes.clone());
+        add.put("store_room_bytes", "What the embedded store may still take of its disk", sources.store.room);
         add.put("sink_unsent_facts", "Facts that a sink has not acknowledged", looked.unsent.clone());
         add.put(
             "sink_oldest_unsent_seconds",

@@ -2,7 +2,9 @@
 
 use super::{Fact, Sink, SinkError};
 use crate::clock::Clock;
+use crate::store::event::Event;
 use crate::store::{Store, StoreError};
+use jiff::Timestamp;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -37,6 +39,77 @@ impl Pauses {
 /// After this long without anything to deliver a connection is given up; the next fact opens it again.
 const REST_AFTER: Duration = Duration::from_secs(30);
 
+/// What a courier needs of the store: the events, and a place in them.
+pub trait Outbox: Sync {
+    /// The last event that the sink's other side acknowledged; 0 before the first.
+    ///
+    /// # Errors
+    /// Store failures, as of all of these.
+    fn position(&self, sink: &str) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// At most `limit` events after `id`, oldest first.
+    ///
+    /// # Errors
+    /// Store failures.
+    fn events_after(
+        &self,
+        id: i64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send;
+    /// The newest event's id; 0 when there is none.
+    ///
+    /// # Errors
+    /// Store failures.
+    fn last_event_id(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// Everything up to this event was acknowledged.
+    ///
+    /// # Errors
+    /// Store failures.
+    fn delivered(
+        &self,
+        sink: &str,
+        id: i64,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// What keeps the sink from delivering.
+    ///
+    /// # Errors
+    /// Store failures.
+    fn problem(
+        &self,
+        sink: &str,
+        problem: String,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Changes after every commit.
+    fn commits(&self) -> watch::Receiver<u64>;
+}
+
+impl Outbox for Store {
+    async fn position(&self, sink: &str) -> Result<i64, StoreError> {
+        self.sink_position(sink).await
+    }
+
+    async fn events_after(&self, id: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.events_after(id, limit).await
+    }
+
+    async fn last_event_id(&self) -> Result<i64, StoreError> {
+        self.last_event_id().await
+    }
+
+    async fn delivered(&self, sink: &str, id: i64, at: Timestamp) -> Result<(), StoreError> {
+        self.sink_delivered(sink, id, at).await
+    }
+
+    async fn problem(&self, sink: &str, problem: String, at: Timestamp) -> Result<(), StoreError> {
+        self.sink_problem(sink, problem, at).await
+    }
+
+    fn commits(&self) -> watch::Receiver<u64> {
+        self.commits()
+    }
+}
+
 /// Delivers until told to stop. What was handed over but not acknowledged by then is handed over again after the next start.
 ///
 /// # Errors
@@ -45,13 +118,12 @@ pub async fn run(
     name: &str,
     mut sink: impl Sink,
     gateway: &str,
-    store: &Store,
+    store: &impl Outbox,
     clock: Clock,
     pauses: Pauses,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
-    let mut courier =
-        Courier { name, gateway, store, clock, pauses, position: store.sink_position(name).await? };
+    let mut courier = Courier { name, gateway, store, clock, pauses, position: store.position(name).await? };
     tokio::select! {
         ended = courier.deliver_whatever_the_store_does(&mut sink) => ended,
         // An error means that nobody can tell us any more, which is a stop too.
@@ -59,17 +131,17 @@ pub async fn run(
     }
 }
 
-struct Courier<'a> {
+struct Courier<'a, O> {
     name: &'a str,
     gateway: &'a str,
-    store: &'a Store,
+    store: &'a O,
     clock: Clock,
     pauses: Pauses,
     /// The last event that was acknowledged.
     position: i64,
 }
 
-impl Courier<'_> {
+impl<O: Outbox> Courier<'_, O> {
     /// A store that is away for a while is waited for: its facts wait too.
     async fn deliver_whatever_the_store_does(&mut self, sink: &mut impl Sink) -> Result<(), StoreError> {
         loop {
@@ -148,14 +220,14 @@ impl Courier<'_> {
             );
             return Ok(());
         }
-        self.store.sink_delivered(self.name, taken, self.clock.now()).await?;
+        self.store.delivered(self.name, taken, self.clock.now()).await?;
         self.position = taken;
         Ok(())
     }
 
     async fn failed(&self, error: &SinkError, failures: u32, pause: Duration) -> Result<(), StoreError> {
         tracing::warn!(sink = self.name, %error, failures, pause_s = pause.as_secs(), "facts wait in the store");
-        self.store.sink_problem(self.name, error.to_string(), self.clock.now()).await
+        self.store.problem(self.name, error.to_string(), self.clock.now()).await
     }
 }
 
@@ -165,5 +237,7 @@ async fn within<T>(work: impl Future<Output = Result<T, SinkError>>) -> Result<T
     })
 }
 
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 
 mod courier;
 mod fact;
+pub mod inbox;
 mod mqtt;
 mod nats;
 mod webhook;

@@ -12,6 +12,7 @@ use crate::commands::schedule;
 use crate::config::{Live, ScheduleConfig};
 use crate::session::model::{Cadence, Model, Models, ProfileModel, Purpose};
 use crate::session::work::{Ending, Job, ProfileRows, Report, RowsWanted, Serial, Work};
+use crate::session::{self, Arrival};
 use crate::store::meter;
 use crate::store::observation::Quality;
 use crate::store::profile::{self, Series};
@@ -20,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// How often the agenda is looked at, in real time. A demo's fast clock passes several seconds in one.
 const TICK: Duration = Duration::from_millis(100);
@@ -77,13 +78,15 @@ impl Collector {
         Self { store, clock, router, models, config, policy, profiles, known, agenda, under_way: 0 }
     }
 
-    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`.
+    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
+    /// `arrivals`: what is missing of one is asked for when it comes.
     ///
     /// # Errors
     /// Store failures.
     pub async fn run(
         mut self,
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
+        mut arrivals: broadcast::Receiver<Arrival>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
         self.load().await?;
@@ -96,6 +99,7 @@ impl Collector {
                 _ = tick.tick() => {}
                 Some(serial) = commissioned.recv() => self.add(&serial).await?,
                 Some(end) = ended.recv() => self.take(end),
+                arrival = session::arrival(&mut arrivals) => self.came(&arrival.serial),
                 _ = stop.changed() => {}
             }
         }
@@ -222,6 +226,25 @@ impl Collector {
         }
     }
 
+    /// A meter has come: what is missing of it is asked for now.
+    fn came(&mut self, serial: &Serial) {
+        let now = self.clock.now();
+        for at in 0..self.profiles.len() {
+            let profile = &mut self.profiles[at];
+            if profile.series.serial != *serial || profile.gaps.is_empty() {
+                continue;
+            }
+            for gap in &mut profile.gaps {
+                gap.next_at = gap.next_at.min(now);
+            }
+            // One that is under way is not in the agenda; it is planned when it ends.
+            let planned = self.agenda.extract_if(.., |(_, planned)| *planned == at).count();
+            if planned > 0 {
+                self.plan(at);
+            }
+        }
+    }
+
     fn plan_later(&mut self, at: usize, now: Timestamp, pause: SignedDuration) {
         self.agenda.insert((now.saturating_add(pause).unwrap_or(Timestamp::MAX), at));
     }
@@ -342,8 +365,9 @@ impl Attempt {
     async fn store(self, conn: &mut Connection, report: Report) -> Result<(Series, Vec<Gap>), StoreError> {
         let (profile, ask, now) = (&self.profile, &self.ask, report.ended);
         let mut series = Series { asked_to: self.standing.asked_to, ..profile.series.clone() };
-        // A refusal says nothing about rows: another meter may be there, or one that is set up otherwise.
-        let answered = report.facts.profile.is_some();
+        // A refusal says nothing about rows: another meter may be there, or one that is set up otherwise. Rows that there is no
+        // room for are asked for again.
+        let answered = report.facts.profile.is_some() && conn.stores_history();
         let problem = match &report.ending {
             Ending::Done => None,
             Ending::Rejected { reason, .. } => Some(reason.clone()),
@@ -366,12 +390,17 @@ impl Attempt {
             _ => Quality::Measured,
         };
         let kept = profile::keep_rows(conn, series.id, read, now, quality).await?;
-        let times = profile::times(conn, series.id, ask.from, profile.slots.end(ask.to)).await?;
-        let there: BTreeSet<Timestamp> = times.into_iter().filter_map(|at| profile.slots.of(at)).collect();
+        let filled = |at: Timestamp| profile.slots.of(at);
+        let mut there: BTreeSet<Timestamp> = read.rows.iter().filter_map(|row| filled(row.at)).collect();
+        if profile.slots.between(ask.from, ask.to).any(|slot| !there.contains(&slot)) {
+            // Some may have come before.
+            let times = profile::times(conn, series.id, ask.from, profile.slots.end(ask.to)).await?;
+            there.extend(times.into_iter().filter_map(filled));
+        }
         let asked = Asked { from: ask.from, to: ask.to, answered };
         let terms = profile.terms(&self.config, now);
         let ledger: Ledger = gaps::settle(&profile.slots, &self.standing.gaps, &asked, &there, &terms, now);
-        profile::keep_ledger(conn, &series, &ledger.open, &ledger.given_up).await?;
+        profile::keep_ledger(conn, &series, &profile.gaps, &ledger.open, &ledger.given_up).await?;
         profile::tell(conn, &series, &read.channels, &kept, &ledger, now).await?;
         Ok((series, ledger.open))
     }

@@ -89,14 +89,18 @@ const ANSWERS_MAX: u32 = 3;
 /// The pauses between attempts; the last one for all further ones. Our own choice: quick for a lost answer, then less and less
 /// of a line's time for a meter that stays away.
 const PAUSES_MIN: [i64; 8] = [1, 5, 15, 60, 180, 360, 720, 1_440];
+/// The first pauses where nobody answered: a lost frame costs two or three minutes, and a row is late after ten. For a row that the
+/// meter answered without, the pauses above: it may be written later.
+const UNANSWERED_MIN: [i64; 3] = [1, 1, 3];
 /// What has a deadline ahead is asked for at least this often.
 const URGENT_MIN: i64 = 15;
 
-/// The pause after so many attempts.
+/// The pause after so many attempts, the last of which the meter answered, or not.
 #[must_use]
-pub fn pause(attempts: u32) -> SignedDuration {
+pub fn pause(attempts: u32, answered: bool) -> SignedDuration {
     let at = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-    SignedDuration::from_mins(PAUSES_MIN[at.min(PAUSES_MIN.len() - 1)])
+    let quick = UNANSWERED_MIN.get(at).filter(|_| !answered);
+    SignedDuration::from_mins(*quick.unwrap_or(&PAUSES_MIN[at.min(PAUSES_MIN.len() - 1)]))
 }
 
 /// What is missing after an attempt. `there` are the slots within what was asked for that are filled now.
@@ -168,7 +172,7 @@ fn missing(
     for slot in slots.between(asked.from, asked.to).filter(|slot| !there.contains(slot)) {
         let known = before.iter().find(|gap| gap.from <= slot && slot <= gap.to);
         let attempts = known.map_or(0, |gap| gap.attempts) + 1;
-        let mut wait = pause(attempts);
+        let mut wait = pause(attempts, asked.answered);
         if terms.deadline.is_some_and(|deadline| !passed(slot, deadline, now)) {
             wait = wait.min(SignedDuration::from_mins(URGENT_MIN));
         }

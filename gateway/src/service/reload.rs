@@ -4,7 +4,7 @@ use super::sinks::Sinks;
 use crate::clock::Clock;
 use crate::commands::bulk::Bulk;
 use crate::commands::engine::Policy;
-use crate::config::{Config, LineConfig, Live, ScheduleConfig, SinkConfig, System};
+use crate::config::{Config, InboxConfig, LineConfig, Live, ScheduleConfig, SinkConfig, System};
 use crate::session;
 use crate::session::model::Models;
 use crate::vault::Vault;
@@ -12,6 +12,7 @@ use crate::vending::Vending;
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// How the configuration came into force, or why a new one did not.
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
@@ -35,6 +36,7 @@ pub(super) struct Reached {
     pub vending: Vending,
     pub sinks: Arc<Sinks>,
     pub bulk: Live<Bulk>,
+    pub inboxes: watch::Sender<Vec<InboxConfig>>,
 }
 
 /// Reads the configuration again.
@@ -85,6 +87,7 @@ impl Reloader {
             schedule: Live::new(config.schedule),
             vending: bench.vending.clone(),
             bulk: bulk.clone(),
+            inboxes: watch::channel(Vec::new()).0,
             sinks: Arc::new(Sinks::new(bench.store().clone(), clock, "bench".to_owned(), broken)),
         };
         let models = Models::load(None).unwrap_or_default();
@@ -124,7 +127,7 @@ impl Reloader {
     fn judge(&self) -> Result<(Config, Vec<String>), String> {
         let config = Config::load(&self.path, &System).map_err(|error| error.to_string())?;
         let models = Models::load(config.models.as_deref()).map_err(|error| error.to_string())?;
-        super::check_channels(&config, self.vault.as_ref()).map_err(|error| format!("{error:#}"))?;
+        super::check_secrets(&config, self.vault.as_ref()).map_err(|error| format!("{error:#}"))?;
         let changes = changes(&self.reached.settings.now(), &config)?;
         if models != self.models {
             return Err("model files changed, which needs a restart".to_owned());
@@ -142,6 +145,7 @@ impl Reloader {
         let config = reached.settings.now();
         reached.lines.change_to(&config.lines).await;
         reached.sinks.change_to(&config.sinks).await;
+        reached.inboxes.send_replace(config.inboxes.clone());
     }
 }
 
@@ -158,6 +162,7 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
     let Config {
         api,
         store,
+        keep,
         vault,
         clock,
         price,
@@ -171,11 +176,12 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
         listeners,
         channels,
         sinks,
+        inboxes,
     } = new;
     let fixed: Vec<&str> = [
         ("[api]", old.api != *api),
         // Shown, a place is its name without a password: one that changed is used from the next start on.
-        ("[store]", format!("{:?}", old.store) != format!("{store:?}")),
+        ("[store]", format!("{:?}", old.store) != format!("{store:?}") || old.keep != *keep),
         ("[vault]", old.vault != *vault),
         ("[clock]", old.clock != *clock),
         ("models", old.models != *models),
@@ -203,6 +209,7 @@ fn changes(old: &Config, new: &Config) -> Result<Vec<String>, String> {
     .collect();
     changes.extend(list("line", &old.lines, lines, |line: &LineConfig| &line.name));
     changes.extend(list("sink", &old.sinks, sinks, |sink: &SinkConfig| &sink.name));
+    changes.extend(list("inbox", &old.inboxes, inboxes, |inbox: &InboxConfig| &inbox.name));
     Ok(changes)
 }
 

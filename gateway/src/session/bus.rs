@@ -7,7 +7,7 @@ use super::lines::Context;
 use super::queue::JobQueue;
 use super::talker::Talker;
 use super::trouble::Trouble;
-use super::work::{Ending, Job, Report, Serial};
+use super::work::{Ending, Job, Report, Serial, Work};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -145,6 +145,13 @@ impl Bus {
             }
             self.rest().await;
         }
+        if let Some(idle) = self.talker.keeps_for() {
+            tokio::select! {
+                job = jobs.recv() => return job,
+                _ = closing.wait_for(|closing| *closing) => return None,
+                () = tokio::time::sleep(idle) => self.talker.abandon(true),
+            }
+        }
         tokio::select! {
             job = jobs.recv() => job,
             _ = closing.wait_for(|closing| *closing) => None,
@@ -152,7 +159,7 @@ impl Bus {
     }
 
     async fn rest(&mut self) {
-        self.talker.release().await;
+        Box::pin(self.talker.release()).await;
         self.permit = None;
     }
 
@@ -182,6 +189,8 @@ impl Bus {
 
     /// Does one piece of work; what comes in meanwhile is put in its place at once.
     async fn work(&mut self, job: Job, jobs: &mut mpsc::Receiver<Job>) {
+        // Nobody expects an answer of a stranger.
+        let stranger = job.work == Work::Identify;
         let breaker = self.breakers.get(&job.meter).copied().unwrap_or_default();
         if let Err(left) = breaker.admit(job.priority, Instant::now()) {
             let seconds = left.as_secs() + 1;
@@ -195,7 +204,9 @@ impl Bus {
             tracing::info_span!("work", line = self.name, meter = job.meter.0, correlation = job.correlation);
         let outcome = {
             let Self { talker, context, pace, queue, gauges, .. } = self;
-            let doing = talker.perform(context, &mut attempt, &job.meter, &job.work).instrument(span);
+            // Boxed, as it is large and thousands of meters have a task each of which few work at a time.
+            let doing =
+                Box::pin(talker.perform(context, &mut attempt, &job.meter, &job.work)).instrument(span);
             let mut doing = pin!(tokio::time::timeout(pace.work_timeout, doing));
             loop {
                 tokio::select! {
@@ -219,7 +230,9 @@ impl Bus {
         {
             self.talker.abandon(trouble.breaks_pipe());
         }
-        self.judge(&job.meter, breaker, &outcome);
+        if !stranger {
+            self.judge(&job.meter, breaker, &outcome);
+        }
         self.count(begun.elapsed(), &attempt, &outcome);
         let report = attempt.end(outcome);
         let (meter, correlation) = (&job.meter.0, &job.correlation);

@@ -92,6 +92,19 @@ impl Directory {
         entries.titles.insert(title, serial.clone());
     }
 
+    /// The meter at this address of this line.
+    #[must_use]
+    pub fn on_line(&self, line: &str, address: &str) -> Option<Serial> {
+        let entries = self.read();
+        let here = |endpoint: &&Endpoint| endpoint.line == line && endpoint.address == address;
+        entries.meters.values().find(here).map(|endpoint| endpoint.serial.clone())
+    }
+
+    /// Forgets one.
+    pub fn remove(&self, serial: &Serial) {
+        self.write().meters.remove(serial);
+    }
+
     /// Adds or replaces one.
     pub fn put(&self, endpoint: Endpoint) {
         self.write().meters.insert(endpoint.serial.clone(), endpoint);

@@ -5,25 +5,29 @@ use super::counters::Counters;
 use super::directory::Directory;
 use super::dlms::DlmsTalker;
 use super::gauges::{Gauges, LineStatus, Waits};
+use super::greeting::Greeter;
 use super::meter_keys::MeterKeys;
 use super::modbus::{self, ModbusTalker, Wire};
 use super::model::Models;
-use super::network::Network;
+use super::network::{Network, Reached};
 use super::record::Recordings;
 use super::talker::Talker;
 use super::work::{LineSender, Serial};
 use crate::clock::Clock;
 use crate::config::{LineConfig, LineKind, Parity, SerialProtocol};
-use crate::driver::{self, ByteCounters, Endpoint, SerialEndpoint, TcpEndpoint};
+use crate::driver::{self, ByteCounters, Callers, Endpoint, SerialEndpoint, TcpEndpoint};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// Jobs that may be on their way to a line's task, not yet in its queue.
 const INBOX: usize = 256;
+/// Arrivals that a listener may be behind.
+const ARRIVALS: usize = 1_024;
 /// How long a TCP connection may take: three times the longest round trip of a good mobile network, and a retransmission.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// EIA-485 drivers of common meters let go of the line within three characters at 9,600 baud.
@@ -54,6 +58,29 @@ pub struct Context {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("system_title", &self.system_title).finish_non_exhaustive()
+    }
+}
+
+/// A meter has called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which, as far as it says.
+    pub serial: Serial,
+    /// From where.
+    pub peer: SocketAddr,
+    /// A notification that it introduced itself with.
+    pub notification: Option<Vec<u8>>,
+}
+
+/// The next arrival; never where nobody can arrive any more.
+pub async fn arrival(arrivals: &mut broadcast::Receiver<Arrival>) -> Arrival {
+    loop {
+        match arrivals.recv().await {
+            Ok(arrival) => return arrival,
+            // What was missed is done at its next time.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 
@@ -89,6 +116,7 @@ struct Running {
 pub struct Router {
     lines: Arc<RwLock<BTreeMap<String, Running>>>,
     context: Context,
+    arrivals: broadcast::Sender<Arrival>,
     /// One change of the lines at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -96,11 +124,13 @@ pub struct Router {
 /// Starts one task per line. A line that cannot be opened now is opened when it is used.
 #[must_use]
 pub fn spawn(lines: &[LineConfig], context: &Context) -> Router {
-    let lines = lines.iter().map(|line| (line.name.clone(), start(line, context))).collect();
-    Router { lines: Arc::new(RwLock::new(lines)), context: context.clone(), changing: Arc::default() }
+    let (arrivals, _) = broadcast::channel(ARRIVALS);
+    let lines = lines.iter().map(|line| (line.name.clone(), start(line, context, &arrivals))).collect();
+    let (lines, context) = (Arc::new(RwLock::new(lines)), context.clone());
+    Router { lines, context, arrivals, changing: Arc::default() }
 }
 
-fn start(line: &LineConfig, context: &Context) -> Running {
+fn start(line: &LineConfig, context: &Context, arrivals: &broadcast::Sender<Arrival>) -> Running {
     let (sender, jobs) = mpsc::channel(INBOX);
     let (close, closing) = watch::channel(false);
     let gauges = Arc::new(Gauges::default());
@@ -113,7 +143,25 @@ fn start(line: &LineConfig, context: &Context) -> Running {
         }
         LineKind::Udp { connections_max } => {
             let network = Network::new(line.name.clone(), *connections_max, context.clone(), gauges.clone());
-            tokio::spawn(network.by_datagrams().run(jobs, closing))
+            tokio::spawn(network.by(Reached::Datagrams).run(jobs, closing))
+        }
+        LineKind::TcpIn { address, hello, connections_max, idle } => {
+            let network = Network::new(line.name.clone(), *connections_max, context.clone(), gauges.clone());
+            let callers = Callers::new(*connections_max, *idle);
+            let greeter = Greeter {
+                line: line.name.clone(),
+                hello: hello.clone(),
+                context: context.clone(),
+                arrivals: arrivals.clone(),
+            };
+            let listening = callers.clone().listen(*address, greeter);
+            let network = network.by(Reached::Calls(callers));
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = network.run(jobs, closing) => {}
+                    () = listening => {}
+                }
+            })
         }
         LineKind::Serial { port, baud, parity, protocol } => {
             let endpoint = Endpoint::Serial(serial(port, *baud, *parity));
@@ -179,6 +227,12 @@ impl Router {
         }
     }
 
+    /// Meters that dial in, from now on. Whoever does not listen in time misses some: what is due is done later all the same.
+    #[must_use]
+    pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
+        self.arrivals.subscribe()
+    }
+
     /// How every line is doing, by name.
     #[must_use]
     pub fn status(&self) -> Vec<LineStatus> {
@@ -213,7 +267,7 @@ impl Router {
         for line in wanted {
             if !lines.contains_key(&line.name) {
                 tracing::info!(line = line.name, "starting");
-                lines.insert(line.name.clone(), start(line, &self.context));
+                lines.insert(line.name.clone(), start(line, &self.context, &self.arrivals));
             }
         }
     }

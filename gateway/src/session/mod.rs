@@ -10,6 +10,7 @@ pub mod counters;
 pub mod directory;
 pub mod dlms;
 mod gauges;
+mod greeting;
 mod lines;
 pub mod meter_keys;
 pub mod modbus;
@@ -24,4 +25,4 @@ pub mod trouble;
 pub mod work;
 
 pub use gauges::{LineStatus, PriorityLabel, Waits, waits};
-pub use lines::{Context, RouteError, Router, spawn};
+pub use lines::{Arrival, Context, RouteError, Router, arrival, spawn};

@@ -6,6 +6,7 @@ use super::gauges::Gauges;
 use super::lines::Context;
 use super::talker::Talker;
 use super::work::{Job, LineSender, Serial};
+use crate::driver::Callers;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,18 @@ pub(super) struct Network {
     gauges: Arc<Gauges>,
     pace: Pace,
     meters: HashMap<Serial, LineSender>,
-    datagrams: bool,
+    reached: Reached,
+}
+
+/// How the meters of a network are reached.
+#[derive(Debug, Clone)]
+pub(super) enum Reached {
+    /// We connect to them.
+    Connections,
+    /// By datagrams.
+    Datagrams,
+    /// They connect to us.
+    Calls(Callers),
 }
 
 impl Network {
@@ -43,12 +55,12 @@ impl Network {
         };
         let places = Some(Arc::new(Places { urgent, rest, wanted: Notify::new() }));
         let pace = Pace { work_timeout: WORK_TIMEOUT, idle_release: IDLE_RELEASE, places };
-        Self { name, context, gauges, pace, meters: HashMap::new(), datagrams: false }
+        Self { name, context, gauges, pace, meters: HashMap::new(), reached: Reached::Connections }
     }
 
-    /// Its meters are reached by datagrams.
-    pub(super) fn by_datagrams(self) -> Self {
-        Self { datagrams: true, ..self }
+    /// Its meters are reached in this way.
+    pub(super) fn by(self, reached: Reached) -> Self {
+        Self { reached, ..self }
     }
 
     /// Runs until every sender is gone, or until `closing` becomes true and what its meters are at is finished.
@@ -64,9 +76,10 @@ impl Network {
             let inbox = self.meters.entry(job.meter.clone()).or_insert_with(|| {
                 let (sender, inbox) = mpsc::channel(METER_INBOX);
                 let bytes = self.gauges.bytes.clone();
-                let talker = match self.datagrams {
-                    true => DlmsTalker::datagrams(bytes),
-                    false => DlmsTalker::network(bytes),
+                let talker = match &self.reached {
+                    Reached::Connections => DlmsTalker::network(bytes),
+                    Reached::Datagrams => DlmsTalker::datagrams(bytes),
+                    Reached::Calls(callers) => DlmsTalker::called(callers.clone(), bytes),
                 };
                 let talker = Talker::Dlms(talker);
                 let (name, pace) = (self.name.clone(), self.pace.clone());

@@ -7,6 +7,7 @@ use super::modbus::ModbusTalker;
 use super::model::Model;
 use super::trouble::Trouble;
 use super::work::{Ending, Serial, Work};
+use std::time::Duration;
 
 /// The protocol client of a line.
 #[derive(Debug)]
@@ -59,6 +60,14 @@ impl Talker {
     /// Something is open that should not stay open when nothing is to do.
     pub(super) fn is_open(&self) -> bool {
         self.open_meter().is_some()
+    }
+
+    /// How long a connection that is kept may be without use, if one is.
+    pub(super) fn keeps_for(&self) -> Option<Duration> {
+        match self {
+            Self::Modbus(_) => None,
+            Self::Dlms(talker) => talker.keeps_for(),
+        }
     }
 
     /// Ends an open association in order.

@@ -129,6 +129,8 @@ pub enum Work {
     Check(Order),
     /// Read rows of a profile.
     ReadProfile(RowsWanted),
+    /// Say who is there, without an association of trust: for addresses of which nothing is known.
+    Identify,
     /// See how far the clock is off, and correct it on these terms.
     CorrectClock(ClockTerms),
 }
@@ -196,6 +198,7 @@ impl Work {
             Self::Check(_) => "look at a setting",
             Self::ReadProfile(_) => "read profile",
             Self::CorrectClock(_) => "correct clock",
+            Self::Identify => "identify",
         }
     }
 
@@ -203,7 +206,7 @@ impl Work {
     #[must_use]
     pub const fn needs(&self) -> Ability {
         match self {
-            Self::Commission | Self::Read | Self::Audit => Ability::Read,
+            Self::Commission | Self::Read | Self::Audit | Self::Identify => Ability::Read,
             Self::ReadProfile(_) => Ability::RecordProfiles,
             Self::CorrectClock(_) => Ability::SetClock,
             Self::DeliverToken(_) | Self::ClearTamper(_) | Self::AskToken(_) => Ability::TakeTokens,
@@ -295,6 +298,10 @@ pub struct Facts {
     pub relay_tested: Option<RelayTested>,
     /// Whether the calendar that was ordered applies.
     pub calendar: Option<CalendarProgress>,
+    /// Logical device name the meter gave.
+    pub device_name: Option<String>,
+    /// Firmware identifier the meter gave.
+    pub firmware: Option<String>,
     /// Account mode is prepayment (class 111 attribute 2).
     pub prepaid: Option<bool>,
     /// Active energy import in watt-hours.
@@ -323,6 +330,38 @@ pub struct Facts {
     pub ratios: Option<Vec<i64>>,
     /// Rows of a profile.
     pub profile: Option<Box<ProfileRows>>,
+}
+
+impl Facts {
+    /// Whether nothing was read but rows of a profile, and the serial number that every association begins with.
+    #[must_use]
+    pub const fn are_rows_alone(&self) -> bool {
+        matches!(
+            self,
+            Self {
+                image: None,
+                relay_tested: None,
+                calendar: None,
+                device_name: None,
+                firmware: None,
+                prepaid: None,
+                import_wh: None,
+                credit_wh: None,
+                available_wh: None,
+                charged_wh: None,
+                relay: None,
+                relay_reason: None,
+                power_w: None,
+                clock_offset_s: None,
+                token_status: None,
+                token_is_ours: None,
+                clock: None,
+                ratios: None,
+                serial: _,
+                profile: _,
+            }
+        )
+    }
 }
 
 /// How a piece of work ended. "No answer" and "unknown" are different things: after `Unknown` the meter may have acted.

@@ -4,6 +4,22 @@ use super::sql;
 use super::{Store, StoreError, ms};
 use jiff::Timestamp;
 
+super::words! {
+    /// What a bearer token allows.
+    Scope {
+        /// Look at everything but token digits.
+        Read = "read",
+        /// Switch supply, read on demand.
+        Operate = "operate",
+        /// Read, set and invoke single attributes and methods of meters, and send firmware.
+        Engineer = "engineer",
+        /// Send signed payments and see their tokens.
+        TopUp = "top-up",
+        /// Everything, and enter meters and tokens.
+        Admin = "admin",
+    }
+}
+
 /// Whom a bearer token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiToken {

@@ -20,8 +20,7 @@ pub async fn corrected(
     sql::query("UPDATE meter_state SET clock_offset_s = COALESCE(?2, clock_offset_s), clock_left_s = NULL WHERE serial = ?1")
         .bind(&serial.0)
         .bind(after_s)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     let how = if step.shifted { "shifted" } else { "set" };
     let detail =
         json!({"before_s": step.before_s, "after_s": after_s, "how": how, "crosses_boundary": step.crosses});
@@ -48,8 +47,7 @@ pub async fn set_left(
     sql::query("UPDATE meter_state SET clock_left_s = ?2 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(offset_s)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     match (before, offset_s) {
         (None, Some(offset_s)) => {
             let detail = json!({"before_s": offset_s, "how": "left", "why": "too far off to be corrected"});

@@ -1,6 +1,6 @@
 //! Commands and the events of their lives. A command is written before anything is sent, and every step after it.
 
-use super::sql::{self, Connection, Row};
+use super::sql::{self, Connection, Numbered, Row};
 use super::text::words;
 use super::{Store, StoreError, event, ms, time, time_opt};
 use crate::session::work::Serial;
@@ -198,11 +198,10 @@ pub async fn insert_at(
     step: &CommandEvent,
 ) -> Result<i64, StoreError> {
     let breach = request.breach.as_ref();
-    let id: i64 = sql::query_scalar(
-        "INSERT INTO command (serial, kind, state, reason, reason_text, case_id, confirmed_by, actor, correlation, token_id,
-                              action, outcome, not_after, at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14) RETURNING id",
-    )
+    let id = conn.next_number(Numbered::Command).await?;
+    sql::query("INSERT INTO command (serial, kind, state, reason, reason_text, case_id, confirmed_by, actor, correlation, token_id,
+                              action, outcome, not_after, at, updated_at, id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15)")
     .bind(&request.serial.0)
     .bind(request.kind.as_str())
     .bind(step.state.as_str())
@@ -216,8 +215,7 @@ pub async fn insert_at(
     .bind(&request.action)
     .bind(step.evidence.last())
     .bind(request.not_after.map(ms))
-    .bind(ms(step.at))
-    .fetch_one(&mut *conn).await?;
+    .bind(ms(step.at)).bind(id).later(conn);
     insert_event(conn, id, &request.serial, request.kind, step).await?;
     Ok(id)
 }
@@ -237,8 +235,7 @@ pub async fn approve(
         .bind(command.id)
         .bind(by)
         .bind(not_after.map(ms))
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     advance(conn, command, step, false).await
 }
 
@@ -259,8 +256,7 @@ pub async fn advance(
         .bind(i64::from(dispatched))
         .bind(step.evidence.last())
         .bind(ms(step.at))
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     insert_event(conn, command.id, &command.request.serial, command.request.kind, step).await
 }
 
@@ -269,11 +265,7 @@ pub async fn advance(
 /// # Errors
 /// Store failures.
 pub async fn set_not_after(conn: &mut Connection, id: i64, not_after: Timestamp) -> Result<(), StoreError> {
-    sql::query("UPDATE command SET not_after = ?2 WHERE id = ?1")
-        .bind(id)
-        .bind(ms(not_after))
-        .execute(conn)
-        .await?;
+    sql::query("UPDATE command SET not_after = ?2 WHERE id = ?1").bind(id).bind(ms(not_after)).later(conn);
     Ok(())
 }
 
@@ -285,8 +277,7 @@ pub async fn set_dispatched(conn: &mut Connection, id: i64, dispatched: bool) ->
     sql::query("UPDATE command SET dispatched = ?2 WHERE id = ?1")
         .bind(id)
         .bind(i64::from(dispatched))
-        .execute(conn)
-        .await?;
+        .later(conn);
     Ok(())
 }
 
@@ -302,8 +293,7 @@ async fn insert_event(
         .bind(step.state.as_str())
         .bind(ms(step.at))
         .bind(serde_json::to_string(&step.evidence)?)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     let detail = json!({"command_id": id, "kind": kind, "state": step.state, "evidence": step.evidence});
     event::record(conn, step.at, "command", Some(&serial.0), &detail).await
 }
@@ -441,12 +431,12 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn command_of_special(&self, special_id: i64) -> Result<Option<i64>, StoreError> {
-        Ok(sql::query_scalar(
+        sql::query_scalar(
             "SELECT MAX(k.id) FROM command k JOIN token t ON t.id = k.token_id WHERE t.special_id = ?1",
         )
         .bind(special_id)
         .fetch_one(&self.readers)
-        .await?)
+        .await
     }
 
     /// The command that delivers a token.

@@ -81,8 +81,7 @@ pub async fn hold(
         .bind(ms(at))
         .bind(facts.import_wh)
         .bind(ratios)
-        .execute(conn)
-        .await?;
+        .later(conn);
         return Ok(id);
     }
     let id: i64 = sql::query_scalar(
@@ -111,8 +110,7 @@ pub async fn pass(conn: &mut Connection, serial: &Serial, at: Timestamp) -> Resu
         .bind(&serial.0)
         .bind(DoubtKind::OtherRatio.as_str())
         .bind(ms(at))
-        .execute(conn)
-        .await?;
+        .later(conn);
     Ok(())
 }
 
@@ -157,13 +155,9 @@ pub async fn decide(
         .bind(actor)
         .bind(note)
         .bind(ms(at))
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     if state == DoubtState::Released {
-        sql::query("UPDATE reading SET doubt_id = NULL WHERE doubt_id = ?1")
-            .bind(doubt.id)
-            .execute(&mut *conn)
-            .await?;
+        sql::query("UPDATE reading SET doubt_id = NULL WHERE doubt_id = ?1").bind(doubt.id).later(conn);
     }
     let detail = json!({
         "doubt_id": doubt.id, "doubt": doubt.kind, "state": state, "readings": doubt.readings,

@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The database server cannot be reached, or was lost on the way. Nothing was written.
     #[error("store: the database is away: {0}")]
     Unreachable(String),
+    /// The disk is full, or the file has its largest size. Nothing was written.
+    #[error("store: there is no room left: {0}")]
+    Full(String),
     /// Another gateway writes to the same database.
     #[error(
         "store: another gateway is at work on {0}; two on one database are refused. Stop the other, or give this one a database of its own"
@@ -35,6 +38,11 @@ impl From<sqlx::Error> for StoreError {
                 .is_some_and(|code| code.len() == 5 && (code.starts_with("08") || code.starts_with("57P"))),
             _ => false,
         };
+        // SQLite's SQLITE_FULL, PostgreSQL's disk_full.
+        let full = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        if full.is_some_and(|code| code == "13" || code == "53100") {
+            return Self::Full(error.to_string());
+        }
         if away { Self::Unreachable(error.to_string()) } else { Self::Sql(error.to_string()) }
     }
 }

@@ -39,8 +39,7 @@ pub async fn record(
         .bind(kind)
         .bind(serial)
         .bind(detail.to_string())
-        .execute(conn)
-        .await?;
+        .later(conn);
     Ok(())
 }
 
@@ -62,8 +61,7 @@ pub async fn audit(
         .bind(action)
         .bind(subject)
         .bind(correlation)
-        .execute(conn)
-        .await?;
+        .later(conn);
     Ok(())
 }
 

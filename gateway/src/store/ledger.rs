@@ -3,7 +3,7 @@
 //! Money enters at a channel (its account goes negative by what it paid in) and rests in exactly one of change, on the way,
 //! accepted, refused. Energy of gateway-held balances leaves `sold` (negative), is held for a meter, and ends in `consumed`.
 
-use super::sql::{self, Connection};
+use super::sql::{self, Connection, Numbered};
 use super::text::words;
 use super::{Store, StoreError, ms};
 use crate::units::{MinorUnits, WattHours};
@@ -76,13 +76,13 @@ pub async fn post(
     if money != Some(0) || energy != Some(0) {
         return Err(StoreError::Unbalanced(kind.to_owned()));
     }
-    let posting_id: i64 =
-        sql::query_scalar("INSERT INTO posting (kind, payment_id, at) VALUES (?1, ?2, ?3) RETURNING id")
-            .bind(kind)
-            .bind(payment_id)
-            .bind(ms(at))
-            .fetch_one(&mut *conn)
-            .await?;
+    let posting_id = conn.next_number(Numbered::Posting).await?;
+    sql::query("INSERT INTO posting (kind, payment_id, at, id) VALUES (?1, ?2, ?3, ?4)")
+        .bind(kind)
+        .bind(payment_id)
+        .bind(ms(at))
+        .bind(posting_id)
+        .later(conn);
     for entry in entries.iter().filter(|entry| entry.minor.0 != 0 || entry.wh.0 != 0) {
         sql::query(
             "INSERT INTO ledger_entry (posting_id, account, owner, minor, wh) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -92,8 +92,7 @@ pub async fn post(
         .bind(&entry.owner)
         .bind(entry.minor.0)
         .bind(entry.wh.0)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     }
     Ok(())
 }

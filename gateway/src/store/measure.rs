@@ -3,6 +3,8 @@
 use super::command::CommandState;
 use super::{Store, StoreError, sql, time_opt};
 use jiff::Timestamp;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 /// What the writer measures. Cloning shares it.
@@ -12,6 +14,8 @@ pub struct Measures {
     pub group: Histogram,
     /// Seconds of one commit, from its first write until it is durable.
     pub commit: Histogram,
+    /// Bytes that the embedded store may still take; no value where the store is a server's.
+    pub room: Family<Vec<(String, String)>, Gauge>,
 }
 
 impl Default for Measures {
@@ -21,7 +25,15 @@ impl Default for Measures {
             group: Histogram::new(exponential_buckets(1.0, 2.0, 8)),
             // 0.25 ms (a group on a fast disk) to 4 s (a disk in trouble).
             commit: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
+            room: Family::default(),
         }
+    }
+}
+
+impl Measures {
+    /// So many bytes are left.
+    pub(super) fn set_room(&self, bytes: u64) {
+        self.room.get_or_create(&Vec::new()).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 

@@ -213,8 +213,7 @@ pub async fn set_sts(conn: &mut Connection, serial: &Serial, sts: &StsIdentity) 
     sql::query("UPDATE meter SET sts = ?2 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(serde_json::to_string(sts)?)
-        .execute(conn)
-        .await?;
+        .later(conn);
     Ok(())
 }
 
@@ -227,7 +226,7 @@ pub async fn state(conn: &mut Connection, serial: &str) -> Result<MeterState, St
     state_of(&row)
 }
 
-fn meter_of(row: &Row) -> Result<Meter, StoreError> {
+pub(super) fn meter_of(row: &Row) -> Result<Meter, StoreError> {
     let sts: Option<String> = row.try_get("sts")?;
     Ok(Meter {
         serial: Serial(row.try_get("serial")?),

@@ -17,8 +17,10 @@ mod error;
 pub mod event;
 pub mod export;
 pub mod image;
+pub mod keeper;
 pub mod ledger;
 mod measure;
+pub mod message;
 pub mod meter;
 mod migrate;
 pub mod notice;
@@ -42,10 +44,11 @@ pub use writer::Writing;
 
 use jiff::Timestamp;
 use postgres::Session;
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use writer::Way;
 
@@ -80,6 +83,8 @@ pub struct Store {
     writer: writer::Writer,
     committed: watch::Receiver<u64>,
     measures: Measures,
+    /// Little room is left: history is not stored.
+    tight: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Store {
@@ -111,8 +116,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            .statement_cache_capacity(256)
+            .busy_timeout(sql::BUSY_PATIENCE)
+            .statement_cache_capacity(sql::PREPARED_MAX)
             .disable_statement_logging();
         let mut conn = options.connect().await?;
         let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await?;
@@ -120,11 +125,15 @@ impl Store {
             return Err(StoreError::Corrupt(format!("{}: {verdict}", path.display())));
         }
         migrate::sqlite(&mut conn).await?;
+        conn.close().await?;
+        let file = sql::File::open(path)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
+            // A file does not go away as a server does: asking first would double every read.
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self::over(readers.into(), Way::File(conn.into())))
+        Self::over(readers.into(), Way::File(Box::new(file.into())))
     }
 
     /// Opens the store for a look at it beside the gateway that writes to it.
@@ -137,21 +146,22 @@ impl Store {
             Place::Server(server) => {
                 let (_, committed) = watch::channel(0);
                 let (writer, measures) = (writer::Writer::nobody(), Measures::default());
-                Ok(Self { readers: server.readers(), writer, committed, measures })
+                Ok(Self { readers: server.readers(), writer, committed, measures, tight: Arc::default() })
             }
         }
     }
 
     async fn open_on(server: &Server) -> Result<Self, StoreError> {
         let session = Session::open(server.clone()).await?;
-        Ok(Self::over(server.readers(), Way::Server(Box::new(session))))
+        Self::over(server.readers(), Way::Server(Box::new(session)))
     }
 
-    fn over(readers: sql::Pool, way: Way) -> Self {
+    fn over(readers: sql::Pool, way: Way) -> Result<Self, StoreError> {
         let (tell, committed) = watch::channel(0);
         let measures = Measures::default();
-        let writer = writer::Writer::spawn(way, tell, measures.clone());
-        Self { readers, writer, committed, measures }
+        let tight = Arc::new(AtomicBool::new(false));
+        let writer = writer::Writer::spawn(way, tell, measures.clone(), tight.clone())?;
+        Ok(Self { readers, writer, committed, measures, tight })
     }
 
     /// Does one write: all of it or, on `Err`, none of it. Returns after it is durable.
@@ -171,6 +181,37 @@ impl Store {
     #[must_use]
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.committed.clone()
+    }
+
+    /// Whether so little room is left that history is not stored.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        self.tight.load(Ordering::Relaxed)
+    }
+
+    fn set_tight(&self, tight: bool) {
+        self.tight.store(tight, Ordering::Relaxed);
+    }
+
+    /// Limits the size of the store's file. What is there already stays. A server's database has no limit here.
+    async fn set_size_max(&self, bytes: u64) -> Result<(), StoreError> {
+        if matches!(self.readers, sql::Pool::Postgres(_)) {
+            return Ok(());
+        }
+        let page = sql::query_scalar::<i64>("PRAGMA page_size").fetch_one(&self.readers).await?;
+        let pages = bytes / u64::try_from(page).unwrap_or(4096).max(1);
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        self.write(move |conn| Box::pin(async move { sql::script(&limit, conn).await })).await
+    }
+
+    /// Bytes in use in the store's file, without those that are free to be used again.
+    async fn bytes_used(&self) -> Result<u64, StoreError> {
+        let used: i64 = sql::query_scalar(
+            "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(u64::try_from(used).unwrap_or(0))
     }
 
     /// Whether the store answers.

@@ -85,9 +85,8 @@ pub async fn apply(
     .bind(relay_at)
     .bind(facts.clock_offset_s)
     .bind(ratios)
-    .execute(&mut *conn)
-    .await?;
-    if facts.import_wh.is_some() || facts.credit_wh.is_some() {
+    .later(conn);
+    if conn.stores_history() && (facts.import_wh.is_some() || facts.credit_wh.is_some()) {
         insert_reading(conn, serial, facts, None, at).await?;
         let detail =
             json!({"import_wh": facts.import_wh, "power_w": facts.power_w, "credit_wh": facts.credit_wh});
@@ -108,6 +107,9 @@ async fn insert_reading(
     doubt: Option<i64>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    if !conn.stores_history() {
+        return Ok(());
+    }
     sql::query(
         "INSERT INTO reading (serial, at, quality, import_wh, power_w, credit_wh, doubt_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -119,8 +121,7 @@ async fn insert_reading(
     .bind(facts.power_w)
     .bind(facts.credit_wh)
     .bind(doubt)
-    .execute(&mut *conn)
-    .await?;
+    .later(conn);
     Ok(())
 }
 
@@ -178,15 +179,13 @@ pub async fn believe(
     sql::query("UPDATE meter_state SET ratios = COALESCE(?2, ratios) WHERE serial = ?1")
         .bind(&serial.0)
         .bind(ratios)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     let Some(import) = import else { return Ok(()) };
     sql::query("UPDATE meter_state SET import_wh = ?2, read_at = ?3, moved_at = ?3 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(import.0)
         .bind(ms(at))
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     event::record(conn, at, "reading", Some(&serial.0), &json!({"import_wh": import, "released": true})).await
 }
 
@@ -205,8 +204,7 @@ async fn insert_relay(
     .bind(i64::from(relay.output_closed))
     .bind(relay.control_state)
     .bind(&facts.relay_reason)
-    .execute(&mut *conn)
-    .await?;
+    .later(conn);
     let detail = json!({
         "output_closed": relay.output_closed, "control_state": relay.control_state, "reason": facts.relay_reason,
     });
@@ -223,6 +221,18 @@ pub async fn tried(
     problem: Option<&str>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    // Nearly always everything is as it was.
+    let as_before = sql::query(
+        "UPDATE meter_state SET tried_at = ?2 WHERE serial = ?1 AND problem IS NOT DISTINCT FROM ?3",
+    )
+    .bind(&serial.0)
+    .bind(ms(at))
+    .bind(problem)
+    .execute(&mut *conn)
+    .await?;
+    if as_before.rows_affected() > 0 {
+        return Ok(());
+    }
     let before: Option<String> = sql::query_scalar("SELECT problem FROM meter_state WHERE serial = ?1")
         .bind(&serial.0)
         .fetch_one(&mut *conn)
@@ -231,8 +241,7 @@ pub async fn tried(
         .bind(&serial.0)
         .bind(ms(at))
         .bind(problem)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     if before.as_deref() != problem {
         event::record(conn, at, "meter", Some(&serial.0), &json!({"problem": problem})).await?;
     }
@@ -247,8 +256,7 @@ pub async fn commissioned(conn: &mut Connection, serial: &Serial, at: Timestamp)
     sql::query("UPDATE meter_state SET commissioned_at = ?2 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(ms(at))
-        .execute(conn)
-        .await?;
+        .later(conn);
     Ok(())
 }
 
@@ -260,8 +268,7 @@ pub async fn set_rated(conn: &mut Connection, serial: &Serial, rated: WattHours)
     sql::query("UPDATE meter_state SET rated_wh = ?2 WHERE serial = ?1")
         .bind(&serial.0)
         .bind(rated.0)
-        .execute(conn)
-        .await?;
+        .later(conn);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Payments, reserved token ids, and tokens.
 
-use super::sql::{self, Connection, Row};
+use super::meter::{Meter, meter_of};
+use super::special::{self, KeyChange};
+use super::sql::{self, Connection, Numbered, Row};
 use super::text::words;
 use super::{Store, StoreError, ms, time};
 use crate::session::work::Serial;
@@ -74,15 +76,55 @@ pub struct StoredToken {
     pub sealed: Vec<u8>,
 }
 
-/// The payment a channel's key stands for.
+/// What a payment meets when it comes.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The payment that its channel's key stands for already.
+    pub before: Option<Payment>,
+    /// Its meter.
+    pub meter: Option<Meter>,
+    /// Change held for the customer.
+    pub held: MinorUnits,
+    /// A part that may bring the meter a new key is on the way: nobody knows which key it has ([`super::special::KeyChange`]).
+    pub key_change_ending: bool,
+}
+
+/// Looks up what a payment meets, in one question where nothing is out of the ordinary.
 ///
 /// # Errors
 /// Store failures.
-pub async fn find_by_key(
-    conn: &mut Connection,
-    channel: &str,
-    key: &str,
-) -> Result<Option<Payment>, StoreError> {
+pub async fn prepare(conn: &mut Connection, request: &NewPayment) -> Result<Prepared, StoreError> {
+    let row = sql::query(
+        "SELECT m.*, b.minor AS held,
+             (SELECT COUNT(*) FROM payment WHERE channel = ?2 AND idempotency_key = ?3) AS known,
+             (SELECT COUNT(*) FROM special WHERE serial = m.serial AND state = 'on_the_way') AS changing
+         FROM meter m LEFT JOIN account_balance b ON b.account = 'change' AND b.owner = m.serial WHERE m.serial = ?1",
+    )
+    .bind(&request.serial.0)
+    .bind(&request.channel)
+    .bind(&request.idempotency_key)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let known = row.as_ref().map(|row| row.try_get::<i64, _>("known")).transpose()?;
+    let before = match known {
+        Some(0) => None,
+        _ => find_by_key(conn, &request.channel, &request.idempotency_key).await?,
+    };
+    let Some(row) = row else {
+        return Ok(Prepared { before, meter: None, held: MinorUnits(0), key_change_ending: false });
+    };
+    let changing: i64 = row.try_get("changing")?;
+    Ok(Prepared {
+        before,
+        meter: Some(meter_of(&row)?),
+        held: MinorUnits(row.try_get::<Option<i64>, _>("held")?.unwrap_or(0)),
+        key_change_ending: changing > 0
+            && special::key_change(conn, &request.serial).await? == KeyChange::Ending,
+    })
+}
+
+/// The payment a channel's key stands for.
+async fn find_by_key(conn: &mut Connection, channel: &str, key: &str) -> Result<Option<Payment>, StoreError> {
     let row = sql::query("SELECT * FROM payment WHERE channel = ?1 AND idempotency_key = ?2")
         .bind(channel)
         .bind(key)
@@ -106,11 +148,10 @@ pub async fn find(conn: &mut Connection, id: i64) -> Result<Option<Payment>, Sto
 /// Store failures.
 pub async fn insert(conn: &mut Connection, payment: &Payment) -> Result<i64, StoreError> {
     let request = &payment.request;
-    let id = sql::query_scalar(
-        "INSERT INTO payment (channel, idempotency_key, request_digest, serial, amount_minor, billed_minor, change_minor,
-                              energy_wh, state, correlation, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING id",
-    )
+    let id = conn.next_number(Numbered::Payment).await?;
+    sql::query("INSERT INTO payment (channel, idempotency_key, request_digest, serial, amount_minor, billed_minor, change_minor,
+                              energy_wh, state, correlation, at, id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")
     .bind(&request.channel)
     .bind(&request.idempotency_key)
     .bind(&request.request_digest)
@@ -121,8 +162,7 @@ pub async fn insert(conn: &mut Connection, payment: &Payment) -> Result<i64, Sto
     .bind(payment.energy.0)
     .bind(payment.state.as_str())
     .bind(&request.correlation)
-    .bind(ms(payment.at))
-    .fetch_one(conn).await?;
+    .bind(ms(payment.at)).bind(id).later(conn);
     Ok(id)
 }
 
@@ -131,11 +171,7 @@ pub async fn insert(conn: &mut Connection, payment: &Payment) -> Result<i64, Sto
 /// # Errors
 /// Store failures.
 pub async fn set_state(conn: &mut Connection, id: i64, state: PaymentState) -> Result<(), StoreError> {
-    sql::query("UPDATE payment SET state = ?2 WHERE id = ?1")
-        .bind(id)
-        .bind(state.as_str())
-        .execute(conn)
-        .await?;
+    sql::query("UPDATE payment SET state = ?2 WHERE id = ?1").bind(id).bind(state.as_str()).later(conn);
     Ok(())
 }
 
@@ -176,8 +212,7 @@ pub async fn reserve_tid(
     .bind(tid)
     .bind(payment_id)
     .bind(ms(at))
-    .execute(conn)
-    .await?;
+    .later(conn);
     Ok(())
 }
 
@@ -202,16 +237,14 @@ pub async fn insert_token(
     token: &StoredToken,
     at: Timestamp,
 ) -> Result<i64, StoreError> {
-    let id = sql::query_scalar(
-        "INSERT INTO token (payment_id, serial, tid, tenths_kwh, sealed, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING id",
-    )
+    let id = conn.next_number(Numbered::Token).await?;
+    sql::query("INSERT INTO token (payment_id, serial, tid, tenths_kwh, sealed, at, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
     .bind(token.payment_id)
     .bind(&token.serial.0)
     .bind(token.tid)
     .bind(token.tenths_kwh)
     .bind(&token.sealed)
-    .bind(ms(at))
-    .fetch_one(conn).await?;
+    .bind(ms(at)).bind(id).later(conn);
     Ok(id)
 }
 

@@ -9,7 +9,7 @@
 
 use super::sql::{self, Connection, Pool};
 use super::{StoreError, migrate};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, PgConnection};
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// The server that a URL names (`postgres://user@host:port/database`, or `?host=/directory` of a socket). The password is
-    /// given apart from it.
+    /// given apart from it. Over a network the server has to show a certificate for its name, which an authority of the system or of
+    /// `sslrootcert` has signed, unless the URL says `sslmode=disable` (or another of PostgreSQL's modes).
     ///
     /// # Errors
     /// What is wrong with the URL; nothing of a password is in it.
@@ -59,6 +60,12 @@ impl Server {
         let options = match password {
             Some(password) => options.password(password),
             None => options,
+        };
+        let says_mode = parsed.query_pairs().any(|(key, _)| key == "sslmode" || key == "ssl-mode");
+        let options = if says_mode || options.get_socket().is_some() || is_this_machine(options.get_host()) {
+            options
+        } else {
+            options.ssl_mode(PgSslMode::VerifyFull)
         };
         // Whatever the server's default is: what is committed is on its disk.
         let options = options.options([("synchronous_commit", "on")]).statement_cache_capacity(256);
@@ -83,6 +90,10 @@ impl Server {
             .connect_lazy_with(options)
             .into()
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// The session that writes.
@@ -199,5 +210,20 @@ impl Session {
             Some("aborted") => Some(false),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PgSslMode, Server};
+
+    #[test]
+    fn a_server_elsewhere_has_to_prove_who_it_is_unless_the_url_says_otherwise() {
+        let mode = |url: &str| Server::new(url, None).unwrap().options.get_ssl_mode();
+        assert!(matches!(mode("postgres://mg@db.example/meters"), PgSslMode::VerifyFull));
+        assert!(matches!(mode("postgres://mg@db.example/meters?sslmode=disable"), PgSslMode::Disable));
+        for near in ["localhost", "127.0.0.1", "localhost/meters?host=/run/postgresql"] {
+            assert!(matches!(mode(&format!("postgres://mg@{near}")), PgSslMode::Prefer), "{near}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::session::work::{ProfileRow, ProfileRows, Serial};
 use crate::store::observation::Quality;
 use jiff::Timestamp;
 use serde_json::json;
+use std::collections::HashMap;
 
 /// One profile of one meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +104,7 @@ pub async fn series(
     .bind(&serial.0)
     .bind(profile)
     .bind(ms(due_from))
-    .execute(&mut *conn)
-    .await?;
+    .later(conn);
     let row = sql::query("SELECT * FROM profile_series WHERE serial = ?1 AND profile = ?2")
         .bind(&serial.0)
         .bind(profile)
@@ -125,7 +125,7 @@ fn series_of(row: &Row) -> Result<Series, StoreError> {
 }
 
 /// Keeps rows. One that is there already is the same fact; one that says something else is kept beside it as evidence, and the
-/// row is marked. Nothing is overwritten. `quality` says what a row is worth that the meter did not estimate.
+/// row is marked. Nothing is overwritten; nothing is kept while history is not stored, and it stays missing. `quality` says what a row is worth that the meter did not estimate.
 ///
 /// # Errors
 /// Store failures.
@@ -137,84 +137,125 @@ pub async fn keep_rows(
     quality: impl Fn(Timestamp) -> Quality,
 ) -> Result<Kept, StoreError> {
     let mut kept = Kept::default();
-    if read.rows.is_empty() {
+    let times = read.rows.iter().map(|row| row.at);
+    let (Some(first), Some(last)) = (times.clone().min(), times.max()) else { return Ok(kept) };
+    if !conn.stores_history() {
         return Ok(kept);
     }
     let layout = layout(conn, &read.channels).await?;
+    let mut there = stored(conn, series, first, last).await?;
     for row in &read.rows {
-        let quality = if row.estimated { Quality::Estimated } else { quality(row.at) };
-        let cells = cells_text(&row.cells);
-        let inserted = sql::query(
-            "INSERT INTO profile_row (series_id, at, layout_id, quality, status, cells, read_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (series_id, at) DO NOTHING",
-        )
-        .bind(series)
-        .bind(ms(row.at))
-        .bind(layout)
-        .bind(quality.as_str())
-        .bind(row.status.map(i64::from))
-        .bind(&cells)
-        .bind(ms(read_at))
-        .execute(&mut *conn)
-        .await?;
-        if inserted.rows_affected() > 0 {
-            kept.new.push((row.clone(), quality));
-        } else if dispute(conn, series, row, layout, &cells, read_at).await? {
-            kept.disputed.push(row.at);
+        let said = Said { layout, status: row.status.map(i64::from), cells: cells_text(&row.cells) };
+        match there.get(&row.at) {
+            Some(before) if *before == said => {}
+            Some(_) => {
+                dispute(conn, series, row.at, &said, read_at);
+                kept.disputed.push(row.at);
+            }
+            None => {
+                let quality = if row.estimated { Quality::Estimated } else { quality(row.at) };
+                sql::query(
+                    "INSERT INTO profile_row (series_id, at, layout_id, quality, status, cells, read_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )
+                .bind(series)
+                .bind(ms(row.at))
+                .bind(layout)
+                .bind(quality.as_str())
+                .bind(said.status)
+                .bind(&said.cells)
+                .bind(ms(read_at))
+                .later(conn);
+                kept.new.push((row.clone(), quality));
+                there.insert(row.at, said);
+            }
         }
     }
     Ok(kept)
 }
 
-/// Compares a row with the one that is there; true when it says something else, which is kept.
-async fn dispute(
+/// What a meter said of an interval.
+#[derive(PartialEq, Eq)]
+struct Said {
+    layout: i64,
+    status: Option<i64>,
+    cells: String,
+}
+
+/// What is there from one time to another, both included.
+async fn stored(
     conn: &mut Connection,
     series: i64,
-    row: &ProfileRow,
-    layout: i64,
-    cells: &str,
-    read_at: Timestamp,
-) -> Result<bool, StoreError> {
-    let there =
-        sql::query("SELECT layout_id, status, cells FROM profile_row WHERE series_id = ?1 AND at = ?2")
-            .bind(series)
-            .bind(ms(row.at))
-            .fetch_one(&mut *conn)
-            .await?;
-    let status: Option<i64> = there.try_get("status")?;
-    let same = there.try_get::<i64, _>("layout_id")? == layout
-        && there.try_get::<&str, _>("cells")? == cells
-        && status == row.status.map(i64::from);
-    if same {
-        return Ok(false);
-    }
+    first: Timestamp,
+    last: Timestamp,
+) -> Result<HashMap<Timestamp, Said>, StoreError> {
+    let rows = sql::query(
+        "SELECT at, layout_id, status, cells FROM profile_row WHERE series_id = ?1 AND at BETWEEN ?2 AND ?3",
+    )
+    .bind(series)
+    .bind(ms(first))
+    .bind(ms(last))
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let said = Said {
+                layout: row.try_get("layout_id")?,
+                status: row.try_get("status")?,
+                cells: row.try_get("cells")?,
+            };
+            Ok((time(row.try_get("at")?)?, said))
+        })
+        .collect()
+}
+
+/// Keeps what a meter says of an interval of which it said something else before.
+fn dispute(conn: &mut Connection, series: i64, at: Timestamp, said: &Said, read_at: Timestamp) {
     sql::query(
         "INSERT INTO profile_dispute (series_id, at, layout_id, status, cells, read_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (series_id, at, read_at) DO NOTHING",
     )
     .bind(series)
-    .bind(ms(row.at))
-    .bind(layout)
-    .bind(row.status.map(i64::from))
-    .bind(cells)
+    .bind(ms(at))
+    .bind(said.layout)
+    .bind(said.status)
+    .bind(&said.cells)
     .bind(ms(read_at))
-    .execute(&mut *conn)
-    .await?;
+    .later(conn);
     sql::query("UPDATE profile_row SET disputed = 1 WHERE series_id = ?1 AND at = ?2")
         .bind(series)
-        .bind(ms(row.at))
-        .execute(conn)
-        .await?;
-    Ok(true)
+        .bind(ms(at))
+        .later(conn);
+}
+
+/// Removes the rows of a series up to a time, with all that belongs to them, and says how many there were. Nothing before that
+/// time is due any more.
+///
+/// # Errors
+/// Store failures.
+pub(super) async fn forget(conn: &mut Connection, series: i64, last: i64) -> Result<u64, StoreError> {
+    for of_rows in [
+        "DELETE FROM profile_dispute WHERE series_id = ?1 AND at <= ?2",
+        "DELETE FROM profile_gap WHERE series_id = ?1 AND to_at <= ?2 AND given_up IS NOT NULL",
+        "UPDATE profile_series SET due_from = ?2 WHERE id = ?1 AND due_from < ?2",
+    ] {
+        sql::query(of_rows).bind(series).bind(last).later(conn);
+    }
+    let rows =
+        sql::query("DELETE FROM profile_row WHERE series_id = ?1 AND at <= ?2").bind(series).bind(last);
+    Ok(rows.execute(conn).await?.rows_affected())
 }
 
 /// The number of a list of channels.
 async fn layout(conn: &mut Connection, channels: &[(String, String)]) -> Result<i64, StoreError> {
     let text = serde_json::to_string(channels)?;
+    let known = sql::query_scalar("SELECT id FROM profile_layout WHERE channels = ?1").bind(&text);
+    if let Some(known) = known.fetch_optional(&mut *conn).await? {
+        return Ok(known);
+    }
     sql::query("INSERT INTO profile_layout (channels) VALUES (?1) ON CONFLICT (channels) DO NOTHING")
         .bind(&text)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
     sql::query_scalar("SELECT id FROM profile_layout WHERE channels = ?1").bind(&text).fetch_one(conn).await
 }
 
@@ -244,13 +285,14 @@ pub async fn times(
     times.into_iter().map(time).collect()
 }
 
-/// Keeps how far a profile was asked for, what is missing of it and why the meter refuses it.
+/// Keeps how far a profile was asked for, what is missing of it and why the meter refuses it. `before` is what was missing so far.
 ///
 /// # Errors
 /// Store failures.
 pub async fn keep_ledger(
     conn: &mut Connection,
     series: &Series,
+    before: &[Gap],
     open: &[Gap],
     given_up: &[GivenUp],
 ) -> Result<(), StoreError> {
@@ -258,27 +300,22 @@ pub async fn keep_ledger(
         .bind(series.id)
         .bind(ms(series.asked_to))
         .bind(&series.problem)
-        .execute(&mut *conn)
-        .await?;
-    sql::query("DELETE FROM profile_gap WHERE series_id = ?1 AND given_up IS NULL")
-        .bind(series.id)
-        .execute(&mut *conn)
-        .await?;
+        .later(conn);
+    if !before.is_empty() {
+        sql::query("DELETE FROM profile_gap WHERE series_id = ?1 AND given_up IS NULL")
+            .bind(series.id)
+            .later(conn);
+    }
     for given_up in given_up {
-        put_gap(conn, series.id, &given_up.gap, Some(given_up.why.text())).await?;
+        put_gap(conn, series.id, &given_up.gap, Some(given_up.why.text()));
     }
     for gap in open {
-        put_gap(conn, series.id, gap, None).await?;
+        put_gap(conn, series.id, gap, None);
     }
     Ok(())
 }
 
-async fn put_gap(
-    conn: &mut Connection,
-    series: i64,
-    gap: &Gap,
-    given_up: Option<&str>,
-) -> Result<(), StoreError> {
+fn put_gap(conn: &mut Connection, series: i64, gap: &Gap, given_up: Option<&str>) {
     sql::query(
         "INSERT INTO profile_gap (series_id, from_at, to_at, seen_at, attempts, answered, next_at, told, given_up)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
@@ -294,9 +331,7 @@ async fn put_gap(
     .bind(ms(gap.next_at))
     .bind(i64::from(gap.told))
     .bind(given_up)
-    .execute(conn)
-    .await?;
-    Ok(())
+    .later(conn);
 }
 
 fn gap_of(row: &Row) -> Result<Gap, StoreError> {
@@ -472,40 +507,40 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<Counted>, StoreError> {
         let (statement, value) = match of {
-            Covered::Meter(serial) => (COVERAGE_OF_METER, serial),
-            Covered::Area(area) => (COVERAGE_OF_AREA, area),
+            Covered::Meter(serial) => (SERIES_OF_METER, serial),
+            Covered::Area(area) => (SERIES_OF_AREA, area),
         };
-        let rows =
-            sql::query(statement).bind(value).bind(ms(from)).bind(ms(to)).fetch_all(&self.readers).await?;
-        let mut counted: Vec<Counted> = Vec::new();
-        for row in &rows {
-            let (serial, profile): (&str, &str) = (row.try_get("serial")?, row.try_get("profile")?);
-            if counted.last().is_none_or(|last| last.serial.0 != serial || last.profile != profile) {
-                counted.push(Counted {
-                    serial: Serial(serial.to_owned()),
-                    profile: profile.to_owned(),
-                    due_from: time(row.try_get("due_from")?)?,
-                    rows: Vec::new(),
-                });
-            }
-            if let (Some(at), Some(last)) = (row.try_get::<Option<i64>, _>("at")?, counted.last_mut()) {
+        let mut conn = self.readers.acquire().await?;
+        let series = sql::query(statement).bind(value).fetch_all(&mut conn).await?;
+        let mut counted = Vec::with_capacity(series.len());
+        // One after the other: an area's rows of a day all at once would take hundreds of megabytes.
+        for series in &series {
+            let rows = sql::query(
+                "SELECT at, quality, disputed FROM profile_row WHERE series_id = ?1 AND at BETWEEN ?2 AND ?3 ORDER BY at",
+            )
+            .bind(series.try_get::<i64, _>("id")?)
+            .bind(ms(from))
+            .bind(ms(to))
+            .fetch_all(&mut conn)
+            .await?;
+            let rows = rows.iter().map(|row| {
                 let quality = Quality::from_store(row.try_get("quality")?)?;
-                last.rows.push((time(at)?, quality, row.try_get::<i64, _>("disputed")? != 0));
-            }
+                Ok((time(row.try_get("at")?)?, quality, row.try_get::<i64, _>("disputed")? != 0))
+            });
+            counted.push(Counted {
+                serial: Serial(series.try_get("serial")?),
+                profile: series.try_get("profile")?,
+                due_from: time(series.try_get("due_from")?)?,
+                rows: rows.collect::<Result<_, StoreError>>()?,
+            });
         }
         Ok(counted)
     }
 }
 
-const COVERAGE_OF_METER: &str = "SELECT s.serial AS serial, s.profile AS profile, s.due_from AS due_from, r.at AS at, r.quality AS quality,
-        r.disputed AS disputed
-     FROM profile_series s LEFT JOIN profile_row r ON r.series_id = s.id AND r.at BETWEEN ?2 AND ?3
-     WHERE s.serial = ?1 ORDER BY s.profile, r.at";
-const COVERAGE_OF_AREA: &str = "SELECT s.serial AS serial, s.profile AS profile, s.due_from AS due_from, r.at AS at, r.quality AS quality,
-        r.disputed AS disputed
-     FROM meter m JOIN profile_series s ON s.serial = m.serial
-        LEFT JOIN profile_row r ON r.series_id = s.id AND r.at BETWEEN ?2 AND ?3
-     WHERE m.area = ?1 ORDER BY s.serial, s.profile, r.at";
+const SERIES_OF_METER: &str = "SELECT * FROM profile_series WHERE serial = ?1 ORDER BY profile";
+const SERIES_OF_AREA: &str = "SELECT s.* FROM meter m JOIN profile_series s ON s.serial = m.serial
+     WHERE m.area = ?1 ORDER BY s.serial, s.profile";
 
 /// Whose coverage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Tokens nobody paid for: free issue, engineering tokens, and the ordered tokens of a key change.
 
 use super::command::{Breach, Command, CommandEvent, CommandKind, CommandState, NewCommand};
-use super::sql::{self, Connection, Row};
+use super::sql::{self, Connection, Numbered, Row};
 use super::text::words;
 use super::{Store, StoreError, command, event, meter, ms, time};
 use crate::session::work::Serial;
@@ -161,8 +161,7 @@ pub async fn update(conn: &mut Connection, special: &Special, at: Timestamp) -> 
     .bind(special.rounds)
     .bind(&special.outcome)
     .bind(ms(at))
-    .execute(&mut *conn)
-    .await?;
+    .later(conn);
     let detail = json!({
         "special_id": special.id, "kind": special.kind, "state": special.state,
         "tokens": special.tokens, "taken": special.taken, "rounds": special.rounds, "outcome": special.outcome,
@@ -188,8 +187,7 @@ pub async fn reserve_tid(
     .bind(tid)
     .bind(special.id)
     .bind(ms(at))
-    .execute(conn)
-    .await?;
+    .later(conn);
     Ok(())
 }
 
@@ -204,9 +202,10 @@ pub async fn insert_token(
     tid: Option<u32>,
     at: Timestamp,
 ) -> Result<i64, StoreError> {
-    let id = sql::query_scalar(
-        "INSERT INTO token (special_id, position, serial, tid, tenths_kwh, sealed, at)
-         VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6) RETURNING id",
+    let id = conn.next_number(Numbered::Token).await?;
+    sql::query(
+        "INSERT INTO token (special_id, position, serial, tid, tenths_kwh, sealed, at, id)
+         VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
     )
     .bind(token.special_id)
     .bind(token.position)
@@ -214,8 +213,8 @@ pub async fn insert_token(
     .bind(tid)
     .bind(&token.sealed)
     .bind(ms(at))
-    .fetch_one(conn)
-    .await?;
+    .bind(id)
+    .later(conn);
     Ok(id)
 }
 

@@ -158,7 +158,7 @@ async fn a_failed_write_leaves_nothing_and_harms_no_neighbour_in_its_group() {
 
 #[tokio::test]
 async fn the_store_syncs_fully_and_logs_ahead() {
-    let fresh = fresh().await;
+    let fresh = fresh_file().await;
     let (journal, sync): (String, i64) = fresh
         .store
         .write::<_, StoreError, _>(|conn| {

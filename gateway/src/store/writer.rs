@@ -1,9 +1,11 @@
-//! The writer task: the only connection that writes. Whatever has queued up is committed as one group.
+//! The writer task: the only connection that writes, to a file on a thread of its own. Whatever has queued up is committed as one group.
 
 use super::postgres::{GROUP_PATIENCE, Session};
 use super::sql::{self, Connection};
 use super::{Measures, StoreError};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What a write does with the connection. Boxed, because it borrows the connection.
@@ -20,6 +22,8 @@ const QUEUE_MAX: usize = 1024;
 trait Job: Send {
     /// Does the work; true when it shall be kept.
     fn run<'c>(&'c mut self, conn: &'c mut Connection) -> Writing<'c, bool>;
+    /// It shall not be kept after all.
+    fn fail(&mut self, error: StoreError);
     /// Tells the caller. `committed` is the fate of the group.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -46,6 +50,10 @@ where
         })
     }
 
+    fn fail(&mut self, error: StoreError) {
+        self.outcome = Some(Err(error.into()));
+    }
+
     fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
         let result = match (self.outcome, committed) {
             (Some(Ok(value)), Ok(())) => Ok(value),
@@ -61,16 +69,17 @@ where
 /// What the writer task writes with.
 pub(super) enum Way {
     /// The one writing connection to a file.
-    File(Connection),
+    File(Box<Connection>),
     /// The writing session of a server.
     Server(Box<Session>),
 }
 
 impl Way {
     /// Writes a group and says what became of it.
-    async fn write(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    async fn write(&mut self, group: &mut [Box<dyn Job>], history: bool) -> Result<(), StoreError> {
         match self {
             Self::File(conn) => {
+                conn.set_stores_history(history);
                 let fate = async {
                     conn.begin().await?;
                     run_jobs(conn, group).await?;
@@ -137,6 +146,7 @@ async fn commit(conn: &mut Connection) -> Result<(), StoreError> {
 }
 
 async fn query_roll_back(conn: &mut Connection) -> Result<(), StoreError> {
+    conn.forget_queued();
     sql::query("ROLLBACK").execute(conn).await.map(drop)
 }
 
@@ -148,11 +158,19 @@ async fn roll_back(conn: &mut Connection) {
 async fn run_jobs(conn: &mut Connection, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     for job in group {
         // Each write stands or falls alone: one that fails must not take its neighbours with it.
-        sql::query("SAVEPOINT one").execute(&mut *conn).await?;
+        conn.set_savepoint();
         if !job.run(conn).await {
-            sql::query("ROLLBACK TO one").execute(&mut *conn).await?;
+            conn.undo_to_savepoint().await?;
+            continue;
         }
-        sql::query("RELEASE one").execute(&mut *conn).await?;
+        match conn.release_savepoint().await {
+            Ok(()) => {}
+            Err(away @ StoreError::Unreachable(_)) => return Err(away),
+            Err(error) => {
+                job.fail(error);
+                conn.undo_to_savepoint().await?;
+            }
+        }
     }
     Ok(())
 }
@@ -162,11 +180,27 @@ async fn run_jobs(conn: &mut Connection, group: &mut [Box<dyn Job>]) -> Result<(
 pub(super) struct Writer(mpsc::Sender<Box<dyn Job>>);
 
 impl Writer {
-    /// Starts the task. It tells `committed` after every group and ends when the last sender is dropped.
-    pub(super) fn spawn(way: Way, committed: watch::Sender<u64>, measures: Measures) -> Self {
+    /// Starts the task, which for a file has a thread of its own. It tells `committed` after every group and ends when the last
+    /// sender is dropped.
+    pub(super) fn spawn(
+        way: Way,
+        committed: watch::Sender<u64>,
+        measures: Measures,
+        tight: Arc<AtomicBool>,
+    ) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(write_groups(way, receiver, committed, measures));
-        Self(sender)
+        let on_a_thread = matches!(way, Way::File(_));
+        let writing = write_groups(way, receiver, committed, measures, tight);
+        if on_a_thread {
+            let runtime = tokio::runtime::Handle::current();
+            let named = std::thread::Builder::new().name("store-writer".to_owned());
+            named
+                .spawn(move || runtime.block_on(writing))
+                .map_err(|error| StoreError::Sql(format!("no thread for the writer: {error}")))?;
+        } else {
+            tokio::spawn(writing);
+        }
+        Ok(Self(sender))
     }
 
     /// A way to nobody: every write finds the store closed.
@@ -192,15 +226,20 @@ async fn write_groups(
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     committed: watch::Sender<u64>,
     measures: Measures,
+    tight: Arc<AtomicBool>,
 ) {
     let mut group = Vec::with_capacity(GROUP_MAX);
     while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
         let begun = std::time::Instant::now();
-        let fate = way.write(&mut group).await;
+        let fate = way.write(&mut group, !tight.load(Ordering::Relaxed)).await;
         measures.commit.observe(begun.elapsed().as_secs_f64());
         measures.group.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         if let Err(error) = &fate {
             tracing::error!(%error, writes = group.len(), "a group of writes was lost");
+            if matches!(way, Way::File(_)) {
+                // Most likely the disk is full: nothing but money until the keeper has looked.
+                tight.store(true, Ordering::Relaxed);
+            }
         }
         // The state is told before the callers, so that whoever they wake finds it already seen.
         committed.send_modify(|generation| *generation = generation.wrapping_add(1));

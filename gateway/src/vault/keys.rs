@@ -14,6 +14,8 @@ use protocol::sts::{
     TokenNumber, key_change_set,
 };
 use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
@@ -63,6 +65,23 @@ pub(super) struct State {
     pub(super) contents: Contents,
     /// The operator's EA07 tables, expanded; the SAMPLE set where there are none.
     tables: Option<Box<StaTables>>,
+    /// The file that this was read from or written to.
+    file: Option<Version>,
+}
+
+/// Tells a file from the one that replaced it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds of its last change, as the file system has them.
+    changed: (i64, i64),
+}
+
+impl Version {
+    fn of(file: &std::fs::Metadata) -> Self {
+        Self { inode: file.ino(), bytes: file.len(), changed: (file.ctime(), file.ctime_nsec()) }
+    }
 }
 
 impl State {
@@ -159,11 +178,16 @@ impl KeyVault {
         Ok(answer)
     }
 
-    /// Reads the file again: another process may have changed it.
+    /// Reads the file again where another process has changed it. Asked for whenever a meter does not answer: unchanged, that costs no
+    /// more than a look at the directory, however many meters have their keys here.
     ///
     /// # Errors
     /// When it is damaged.
     pub fn reload(&self) -> Result<(), VaultError> {
+        let now = std::fs::metadata(&self.path).ok().map(|file| Version::of(&file));
+        if now.is_some() && now == self.state().file {
+            return Ok(());
+        }
         let fresh = read(&self.path, &self.file_key)?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
@@ -367,10 +391,17 @@ fn set_utc_offset(contents: &mut Contents, import: &VendingKeyImport) -> Result<
 }
 
 fn read(path: &Path, file_key: &[u8; 32]) -> Result<State, VaultError> {
-    let sealed = match std::fs::read(path) {
-        Ok(sealed) => sealed,
+    let whole = || {
+        let mut file = File::open(path)?;
+        let version = Version::of(&file.metadata()?);
+        let mut sealed = Vec::new();
+        file.read_to_end(&mut sealed)?;
+        Ok::<_, std::io::Error>((sealed, version))
+    };
+    let (sealed, version) = match whole() {
+        Ok(read) => read,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(State { contents: Contents::default(), tables: None });
+            return Ok(State { contents: Contents::default(), tables: None, file: None });
         }
         Err(error) => return Err(broken(format!("{}: {error}", path.display()))),
     };
@@ -380,7 +411,7 @@ fn read(path: &Path, file_key: &[u8; 32]) -> Result<State, VaultError> {
     let contents: Contents = serde_json::from_slice(&clear)
         .map_err(|_| broken(format!("{} is not a vault of this version", path.display())))?;
     let tables = expand(&contents)?;
-    Ok(State { contents, tables })
+    Ok(State { contents, tables, file: Some(version) })
 }
 
 /// Replaces the file with `state`.
@@ -389,7 +420,10 @@ fn write(path: &Path, file_key: &[u8; 32], state: &mut State) -> Result<(), Vaul
     state.tables = expand(&state.contents)?;
     let clear = Zeroizing::new(serde_json::to_vec(&state.contents).map_err(broken)?);
     let content = sealed::seal(file_key, FILE_CONTEXT, &clear)?;
-    sealed::replace(path, &content).map_err(|error| broken(format!("{}: {error}", path.display())))
+    sealed::replace(path, &content).map_err(|error| broken(format!("{}: {error}", path.display())))?;
+    // Nobody else replaces it meanwhile: the caller has the lock.
+    state.file = std::fs::metadata(path).ok().map(|file| Version::of(&file));
+    Ok(())
 }
 
 fn expand(contents: &Contents) -> Result<Option<Box<StaTables>>, VaultError> {

@@ -179,6 +179,21 @@ fn a_key_that_another_process_brings_in_is_found_without_a_restart() {
 }
 
 #[test]
+fn new_keys_that_another_process_began_are_seen_at_once_whoever_wrote_last() {
+    let folder = Folder::new();
+    let serial = Serial("00000000000".into());
+    let service = vault(&folder);
+    let keys = DlmsKeys { master: Some([3; 16].into()), ..DlmsKeys::new([1; 16], [2; 16]) };
+    service.set_dlms_keys(&[(serial.clone(), keys)]).unwrap();
+    let pending = || service.pending_dlms_keys(&serial).unwrap().map(|keys| keys.mark());
+    assert_eq!((pending(), pending()), (None, None), "its own file, unchanged");
+    let new = open(&folder.file()).begin_key_rotation(&serial).unwrap();
+    assert_eq!((pending(), pending()), (Some(new.mark()), Some(new.mark())));
+    open(&folder.file()).finish_key_rotation(&serial).unwrap();
+    assert_eq!(pending(), None);
+}
+
+#[test]
 fn vending_refuses_with_the_reason() {
     let folder = Folder::new();
     let vault = vault(&folder);

@@ -13,7 +13,7 @@ use crate::store::payment::{NewPayment, Payment, PaymentState, StoredToken};
 use crate::store::special::{self, KeyChange};
 use crate::store::{Connection, Store, StoreError, command, event, ledger, meter, payment};
 use crate::units::MinorUnits;
-use crate::vault::{CreditRequest, Vault, VaultError};
+use crate::vault::{CreditRequest, StsIdentity, Vault, VaultError};
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
@@ -28,6 +28,11 @@ pub enum TopUpError {
     /// Its balance is held by nobody.
     #[error("meter {0} is not a prepaid meter")]
     NotPrepaid(String),
+    /// It counts credit that is sold elsewhere.
+    #[error(
+        "meter {0} counts its own credit and takes no tokens: what is sold for it is told to the meter by others, and read here"
+    )]
+    TakesNoTokens(String),
     /// The key was used for another request.
     #[error("this Idempotency-Key was used for a different request; use a new key for a new payment")]
     KeyReused,
@@ -61,11 +66,15 @@ pub struct Receipt {
 
 type WithToken = (Payment, Option<(StoredToken, TokenDigits)>);
 
-/// Whether a payment is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// For whom a token is made, and its reserved id.
+type Reserved = (StsIdentity, u32);
+
+/// What booking a payment came to.
 enum Booked {
-    /// It is.
-    Now,
+    /// It is new, and a token id is reserved for it.
+    Reserved(Reserved),
+    /// It is new, and nothing more is to be done now.
+    Complete,
     /// The same request had come before.
     Before,
 }
@@ -111,15 +120,16 @@ impl Vending {
                 Box::pin(async move { book(conn, &request, now, &price, vault.as_ref()).await })
             })
             .await?;
-        if booked == Booked::Now {
+        let replayed = matches!(booked, Booked::Before);
+        if !replayed {
             self.vends.inc();
         }
         let (payment, token) = match booked {
-            Booked::Now if payment.state == PaymentState::Recorded => self.mint(payment).await?,
-            Booked::Now => (payment, None),
+            Booked::Reserved(meter) => self.mint(payment, meter).await?,
+            Booked::Complete => (payment, None),
             Booked::Before => self.finish(payment).await?,
         };
-        Ok(Receipt { payment, token, replayed: booked == Booked::Before })
+        Ok(Receipt { payment, token, replayed })
     }
 
     /// Makes the tokens of payments that a stop of the gateway left without one.
@@ -159,29 +169,54 @@ impl Vending {
         if payment.state != PaymentState::Recorded {
             return Ok((payment, None));
         }
-        self.mint(payment).await
+        let (booked, now, vault) = (payment.clone(), self.clock.now(), self.vault.clone());
+        let reserved = self
+            .store
+            .write(move |conn| Box::pin(async move { reserve(conn, &booked, now, vault.as_ref()).await }))
+            .await;
+        match reserved {
+            Ok(Some(meter)) => self.mint(payment, meter).await,
+            Ok(None) => Ok((payment, None)),
+            Err(error @ TopUpError::Tid(_)) => Ok((self.refuse(payment, error.to_string()).await?, None)),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Makes the token, or leaves that until the meter's key is known. One that the vault will never make is a refused
-    /// payment, and its money is owed back.
-    async fn mint(&self, payment: Payment) -> Result<WithToken, TopUpError> {
-        let (booked, now, vault) = (payment.clone(), self.clock.now(), self.vault.clone());
-        let minted = self
-            .store
-            .write(move |conn| Box::pin(async move { mint(conn, &booked, now, vault.as_ref()).await }))
-            .await;
-        match minted {
-            Ok(Some(token)) => {
-                let digits = self.digits(&token)?;
-                Ok((Payment { state: PaymentState::OnTheWay, ..payment }, Some((token, digits))))
-            }
-            Ok(None) => Ok((payment, None)),
-            Err(error @ (TopUpError::Vault(VaultError::Request(_)) | TopUpError::Tid(_))) => {
+    /// Makes the token under its id, which is reserved durably, and stores it closed. One that the vault will never make is
+    /// a refused payment, and its money is owed back.
+    async fn mint(&self, payment: Payment, meter: Reserved) -> Result<WithToken, TopUpError> {
+        match self.minted(&payment, meter).await {
+            Ok(token) => Ok((Payment { state: PaymentState::OnTheWay, ..payment }, Some(token))),
+            Err(error @ TopUpError::Vault(VaultError::Request(_))) => {
                 Ok((self.refuse(payment, error.to_string()).await?, None))
             }
             Err(TopUpError::Vault(error)) => Err(TopUpError::Later(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// The vault works here and not in the writer's task: it may take its time, and others are stored meanwhile.
+    async fn minted(
+        &self,
+        payment: &Payment,
+        (sts, tid): Reserved,
+    ) -> Result<(StoredToken, TokenDigits), TopUpError> {
+        let tenths = u32::try_from(payment.energy.0 / amount::WH_PER_TENTH)
+            .map_err(|_| StoreError::Corrupt(format!("energy of payment {}", payment.id)))?;
+        let digits = self.vault.encode_credit(&CreditRequest { meter: sts, tid, tenths_kwh: tenths })?;
+        let sealed = self.vault.seal(&seal_context(payment.id), digits.reveal().as_bytes())?;
+        let serial = payment.request.serial.clone();
+        let token = StoredToken { id: 0, payment_id: payment.id, serial, tid, tenths_kwh: tenths, sealed };
+        let (booked, made, now) = (payment.clone(), token.clone(), self.clock.now());
+        let stored = self
+            .store
+            .write::<_, TopUpError, _>(move |conn| {
+                Box::pin(async move { store_token(conn, &booked, made, now).await })
+            })
+            .await?;
+        // Somebody else may have been first; then theirs is the token.
+        let digits = if stored.sealed == token.sealed { digits } else { self.digits(&stored)? };
+        Ok((stored, digits))
     }
 
     async fn refuse(&self, payment: Payment, reason: String) -> Result<Payment, TopUpError> {
@@ -205,40 +240,44 @@ async fn book(
     price: &Price,
     vault: &dyn Vault,
 ) -> Result<(Payment, Booked), TopUpError> {
-    if let Some(before) = payment::find_by_key(conn, &request.channel, &request.idempotency_key).await? {
+    let found = payment::prepare(conn, request).await?;
+    if let Some(before) = found.before {
         if before.request.request_digest != request.request_digest {
             return Err(TopUpError::KeyReused);
         }
         return Ok((before, Booked::Before));
     }
     let serial = &request.serial;
-    let meter =
-        meter::find(conn, &serial.0).await?.ok_or_else(|| TopUpError::UnknownMeter(serial.0.clone()))?;
-    let (held, _) = ledger::balance(conn, Account::Change, &serial.0).await?;
+    let meter = found.meter.ok_or_else(|| TopUpError::UnknownMeter(serial.0.clone()))?;
+    let held = found.held;
     let quote = amount::quote(price, request.amount, held)?;
-    let payment = match (meter.balance, &meter.sts) {
+    let (payment, booked) = match (meter.balance, &meter.sts) {
         (BalanceHolder::Meter, Some(sts)) => {
-            // While the last part of a key change is on the way, nobody knows which key the meter has: the money is taken,
-            // and the token made as soon as the meter has answered.
-            let ending = special::key_change(conn, serial).await? == KeyChange::Ending;
             let last = payment::last_tid(conn, serial, sts.base_year).await?;
             let tid = tid::of_meter(now, vault, sts, last)?;
             vault.can_vend(sts, tid)?;
             let payment = insert(conn, request, &quote, held, PaymentState::Recorded, now).await?;
-            if !ending {
+            if found.key_change_ending {
+                // Nobody knows which key the meter has: the money is taken, and the token made as soon as the meter has
+                // answered.
+                (payment, Booked::Complete)
+            } else {
                 payment::reserve_tid(conn, serial, (sts.base_year, tid), payment.id, now).await?;
+                (payment, Booked::Reserved((sts.clone(), tid)))
             }
-            payment
         }
-        (BalanceHolder::Gateway, _) => credit_here(conn, request, &meter, &quote, held, now).await?,
-        _ => return Err(TopUpError::NotPrepaid(serial.0.clone())),
+        (BalanceHolder::Gateway, _) => {
+            (credit_here(conn, request, &meter, &quote, held, now).await?, Booked::Complete)
+        }
+        (BalanceHolder::Meter, None) => return Err(TopUpError::TakesNoTokens(serial.0.clone())),
+        (BalanceHolder::None, _) => return Err(TopUpError::NotPrepaid(serial.0.clone())),
     };
     event::audit(conn, now, &request.channel, "top_up", &serial.0, &request.correlation).await?;
     let detail = json!({
         "payment_id": payment.id, "amount_minor": request.amount, "energy_wh": payment.energy, "state": payment.state,
     });
     event::record(conn, now, "payment", Some(&serial.0), &detail).await?;
-    Ok((payment, Booked::Now))
+    Ok((payment, booked))
 }
 
 /// Writes the payment and its money: in from the channel, out as the bill, the rest is change.
@@ -291,19 +330,15 @@ async fn credit_here(
     Ok(payment)
 }
 
-/// Makes the token under its reserved id, stores it closed, and records its delivery. `None` while the meter's key is not
-/// known: the payment waits without an id.
-async fn mint(
+/// The token id reserved for a payment, which is done now if it was not yet. `None` while the meter's key is not known: the
+/// payment waits without an id.
+async fn reserve(
     conn: &mut Connection,
     payment: &Payment,
     now: Timestamp,
     vault: &dyn Vault,
-) -> Result<Option<StoredToken>, TopUpError> {
-    // Somebody may have made it since we looked.
-    if let Some(token) = payment::token_of_payment(conn, payment.id).await? {
-        return Ok(Some(token));
-    }
-    let serial = payment.request.serial.clone();
+) -> Result<Option<Reserved>, TopUpError> {
+    let serial = &payment.request.serial;
     // A reserved id holds the last part of a key change back, so the record is still the one that it was reserved under.
     let sts = meter::find(conn, &serial.0)
         .await?
@@ -311,30 +346,31 @@ async fn mint(
         .ok_or_else(|| StoreError::Corrupt(format!("payment {} for a meter without tokens", payment.id)))?;
     let tid = match payment::reserved_tid(conn, payment.id).await? {
         Some(tid) => tid,
-        None if special::key_change(conn, &serial).await? == KeyChange::Ending => return Ok(None),
+        None if special::key_change(conn, serial).await? == KeyChange::Ending => return Ok(None),
         None => {
-            let last = payment::last_tid(conn, &serial, sts.base_year).await?;
+            let last = payment::last_tid(conn, serial, sts.base_year).await?;
             let tid = tid::of_meter(now, vault, &sts, last)?;
-            payment::reserve_tid(conn, &serial, (sts.base_year, tid), payment.id, now).await?;
+            payment::reserve_tid(conn, serial, (sts.base_year, tid), payment.id, now).await?;
             tid
         }
     };
-    let tenths = u32::try_from(payment.energy.0 / amount::WH_PER_TENTH)
-        .map_err(|_| StoreError::Corrupt(format!("energy of payment {}", payment.id)))?;
-    let digits = vault.encode_credit(&CreditRequest { meter: sts, tid, tenths_kwh: tenths })?;
-    let sealed = vault.seal(&seal_context(payment.id), digits.reveal().as_bytes())?;
-    let mut token = StoredToken {
-        id: 0,
-        payment_id: payment.id,
-        serial: serial.clone(),
-        tid,
-        tenths_kwh: tenths,
-        sealed,
-    };
+    Ok(Some((sts, tid)))
+}
+
+/// Stores a token and records its delivery, unless somebody did since we looked.
+async fn store_token(
+    conn: &mut Connection,
+    payment: &Payment,
+    mut token: StoredToken,
+    now: Timestamp,
+) -> Result<StoredToken, TopUpError> {
+    if let Some(token) = payment::token_of_payment(conn, payment.id).await? {
+        return Ok(token);
+    }
     token.id = payment::insert_token(conn, &token, now).await?;
     payment::set_state(conn, payment.id, PaymentState::OnTheWay).await?;
     let request = NewCommand {
-        serial,
+        serial: payment.request.serial.clone(),
         kind: CommandKind::DeliverToken,
         reason: None,
         reason_text: None,
@@ -346,7 +382,7 @@ async fn mint(
         not_after: None,
     };
     command::insert(conn, &request, now).await?;
-    Ok(Some(token))
+    Ok(token)
 }
 
 /// Owes the bill back.

@@ -22,8 +22,8 @@ pub(super) fn escape(text: &str) -> String {
 
 /// `-0.04 kWh`, to ten watt-hours, towards zero.
 pub(super) fn kwh(energy: WattHours) -> String {
-    let sign = if energy.0 < 0 { "-" } else { "" };
     let tens = energy.0.unsigned_abs() / 10;
+    let sign = if energy.0 < 0 && tens > 0 { "-" } else { "" };
     format!("{sign}{}.{:02} kWh", tens / 100, tens % 100)
 }
 
@@ -62,6 +62,7 @@ mod tests {
     fn energy_and_money_are_shown_exactly() {
         assert_eq!(kwh(WattHours(12_345)), "12.34 kWh");
         assert_eq!(kwh(WattHours(-45)), "-0.04 kWh");
+        assert_eq!(kwh(WattHours(-9)), "0.00 kWh");
         assert_eq!(kwh(WattHours(i64::MIN)), "-9223372036854775.80 kWh");
         assert_eq!((percent(321), percent(-5)), ("3.21 %".to_owned(), "-0.05 %".to_owned()));
         let euro = Price::new("EUR", 2, "30").unwrap();

@@ -26,7 +26,7 @@ pub fn endpoint(entry: &Entry) -> Endpoint {
         }
         Place::Line(physical) => ("bus", physical.to_string(), Framing::Hdlc, "reference-dlms"),
         Place::ModbusLine(unit) => ("modbus", unit.to_string(), Framing::Wrapper, "reference-modbus"),
-        Place::ModbusTcp(unit) => ("feeder", unit.to_string(), Framing::Wrapper, "reference-modbus"),
+        Place::ModbusTcp(_, unit) => ("feeder", unit.to_string(), Framing::Wrapper, "reference-modbus"),
     };
     let (serial, line, model) = (Serial(entry.serial.clone()), line.into(), model.into());
     Endpoint { serial, line, address, framing, model }

@@ -18,6 +18,7 @@ impl SimMeter {
             Fault::Answer { damage, on, count } => inner.waiting.add(damage, on, count),
             Fault::Silence { on } => inner.condition.silent = on,
             Fault::Slow { delay_ms } => inner.condition.slow_ms = delay_ms,
+            Fault::FrameLoss { permille } => inner.condition.loss_permille = permille,
             Fault::SingleSession { on } => inner.condition.single_session = on,
             Fault::Hang { on: true } => inner.condition.hung = matches!(inner.life, Some(Life::On(_))),
             Fault::Hang { on: false } if inner.condition.hung => {
@@ -121,6 +122,7 @@ impl SimMeter {
         let mut names: Vec<FaultName> = [
             (condition.silent, FaultName::Silence),
             (condition.slow_ms > 0, FaultName::SlowMeter),
+            (condition.loss_permille > 0, FaultName::FrameLoss),
             (condition.single_session, FaultName::SingleSession),
             (condition.wrong_key, FaultName::WrongKey),
             (condition.off, FaultName::PowerOff),

@@ -1,6 +1,8 @@
 //! Facts on their way to other people's programs, through cuts, restarts and kills on both sides.
 
+mod ack_thief;
 mod brokers;
+mod commands;
 mod hook;
 mod nats_wire;
 

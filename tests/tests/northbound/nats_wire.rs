@@ -1,18 +1,28 @@
 //! Just enough of the NATS protocol to look into a stream from outside: text lines over TCP.
 
 use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub struct NatsWire {
     stream: BufReader<TcpStream>,
+    replies: VecDeque<Reply>,
+}
+
+/// A message with headers that was subscribed to.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub headers: BTreeMap<String, String>,
+    pub body: Value,
 }
 
 impl NatsWire {
     pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
-        let mut wire = Self { stream: BufReader::new(stream) };
+        let mut wire = Self { stream: BufReader::new(stream), replies: VecDeque::new() };
         assert!(wire.line().starts_with("INFO "));
         wire.send("CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\nSUB inbox 1\r\n");
         wire
@@ -30,22 +40,82 @@ impl NatsWire {
 
     /// Asks the server something; its answer has to be no error.
     pub fn request(&mut self, subject: &str, body: &str) -> Value {
+        self.try_request(subject, body).unwrap_or_else(|answer| panic!("{subject}: {answer}"))
+    }
+
+    /// Asks the server something; its answer may be an error. Meanwhile replies are kept.
+    pub fn try_request(&mut self, subject: &str, body: &str) -> Result<Value, Value> {
         self.send(&format!("PUB {subject} inbox {}\r\n{body}\r\n", body.len()));
         loop {
             let line = self.line();
-            if line.starts_with("PING") {
-                self.send("PONG\r\n");
-            } else if line.starts_with("MSG inbox ") {
-                let length = line.trim().rsplit(' ').next().and_then(|text| text.parse::<usize>().ok());
-                let mut payload = vec![0; length.expect("MSG ends with a length") + 2];
-                self.stream.read_exact(&mut payload).expect("the payload follows");
-                let answer: Value = serde_json::from_slice(&payload).expect("the server answers in JSON");
-                assert!(answer["error"].is_null(), "{subject}: {answer}");
-                return answer;
-            } else {
-                assert!(!line.starts_with("-ERR"), "{line}");
+            if let Some(answer) = self.heard(&line) {
+                return if answer["error"].is_null() { Ok(answer) } else { Err(answer) };
             }
         }
+    }
+
+    /// Takes one line of the server; gives the answer to a request, if it is one.
+    fn heard(&mut self, line: &str) -> Option<Value> {
+        if line.starts_with("PING") {
+            self.send("PONG\r\n");
+            return None;
+        }
+        assert!(!line.starts_with("-ERR"), "{line}");
+        let (answers, replies) = (line.starts_with("MSG inbox "), line.starts_with("HMSG "));
+        if !answers && !replies {
+            return None;
+        }
+        let mut words = line.trim().rsplit(' ').map(|word| word.parse::<usize>());
+        let length = words.next().and_then(Result::ok).expect("a message ends with its length");
+        let mut payload = vec![0; length + 2];
+        self.stream.read_exact(&mut payload).expect("the payload follows");
+        if answers {
+            return Some(serde_json::from_slice(&payload).expect("the server answers in JSON"));
+        }
+        let head = words.next().and_then(Result::ok).expect("and that of its headers");
+        let headers = String::from_utf8_lossy(&payload[..head]);
+        let headers = headers.lines().filter_map(|line| line.split_once(':'));
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+        let body = serde_json::from_slice(&payload[head..length]).expect("a reply is JSON");
+        self.replies.push_back(Reply { headers, body });
+        None
+    }
+
+    /// Listens to a subject whose messages have headers.
+    pub fn subscribe(&mut self, subject: &str) {
+        self.send(&format!("SUB {subject} 2\r\n"));
+    }
+
+    /// Publishes a message with these headers.
+    pub fn publish(&mut self, subject: &str, headers: &[(&str, &str)], body: &str) {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("NATS/1.0\r\n{headers}\r\n");
+        self.send(&format!("HPUB {subject} {} {}\r\n{head}{body}\r\n", head.len(), head.len() + body.len()));
+    }
+
+    /// The next reply, if one comes in time.
+    pub fn try_reply(&mut self, within: Duration) -> Option<Reply> {
+        let deadline = Instant::now() + within;
+        while self.replies.is_empty() {
+            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            self.stream.get_ref().set_read_timeout(Some(left)).expect("a time");
+            let nothing = self.stream.fill_buf().map(<[u8]>::is_empty);
+            self.stream.get_ref().set_read_timeout(None).expect("no time");
+            match nothing {
+                Ok(false) => {
+                    let line = self.line();
+                    let _ = self.heard(&line);
+                }
+                Ok(true) => panic!("the server hung up"),
+                Err(_) => return None,
+            }
+        }
+        self.replies.pop_front()
+    }
+
+    /// The next reply.
+    pub fn reply(&mut self, within: Duration) -> Reply {
+        self.try_reply(within).expect("a reply in time")
     }
 
     /// Every message of a stream, as the JSON it is.

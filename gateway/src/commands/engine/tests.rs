@@ -641,3 +641,36 @@ async fn a_protected_customers_relay_is_only_looked_at_and_a_test_that_was_cut_b
     assert_eq!(test.consent, consent);
     assert!(test.withheld.is_some_and(|why| why.contains("never cut off by the gateway itself")));
 }
+
+/// The next job, while the meter calls again and again.
+async fn job_of_a_caller(bench: &mut Bench) -> Job {
+    let (arrivals, peer) = (bench.arrivals.clone(), ([127, 0, 0, 1], 1).into());
+    let call = Arrival { serial: Serial(DRN.into()), peer, notification: None };
+    let calling = tokio::spawn(async move {
+        loop {
+            let _ = arrivals.send(call.clone());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let job = bench.job().await;
+    calling.abort();
+    job
+}
+
+#[tokio::test]
+async fn a_command_for_a_meter_that_dials_in_is_tried_when_it_calls_and_not_a_minute_later() {
+    let mut bench = Bench::new().await;
+    let id = record(&bench, CommandKind::Reconnect, DRN, None).await;
+    let (begun, away) = (Instant::now(), "the meter \"m\" has not called");
+    for _ in 0..9 {
+        let job = job_of_a_caller(&mut bench).await;
+        answer(job, Ending::NotSent { reason: away.into() }, Facts::default());
+    }
+    // Its pauses alone would have been two minutes.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    while bench.store().command(id).await.unwrap().unwrap().0.outcome.as_deref() != Some(away) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bench.desk.say(id, Word::Cancel, "operator").await.unwrap();
+    assert_eq!(bench.finished(id).await.state, Cancelled, "what waits for its meter can be taken back");
+}

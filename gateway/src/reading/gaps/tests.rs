@@ -65,10 +65,11 @@ fn what_a_silent_meter_owes_is_one_gap_and_is_asked_for_at_once_when_it_answers_
     assert_eq!(spans(&gaps), [(slot(1), slot(96))], "one, however often");
     gaps = attempt(&gaps, 1, 96, false, &[], 97).open;
     gaps = attempt(&gaps, 1, 96, false, &[], 98).open;
-    assert_eq!((gaps[0].attempts, gaps[0].seen_at), (3, slot(1)));
-    assert!(gaps[0].next_at > slot(98), "less and less often");
-    let ledger = attempt(&gaps, 99, 99, true, &[99], 99);
-    assert_eq!((spans(&ledger.open), ledger.open[0].next_at), (vec![(slot(1), slot(96))], slot(99)));
+    gaps = attempt(&gaps, 1, 96, false, &[], 99).open;
+    assert_eq!((gaps[0].attempts, gaps[0].seen_at), (4, slot(1)));
+    assert!(gaps[0].next_at > slot(100), "less and less often");
+    let ledger = attempt(&gaps, 100, 100, true, &[100], 100);
+    assert_eq!((spans(&ledger.open), ledger.open[0].next_at), (vec![(slot(1), slot(96))], slot(100)));
 }
 
 #[test]
@@ -118,4 +119,11 @@ fn a_deadline_that_passes_is_told_once_and_is_asked_for_often_before() {
         }
     }
     assert_eq!(told, [24], "six hours after midnight, once");
+}
+
+#[test]
+fn what_nobody_answered_is_asked_for_sooner_than_a_row_that_the_meter_does_not_have_yet() {
+    let minutes = |answered| [1, 2, 3, 4, 99].map(|attempts| pause(attempts, answered).as_mins());
+    assert_eq!(minutes(false), [1, 1, 3, 60, 1_440]);
+    assert_eq!(minutes(true), [1, 5, 15, 60, 1_440]);
 }

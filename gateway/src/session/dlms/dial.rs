@@ -4,7 +4,7 @@ use super::association::Association;
 use super::channel::{Addresses, Carrier, Channel};
 use super::counter_store::CounterStore;
 use super::opened;
-use crate::driver::{ByteCounters, Endpoint, Pipe};
+use crate::driver::{ByteCounters, Endpoint, NAME_MAX, Pipe};
 use crate::session::directory::Endpoint as MeterEndpoint;
 use crate::session::lines::Context;
 use crate::session::model::DlmsModel;
@@ -12,9 +12,12 @@ use crate::session::record::Keyring;
 use crate::session::trouble::Trouble;
 use crate::vault::DlmsKeys;
 use protocol::codec::acse::Referencing;
+use protocol::codec::codec::{Decode, Reader};
 use protocol::codec::obis::Obis;
-use protocol::cosem::{Attr, data};
+use protocol::codec::xdlms::GetDataResult;
+use protocol::cosem::{Attr, data, obis};
 use protocol::dlms::client::{Client, Config, SHORT_NAMES};
+use protocol::dlms::model::Attribute;
 use protocol::dlms::security::{CounterBlock, Key, SystemTitle, hls};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +42,20 @@ pub(super) struct Dial<'a> {
     pub(super) bytes: &'a Arc<ByteCounters>,
     /// The counter that the meter's last refusal said it expects.
     pub(super) expected_counter: Option<u32>,
+}
+
+/// What a stranger calls itself is shown to people: letters, digits and signs, and not more of them than any name has.
+fn plain(bytes: &[u8]) -> String {
+    let text = bytes.iter().take(NAME_MAX).filter(|byte| byte.is_ascii_graphic() || **byte == b' ');
+    text.map(|byte| char::from(*byte)).collect::<String>().trim().to_owned()
+}
+
+/// What a meter tells a stranger, as the public client; each where it does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    pub serial: Option<String>,
+    pub device_name: Option<String>,
+    pub firmware: Option<String>,
 }
 
 impl Dial<'_> {
@@ -178,24 +195,62 @@ impl Dial<'_> {
         })
     }
 
+    /// Who is there, read without security.
+    pub(super) async fn stranger(&mut self, pipe: &mut Option<Pipe>) -> Result<Told, Trouble> {
+        let attributes = [
+            data::VALUE.of(self.model.objects.serial),
+            data::VALUE.of(obis::LOGICAL_DEVICE_NAME),
+            data::VALUE.of(obis::FIRMWARE_VERSION),
+        ];
+        let answers = self.read_in_public(pipe, &attributes, "who is there").await?;
+        let mut reader = Reader::new(&answers);
+        let mut text = || match GetDataResult::decode(&mut reader) {
+            Ok(GetDataResult::Data(data)) => data.as_bytes().map(plain),
+            _ => None,
+        };
+        Ok(Told { serial: text(), device_name: text(), firmware: text() })
+    }
+
     /// The invocation counter that the meter remembers of us, read without security.
     async fn seen_counter(&mut self, pipe: &mut Option<Pipe>, object: Obis) -> Result<u32, Trouble> {
+        let at: Attr<u32> = Attr::new(data::CLASS, data::VALUE.index);
+        let what = "the invocation counter";
+        let answers = self.read_in_public(pipe, &[at.of(object)], what).await?;
+        let broken = |error| Trouble::Protocol(format!("{what}: {error}"));
+        match GetDataResult::decode(&mut Reader::new(&answers)).map_err(broken)? {
+            GetDataResult::Data(data) => at.decode(data).map_err(broken),
+            GetDataResult::Error(result) => {
+                Err(Trouble::Refused { reason: format!("{what}: {result:?}"), code: Some(result.as_u8()) })
+            }
+        }
+    }
+
+    /// Attributes read by the public client without security: one encoded get-data-result after the other.
+    async fn read_in_public(
+        &mut self,
+        pipe: &mut Option<Pipe>,
+        attributes: &[Attribute],
+        what: &str,
+    ) -> Result<Vec<u8>, Trouble> {
         let addresses = Addresses { client: self.model.public_sap, ..self.addresses };
         let mut association = self.link(pipe, Config::default(), CounterBlock::default(), addresses).await?;
         let Some(open) = pipe.as_mut() else {
             return Err(Trouble::NotReady("the pipe did not stay open".into()));
         };
-        association.associate(open, &[]).await?;
-        let at: Attr<u32> = Attr::new(data::CLASS, data::VALUE.index);
-        let bytes = association.get(open, at.of(object), "the invocation counter").await?;
-        let seen = at
-            .decode_bytes(bytes)
-            .map_err(|error| Trouble::Protocol(format!("the invocation counter: {error}")));
-        association.release(open).await;
+        let read = match association.associate(open, &[]).await {
+            Ok(()) => association.get_all(open, attributes, what).await,
+            Err(trouble) => Err(trouble),
+        };
+        // Whatever it said, it is not left with an open link; silence has nobody to take leave of.
+        match &read {
+            Ok(_) => association.release(open).await,
+            Err(trouble) if trouble.breaks_pipe() => {}
+            Err(_) => association.close(open).await,
+        }
         if self.place.is_one_meters() {
             *pipe = None;
         }
-        seen
+        read
     }
 
     /// An open link with a client that has no association yet.

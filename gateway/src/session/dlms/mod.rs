@@ -25,11 +25,11 @@ mod token;
 use super::attempt::Attempt;
 use super::directory::{Endpoint as MeterEndpoint, Framing};
 use super::lines::{CONNECT_TIMEOUT, Context};
-use super::model::DlmsModel;
+use super::model::{DlmsModel, Model};
 use super::record::ending_word;
 use super::trouble::Trouble;
 use super::work::{Ending, Serial, Work};
-use crate::driver::{self, ByteCounters, Endpoint, Pipe, TcpEndpoint};
+use crate::driver::{self, ByteCounters, CallerStream, Callers, Endpoint, OpenError, Pipe, TcpEndpoint};
 use crate::vault::DlmsKeys;
 use association::Association;
 use channel::{Addresses, Carrier};
@@ -39,6 +39,12 @@ use items::Item;
 use meter::{LastToken, Memory, Meter};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a stranger may take for an answer: on a bus most addresses are nobody's.
+const STRANGERS_PATIENCE: Duration = Duration::from_millis(500);
+/// Information field proposed to a stranger: waiting for a full one would be waiting for nothing.
+const STRANGERS_FIELD: u16 = 128;
 
 /// What the pipe of a talker leads to.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ enum Place {
     Network,
     /// The same with datagrams.
     Datagrams,
+    /// The meter dials in: its connection is kept, for it is not ours to open.
+    Callers(Callers),
 }
 
 /// Does work on DLMS meters over one pipe.
@@ -98,6 +106,12 @@ impl DlmsTalker {
         Self { place: Place::Datagrams, ..Self::network(bytes) }
     }
 
+    /// A talker for one meter that dials in.
+    #[must_use]
+    pub fn called(callers: Callers, bytes: Arc<ByteCounters>) -> Self {
+        Self { place: Place::Callers(callers), ..Self::network(bytes) }
+    }
+
     /// A talker for a network meter on a pipe that is already open, for tests in virtual time.
     #[cfg(test)]
     fn on(pipe: Pipe) -> Self {
@@ -124,7 +138,7 @@ impl DlmsTalker {
             association.release(pipe).await;
             association.return_counters(&mut self.known.entry(serial).or_default().counters);
         }
-        if !matches!(self.place, Place::Bus(_)) {
+        if matches!(self.place, Place::Network | Place::Datagrams) {
             self.pipe = None;
         }
     }
@@ -184,6 +198,10 @@ impl DlmsTalker {
         if let Some(reason) = model.lacks(work.needs()) {
             return Ok(Ending::Rejected { reason, code: None });
         }
+        self.hear_newest(endpoint);
+        if *work == Work::Identify {
+            return self.identify_stranger(context, attempt, endpoint, model).await;
+        }
         if *work == Work::RotateKeys {
             return self.rotate_keys(context, attempt, endpoint, model).await;
         }
@@ -226,6 +244,44 @@ impl DlmsTalker {
             self.release().await;
         }
         outcome
+    }
+
+    /// Asks whoever is at an address for the serial number, as the public client, and without patience. Somebody who answers
+    /// and does not say is somebody all the same.
+    async fn identify_stranger(
+        &mut self,
+        context: &Context,
+        attempt: &mut Attempt,
+        endpoint: &MeterEndpoint,
+        model: &DlmsModel,
+    ) -> Result<Ending, Trouble> {
+        self.release().await;
+        let mut model = model.clone();
+        model.response_timeout = model.response_timeout.min(STRANGERS_PATIENCE);
+        model.link.information_field = Some(STRANGERS_FIELD);
+        let (place, addresses, carrier) = self.reach(endpoint, &model)?;
+        let bytes = &self.bytes;
+        let mut dial = Dial {
+            context,
+            endpoint,
+            model: &model,
+            addresses,
+            carrier,
+            place,
+            bytes,
+            expected_counter: None,
+        };
+        match dial.stranger(&mut self.pipe).await {
+            Ok(told) => {
+                attempt.note(format!("somebody is there: {told:?}"));
+                attempt.facts.serial = told.serial;
+                attempt.facts.device_name = told.device_name;
+                attempt.facts.firmware = told.firmware;
+                Ok(Ending::Done)
+            }
+            Err(trouble) if trouble.is_silence() || matches!(trouble, Trouble::NotReady(_)) => Err(trouble),
+            Err(trouble) => Ok(Ending::Rejected { reason: trouble.to_string(), code: None }),
+        }
     }
 
     /// Opens pipe, link and association.
@@ -278,18 +334,32 @@ impl DlmsTalker {
         wrong_identity(&mut meter, endpoint).await
     }
 
+    /// A meter that called again has left its older connection behind, and the association on it.
+    fn hear_newest(&mut self, endpoint: &MeterEndpoint) {
+        if let Place::Callers(callers) = &self.place
+            && let Some(call) = callers.take(&endpoint.address)
+        {
+            self.abandon(true);
+            self.pipe = Some(Pipe::new(call, self.bytes.clone(), None));
+        }
+    }
+
+    /// How long a connection that is kept may be without use.
+    #[must_use]
+    pub fn keeps_for(&self) -> Option<Duration> {
+        match &self.place {
+            Place::Callers(callers) if self.pipe.is_some() => Some(callers.idle()),
+            _ => None,
+        }
+    }
+
     /// Where the meter is and how to frame what is said to it.
     fn reach(
         &self,
         endpoint: &MeterEndpoint,
         model: &DlmsModel,
     ) -> Result<(Endpoint, Addresses, Carrier), Trouble> {
-        let mut addresses = Addresses {
-            client: model.client_sap,
-            server: model.server_address,
-            physical: model.link.physical_address,
-            bytes: model.link.address_bytes.unwrap_or(0),
-        };
+        let mut addresses = addresses(model);
         match &self.place {
             Place::Bus(place) => {
                 let physical = endpoint.address.parse().ok().filter(|physical| *physical < 0x3FFF);
@@ -297,6 +367,10 @@ impl DlmsTalker {
                     Trouble::NotReady(format!("{:?} is not an HDLC physical address", endpoint.address))
                 })?);
                 Ok((place.clone(), addresses, Carrier::HdlcSerial { byte_time: place.byte_time() }))
+            }
+            Place::Callers(callers) => {
+                let place = Endpoint::Caller(callers.clone(), endpoint.address.clone());
+                Ok((place, addresses, over_tcp(endpoint.framing)))
             }
             Place::Network | Place::Datagrams => {
                 let address: std::net::SocketAddr = endpoint
@@ -307,13 +381,59 @@ impl DlmsTalker {
                     return Ok((Endpoint::Udp(address), addresses, Carrier::Datagrams));
                 }
                 let tcp = TcpEndpoint { address, connect_timeout: CONNECT_TIMEOUT, source: None };
-                let carrier = match endpoint.framing {
-                    Framing::Wrapper => Carrier::Wrapper,
-                    Framing::Hdlc => Carrier::HdlcTcp,
-                };
-                Ok((Endpoint::Tcp(tcp), addresses, carrier))
+                Ok((Endpoint::Tcp(tcp), addresses, over_tcp(endpoint.framing)))
             }
         }
+    }
+}
+
+const fn over_tcp(framing: Framing) -> Carrier {
+    match framing {
+        Framing::Wrapper => Carrier::Wrapper,
+        Framing::Hdlc => Carrier::HdlcTcp,
+    }
+}
+
+/// The logical device name of whoever has called, read as the public client. The connection is left without an association.
+pub(super) async fn device_name(
+    context: &Context,
+    model: &str,
+    framing: Framing,
+    stream: CallerStream,
+) -> Result<String, Trouble> {
+    let Some(Model::Dlms(model)) = context.models.find(model).as_deref().cloned() else {
+        return Err(Trouble::NotReady(format!("there is no DLMS model {model:?}")));
+    };
+    let (bytes, callers) = (Arc::default(), Callers::new(0, Duration::ZERO));
+    let endpoint = MeterEndpoint {
+        serial: Serial(String::new()),
+        line: String::new(),
+        address: String::new(),
+        framing,
+        model: String::new(),
+    };
+    let mut dial = Dial {
+        context,
+        endpoint: &endpoint,
+        model: &model,
+        addresses: addresses(&model),
+        carrier: over_tcp(framing),
+        place: Endpoint::Caller(callers, String::new()),
+        bytes: &bytes,
+        expected_counter: None,
+    };
+    let mut pipe = Some(Pipe::new(stream, bytes.clone(), None));
+    let told = dial.stranger(&mut pipe).await?;
+    told.device_name.ok_or_else(|| Trouble::Protocol("it does not tell it to the public client".into()))
+}
+
+/// How a model's meters are addressed.
+fn addresses(model: &DlmsModel) -> Addresses {
+    Addresses {
+        client: model.client_sap,
+        server: model.server_address,
+        physical: model.link.physical_address,
+        bytes: model.link.address_bytes.unwrap_or(0),
     }
 }
 
@@ -332,8 +452,8 @@ async fn carry_out(meter: &mut Meter<'_>, work: &Work) -> Result<Ending, Trouble
         Work::Check(order) => meter.check(order).await,
         Work::ReadProfile(wanted) => meter.read_profile(wanted).await,
         Work::CorrectClock(terms) => meter.correct_clock(terms).await,
-        Work::RotateKeys | Work::AskKeys => {
-            Err(Trouble::NotReady("keys are changed between associations, not in one".into()))
+        Work::RotateKeys | Work::AskKeys | Work::Identify => {
+            Err(Trouble::NotReady("this is done between associations, not in one".into()))
         }
     }
 }
@@ -372,7 +492,11 @@ async fn opened<'a>(
 ) -> Result<&'a mut Pipe, Trouble> {
     let open = match pipe.take() {
         Some(open) => open,
-        None => driver::open(place, bytes.clone()).await?,
+        None => match driver::open(place, bytes.clone()).await {
+            // It is not silent: it was not asked.
+            Err(error @ OpenError::NotCalled { .. }) => return Err(Trouble::NotReady(error.to_string())),
+            opened => opened?,
+        },
     };
     Ok(pipe.insert(open))
 }

@@ -198,6 +198,12 @@ impl Layout {
         Ok(Self { columns, period_s: u32::from_data(period)? })
     }
 
+    /// When the row after one of this time was captured; nothing where rows come by the calendar.
+    fn period_after(&self, at: Timestamp) -> Option<Timestamp> {
+        let period = SignedDuration::from_secs(i64::from(self.period_s));
+        at.checked_add(period).ok().filter(|_| self.period_s > 0)
+    }
+
     /// Why nothing can be made of its rows.
     fn misfit(&self, profile: &ProfileModel) -> Option<String> {
         let name = &profile.name;
@@ -224,16 +230,19 @@ fn rows(
     let buffer = Data::from_bytes_in(value)?.as_array().ok_or_else(protocol::cosem::bad_value)?;
     let (mut rows, mut without_time) = (Vec::new(), 0);
     let mut near = wanted.from.checked_sub(DOUBTFUL_HOURS).unwrap_or(wanted.from);
+    let mut before: Option<ProfileRow> = None;
     for row in buffer.iter() {
         let cells = row?.as_structure().ok_or_else(protocol::cosem::bad_value)?;
         if cells.len() != layout.columns.len() {
             return Err(protocol::cosem::bad_value());
         }
-        let Some(row) = row_of(cells, profile, layout, manner, near)? else {
+        let before_it = before.take().filter(|_| profile.compressed);
+        let Some(row) = row_of(cells, profile, layout, manner, (near, before_it.as_ref()))? else {
             without_time += 1;
             continue;
         };
         near = row.at;
+        before = profile.compressed.then(|| row.clone());
         if (wanted.from..=wanted.to).contains(&row.at) {
             rows.push(row);
         }
@@ -241,30 +250,37 @@ fn rows(
     Ok((rows, without_time))
 }
 
-/// One row; `None` when it has no time. What is no integer has no value.
+/// One row; `None` when it has no time. What is no integer has no value. `before` is the row that null-data stands for, where
+/// the meter compresses.
 fn row_of(
     cells: Seq<'_>,
     profile: &ProfileModel,
     layout: &Layout,
     manner: &ClockManner,
-    near: Timestamp,
+    (near, before): (Timestamp, Option<&ProfileRow>),
 ) -> protocol::codec::codec::Result<Option<ProfileRow>> {
     let (mut at, mut status) = (None, None);
     let mut values = vec![None; profile.channels.len()];
     for (cell, column) in cells.iter().zip(&layout.columns) {
         let cell = cell?;
+        let like_before = before.filter(|_| cell == Data::Null);
         match column {
-            Column::Time if cell == Data::Null => {}
+            Column::Time if cell == Data::Null => {
+                at = like_before.and_then(|row| layout.period_after(row.at))
+            }
             Column::Time => {
                 let time = DateTime::from_data(cell)?;
                 at = manner.row_time(time, near).and_then(|second| Timestamp::from_second(second).ok());
             }
-            Column::Status => status = status_bits(cell),
+            Column::Status => status = like_before.map_or_else(|| status_bits(cell), |row| row.status),
             Column::Channel(channel) => {
                 let factor =
                     profile.channels.get(*channel).map_or(1, |model| 10_i64.pow(u32::from(model.scale10)));
                 if let Some(value) = values.get_mut(*channel) {
-                    *value = cell.as_i64().and_then(|cell| cell.checked_mul(factor));
+                    *value = match like_before {
+                        Some(row) => row.cells.get(*channel).copied().flatten(),
+                        None => cell.as_i64().and_then(|cell| cell.checked_mul(factor)),
+                    };
                 }
             }
             Column::Other => {}

@@ -1,4 +1,4 @@
-//! Work on Modbus meters: read by register model, switch by coil, and believe only the sensed contact.
+//! Work on Modbus meters: read by register model, switched by the coil or register that commands their relay, and believe only the sensed contact.
 
 mod plan;
 #[cfg(test)]
@@ -18,7 +18,7 @@ use super::work::{Ending, RelayState, RelayTested, Work};
 use protocol::cosem::disconnect::RelayReason;
 use std::time::Duration;
 
-/// How long a relay may take to move after its coil was written, and how often it is looked at meanwhile.
+/// How long a relay may take to move after it was commanded, and how often it is looked at meanwhile.
 const RELAY_MOVES_WITHIN: Duration = Duration::from_secs(5);
 const RELAY_POLL: Duration = Duration::from_millis(250);
 
@@ -67,10 +67,14 @@ impl ModbusTalker {
             Work::Disconnect => meter.switch(attempt, endpoint, false).await,
             Work::Reconnect => meter.switch(attempt, endpoint, true).await,
             Work::Carry(Order::TestRelay(test)) => meter.test_relay(attempt, endpoint, test).await,
+            Work::Identify => meter.identify(attempt).await,
             work => Err(Trouble::NotReady(format!("a Modbus meter cannot {}", work.name()))),
         }
     }
 }
+
+/// Exception codes by which a gateway says that nobody answered behind it (Modbus application protocol 1.1b3, clause 7).
+const NOBODY: [u8; 2] = [10, 11];
 
 /// One meter on the line, for the duration of one piece of work.
 struct Meter<'a> {
@@ -85,6 +89,20 @@ impl Meter<'_> {
         Ok(self
             .wrong_identity(attempt, endpoint)
             .map_or(Ending::Done, |reason| Ending::Rejected { reason, code: None }))
+    }
+
+    /// Who is there: its serial number, where the model has one and the meter gives it. A refusal is an answer too.
+    async fn identify(&mut self, attempt: &mut Attempt) -> Result<Ending, Trouble> {
+        let known = self.model.point(Role::Serial).is_some();
+        let asked =
+            self.read(attempt, |role| if known { role == Role::Serial } else { role != Role::RelayCommand });
+        match asked.await {
+            Err(Trouble::Refused { reason, code: Some(code) }) if NOBODY.contains(&code) => {
+                Err(Trouble::Silent { waited_for: reason, waited: self.model.response_timeout })
+            }
+            Err(Trouble::Refused { reason, code }) => Ok(Ending::Rejected { reason, code }),
+            outcome => outcome.map(|()| Ending::Done),
+        }
     }
 
     /// Why the meter is not the one that was meant, if so. A model without a serial register cannot be checked.
@@ -131,21 +149,20 @@ impl Meter<'_> {
         close: bool,
     ) -> Result<Ending, Trouble> {
         let Some(command) = self.model.point(Role::RelayCommand) else {
-            return Err(Trouble::NotReady("the meter's model lacks the coil for this".into()));
+            return Err(Trouble::NotReady(
+                "the meter's model does not say how its relay is commanded".into(),
+            ));
         };
         self.read(attempt, |role| matches!(role, Role::Serial | Role::RelayClosed | Role::PowerW)).await?;
         if let Some(reason) = self.wrong_identity(attempt, endpoint) {
             return Ok(Ending::Rejected { reason, code: None });
         }
         let word = if close { "close" } else { "open" };
-        attempt.note(format!("sending: coil {} of unit {} to {word} the relay", command.address, self.unit));
+        attempt.note(format!("sending: {} of unit {} to {word} the relay", place(command), self.unit));
         let patience = self.model.response_timeout;
-        match self
-            .wire
-            .write_coil(self.unit, command.address, close, patience, || attempt.about_to_send())
-            .await
-        {
-            Ok(()) => attempt.note("the meter took the coil"),
+        let words = command.command(close);
+        match self.wire.write(self.unit, command, &words, patience, || attempt.about_to_send()).await {
+            Ok(()) => attempt.note("the meter took the command"),
             // An exception is an answer: the meter says that it did not do it.
             Err(Trouble::Refused { reason, code }) => {
                 attempt.note(&reason);
@@ -194,18 +211,20 @@ impl Meter<'_> {
         let mut looked = Duration::ZERO;
         loop {
             self.read(attempt, wanted).await?;
-            let closed = attempt.facts.relay.is_some_and(|relay| relay.output_closed);
+            let closed = attempt.facts.relay.map(|relay| relay.output_closed);
             let flows = !close && attempt.facts.power_w.is_some_and(|power| power != 0);
-            if closed == close && !flows {
+            if closed == Some(close) && !flows {
                 return Ok(Ending::Done);
             }
             if looked >= RELAY_MOVES_WITHIN {
                 let seconds = RELAY_MOVES_WITHIN.as_secs();
-                let reason = if closed == close {
+                let reason = if closed == Some(close) {
                     format!("the contact is open, but {} W still flow", attempt.facts.power_w.unwrap_or(0))
                 } else {
-                    let state = if closed { "closed" } else { "open" };
-                    format!("the meter took the coil, but {seconds} s later the contact is sensed {state}")
+                    let sensed = sensed(closed);
+                    format!(
+                        "the meter took the command, but {seconds} s later the contact is sensed {sensed}"
+                    )
                 };
                 attempt.note(&reason);
                 return Ok(Ending::Rejected { reason, code: None });
@@ -216,39 +235,58 @@ impl Meter<'_> {
     }
 }
 
-/// Puts one value into the facts, with a line of evidence.
-fn learn(attempt: &mut Attempt, point: &Point, registers: &[u16], factor: Option<u16>) {
+/// A contact's state for people.
+const fn sensed(closed: Option<bool>) -> &'static str {
+    match closed {
+        Some(true) => "closed",
+        Some(false) => "open",
+        None => "neither closed nor open",
+    }
+}
+
+/// Where a point is, for people.
+fn place(point: &Point) -> String {
     let table = match point.table {
         Table::Coil => "coil",
         Table::Discrete => "discrete input",
         Table::Holding => "holding register",
         Table::Input => "input register",
     };
-    let place = format!("{table} {}", point.address);
+    format!("{table} {}", point.address)
+}
+
+/// Puts one value into the facts, with a line of evidence.
+fn learn(attempt: &mut Attempt, point: &Point, registers: &[u16], factor: Option<u16>) {
+    let place = place(point);
     if point.role == Role::Serial {
         let serial = point.text(registers);
         attempt.note(format!("{place}: serial {}", serial.as_deref().unwrap_or("unreadable")));
         attempt.facts.serial = serial;
         return;
     }
+    if point.role == Role::RelayClosed {
+        // What was sensed before says nothing about now.
+        let closed = point.closed(registers);
+        attempt.facts.relay = closed.map(|output_closed| RelayState { output_closed, control_state: None });
+        return attempt.note(format!("{place}: relay contact sensed {}", sensed(closed)));
+    }
     let Some(value) = point.integer(registers, factor) else {
         attempt.note(format!("{place}: {:?} is not there or out of range", point.role));
         return;
     };
     let text = match point.role {
-        Role::Serial | Role::RelayCommand => return,
+        Role::Serial | Role::RelayClosed | Role::RelayCommand => return,
         Role::ImportWh => {
             attempt.facts.import_wh = Some(value);
             format!("energy import {value} Wh")
         }
+        Role::CreditWh => {
+            attempt.facts.credit_wh = Some(value);
+            format!("credit {value} Wh")
+        }
         Role::PowerW => {
             attempt.facts.power_w = Some(value);
             format!("power {value} W")
-        }
-        Role::RelayClosed => {
-            let output_closed = value != 0;
-            attempt.facts.relay = Some(RelayState { output_closed, control_state: None });
-            format!("relay contact sensed {}", if output_closed { "closed" } else { "open" })
         }
         Role::RelayReason => {
             let known = u8::try_from(value).ok().and_then(RelayReason::from_u8);

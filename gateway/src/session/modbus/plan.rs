@@ -96,7 +96,7 @@ pub fn plan(model: &ModbusModel, wanted: impl Fn(Role) -> bool) -> Vec<ReadReque
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::model::{ValueType, WordOrder};
+    use crate::session::model::{Access, ValueType, WordOrder};
     use std::time::Duration;
 
     fn point(role: Role, table: Table, address: u16, registers: u16) -> Point {
@@ -111,6 +111,8 @@ mod tests {
             scale10: 0,
             scale_factor: None,
             absent: None,
+            access: Access::Read,
+            contact: None,
         }
     }
 

@@ -29,6 +29,8 @@ enum Fault {
     LosesCoilAnswer,
     /// Takes the coil, and the contact does not move.
     StuckRelay,
+    /// Says of its contact what no model knows.
+    LosesContact,
     /// Refuses the coil with exception 4.
     RefusesCoil,
     /// The first answer comes after this many milliseconds.
@@ -64,6 +66,13 @@ impl Unit {
             registers[16 + at] = (self.energy_wh >> (48 - 16 * at)) as u16;
         }
         registers[25] = if self.closed { 740 } else { 0 };
+        registers[26] = match (self.fault, self.closed) {
+            (Fault::LosesContact, _) => 0x30,
+            (_, true) => 0x10,
+            (_, false) => 0x20,
+        };
+        // 1.25 kWh in debt, in hundredths of a kilowatt-hour.
+        (registers[28], registers[29]) = (0xFFFF, 0xFF83);
         registers
     }
 
@@ -78,6 +87,10 @@ impl Unit {
                 let words = &self.registers()[at..at + count];
                 let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
                 [vec![unit, 4, bytes.len() as u8], bytes].concat()
+            }
+            6 if at == 5 => {
+                self.closed = count == 0xAAAA;
+                request[..6].to_vec()
             }
             5 if self.fault == Fault::RefusesCoil => vec![unit, 0x85, 4],
             5 => {
@@ -152,8 +165,18 @@ async fn perform(talker: &mut ModbusTalker, unit: u8, serial: &str, work: Work) 
     let Some(Model::Modbus(model)) = models.find("reference-modbus").map(|model| (*model).clone()) else {
         panic!("the reference model is a Modbus model")
     };
+    perform_by(&model, talker, unit, serial, work).await
+}
+
+async fn perform_by(
+    model: &ModbusModel,
+    talker: &mut ModbusTalker,
+    unit: u8,
+    serial: &str,
+    work: Work,
+) -> Report {
     let mut attempt = Attempt::begin(Clock::real(), None);
-    let outcome = talker.perform(&mut attempt, &endpoint(unit, serial), &model, &work).await;
+    let outcome = talker.perform(&mut attempt, &endpoint(unit, serial), model, &work).await;
     attempt.end(outcome)
 }
 
@@ -188,6 +211,68 @@ async fn a_disconnect_ends_with_the_contact_sensed_open_and_no_power() {
     assert_eq!(back.facts.relay.map(|relay| relay.output_closed), Some(true));
 }
 
+/// The scripted bus as a meter whose relay is in registers, and which counts its own credit.
+const IN_REGISTERS: &str = r#"
+protocol = "modbus"
+description = "meter with a relay in registers"
+[[point]]
+role = "serial"
+table = "input"
+address = 0
+type = "text"
+registers = 8
+[[point]]
+role = "import_wh"
+table = "input"
+address = 16
+type = "u64"
+[[point]]
+role = "power_w"
+table = "input"
+address = 24
+type = "i32"
+[[point]]
+role = "credit_wh"
+table = "input"
+address = 28
+type = "i32"
+unit = "kWh"
+scale10 = -2
+[[point]]
+role = "relay_closed"
+table = "input"
+address = 26
+type = "u16"
+mask = 0x30
+closed = 0x10
+open = 0x20
+[[point]]
+role = "relay_command"
+table = "holding"
+address = 5
+type = "u16"
+closed = 0xAAAA
+open = 0x5555
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_in_registers_is_switched_and_sensed_and_the_meters_own_credit_is_read() {
+    let Model::Modbus(model) = Model::parse("m.toml", IN_REGISTERS).expect("a good model") else { panic!() };
+    let mut bus = bus(&[(1, "01000000017", Fault::None), (2, "01000000025", Fault::LosesContact)]);
+    let read = perform_by(&model, &mut bus, 1, "01000000017", Work::Read).await;
+    assert_eq!((read.facts.credit_wh, read.ending), (Some(-1_250), Ending::Done), "{:?}", read.evidence);
+    let off = perform_by(&model, &mut bus, 1, "01000000017", Work::Disconnect).await;
+    assert_eq!(off.ending, Ending::Done, "{:?}", off.evidence);
+    assert_eq!(off.facts.relay.map(|relay| relay.output_closed), Some(false));
+    let on = perform_by(&model, &mut bus, 1, "01000000017", Work::Reconnect).await;
+    assert_eq!(on.facts.relay.map(|relay| relay.output_closed), Some(true), "{:?}", on.evidence);
+    // A number that the model does not know is no state.
+    let lost = perform_by(&model, &mut bus, 2, "01000000025", Work::Disconnect).await;
+    let reason = "the meter took the command, but 5 s later the contact is sensed neither closed nor open";
+    assert_eq!(lost.ending, Ending::Rejected { reason: reason.into(), code: None });
+    assert_eq!(lost.facts.relay, None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_wrong_meter_is_never_disconnected() {
     let mut bus = bus(&[(1, "01000000017", Fault::None)]);
@@ -212,7 +297,7 @@ async fn a_refused_coil_and_a_stuck_relay_are_told_apart() {
     let refused = perform(&mut bus, 1, "01000000017", Work::Disconnect).await;
     assert!(matches!(refused.ending, Ending::Rejected { code: Some(4), .. }), "{:?}", refused.ending);
     let stuck = perform(&mut bus, 2, "01000000025", Work::Disconnect).await;
-    let reason = "the meter took the coil, but 5 s later the contact is sensed closed".to_owned();
+    let reason = "the meter took the command, but 5 s later the contact is sensed closed".to_owned();
     assert_eq!(stuck.ending, Ending::Rejected { reason, code: None });
 }
 

@@ -2,7 +2,7 @@
 
 use super::plan::ReadRequest;
 use crate::driver::{self, ByteCounters, Endpoint, Pipe};
-use crate::session::model::Table;
+use crate::session::model::{Access, Point, Table};
 use crate::session::trouble::Trouble;
 use std::collections::HashMap;
 use std::io;
@@ -145,25 +145,51 @@ impl Wire {
         Ok(values)
     }
 
-    /// Writes one coil. `about_to_send` is called when everything is ready, just before the request leaves.
+    /// Writes what commands a point, in the manner its model says. `about_to_send` is called when everything is ready, just before the request leaves.
     ///
     /// # Errors
     /// [`Trouble`]; a Modbus exception is `Refused` with its code.
-    pub async fn write_coil(
+    pub async fn write(
         &mut self,
         unit: u8,
-        address: u16,
-        value: bool,
+        point: &Point,
+        words: &[u16],
         patience: Duration,
         about_to_send: impl FnOnce(),
     ) -> Result<(), Trouble> {
-        let what = format!("a write of coil {address} of unit {unit}");
+        let (address, bits) = (point.address, point.table.is_bits());
+        let what =
+            format!("a write of {} {address} of unit {unit}", if bits { "coil" } else { "holding register" });
+        let first = words.first().copied().unwrap_or(0);
+        let (request, expected) = match (bits, point.access) {
+            (_, Access::Read) => {
+                return Err(Trouble::NotReady(format!("{what}: the model says it is only read")));
+            }
+            (true, Access::WriteSingle) => (
+                Request::WriteSingleCoil(address, first != 0),
+                Response::WriteSingleCoil(address, first != 0),
+            ),
+            (false, Access::WriteSingle) => {
+                (Request::WriteSingleRegister(address, first), Response::WriteSingleRegister(address, first))
+            }
+            (true, Access::WriteMultiple) => {
+                let coils: Vec<bool> = words.iter().map(|word| *word != 0).collect();
+                (
+                    Request::WriteMultipleCoils(address, coils.into()),
+                    Response::WriteMultipleCoils(address, point.registers),
+                )
+            }
+            (false, Access::WriteMultiple) => (
+                Request::WriteMultipleRegisters(address, words.to_vec().into()),
+                Response::WriteMultipleRegisters(address, point.registers),
+            ),
+        };
         self.ready(unit).await?;
         about_to_send();
-        match self.call(unit, Request::WriteSingleCoil(address, value), &what, patience, 0).await? {
-            Response::WriteSingleCoil(echo, is) if echo == address && is == value => Ok(()),
-            _ => Err(Trouble::Protocol(format!("{what} was answered by something else"))),
+        if self.call(unit, request, &what, patience, 0).await? == expected {
+            return Ok(());
         }
+        Err(Trouble::Protocol(format!("{what} was answered by something else")))
     }
 
     /// Opens the line if need be, and lets a unit whose answer was given up finish first.

@@ -1,6 +1,6 @@
 //! What a meter of a model can do at all, so that a request for more is refused before anything is recorded.
 
-use super::{DlmsModel, ModbusModel, Model, Role};
+use super::{DlmsModel, ModbusModel, Model};
 
 /// Something that not every meter can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +79,13 @@ impl ModbusModel {
     /// Why a meter of this model cannot do that.
     #[must_use]
     pub fn lacks(&self, ability: Ability) -> Option<String> {
-        let has_relay = self.point(Role::RelayCommand).is_some();
         Some(match ability {
             Ability::Read => return None,
-            Ability::SwitchRelay if has_relay => return None,
+            Ability::SwitchRelay if self.has_relay() => return None,
             Ability::SwitchRelay => format!("a {} has no relay", self.description),
+            Ability::TakeTokens if self.holds_credit() => {
+                format!("a {} counts its own credit and takes no tokens over Modbus", self.description)
+            }
             Ability::TakeTokens => {
                 "this meter has no token gateway: its balance is held by the gateway".into()
             }

@@ -12,7 +12,7 @@ mod profile;
 pub use ability::Ability;
 pub use dlms::{DlmsModel, Objects, PushField, ShortNames, TokenForm};
 pub use manner::{AssociationManner, ClockManner, LinkManner, SecurityManner};
-pub use modbus::{ModbusModel, Point, Role, Table, ValueType, WordOrder};
+pub use modbus::{Access, ModbusModel, Point, Role, Table, ValueType, WordOrder};
 pub use profile::{Cadence, ChannelModel, ProfileModel, Purpose, RowAccess};
 
 use serde::Deserialize;

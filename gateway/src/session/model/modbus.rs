@@ -49,6 +49,33 @@ pub struct Point {
     pub scale_factor: Option<u16>,
     /// The raw number by which the meter says that it has no such value.
     pub absent: Option<u64>,
+    /// Whether it is read, or how it is written.
+    pub access: Access,
+    /// What the raw numbers of a contact mean; contacts alone have it.
+    pub contact: Option<Contact>,
+}
+
+/// Whether a value is read, or how it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// It is read.
+    Read,
+    /// It is written, with function 5 or 6.
+    WriteSingle,
+    /// It is written, with function 15 or 16.
+    WriteMultiple,
+}
+
+/// Raw numbers of a contact, or of the command for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contact {
+    /// Which bits of the raw number are looked at.
+    pub mask: u64,
+    /// The raw number of a closed contact.
+    pub closed: u64,
+    /// The raw number of an open one.
+    pub open: u64,
 }
 
 /// What a value means to the gateway. The unit is the name's ending.
@@ -61,9 +88,11 @@ pub enum Role {
     ImportWh,
     /// Active power.
     PowerW,
+    /// Credit that the meter counts itself, negative when in debt.
+    CreditWh,
     /// The relay's contact as sensed, true when closed.
     RelayClosed,
-    /// The coil that commands the relay: true closes.
+    /// What commands the relay: a coil, or a holding register.
     RelayCommand,
     /// Why the relay is open, by the codes of [`protocol::cosem::disconnect::RelayReason`].
     RelayReason,
@@ -189,6 +218,10 @@ struct RawPoint {
     unit: Option<String>,
     scale_factor: Option<u16>,
     absent: Option<u64>,
+    access: Option<Access>,
+    closed: Option<u64>,
+    open: Option<u64>,
+    mask: Option<u64>,
 }
 
 /// Registers from one address to another, both included.
@@ -213,7 +246,7 @@ impl RawRange {
 /// The power of ten from this unit to the role's own.
 fn unit_scale(role: Role, unit: &str) -> Result<i8, String> {
     let units: &[(&str, i8)] = match role {
-        Role::ImportWh => &[("Wh", 0), ("kWh", 3), ("MWh", 6)],
+        Role::ImportWh | Role::CreditWh => &[("Wh", 0), ("kWh", 3), ("MWh", 6)],
         Role::PowerW => &[("W", 0), ("kW", 3), ("mW", -3)],
         Role::VoltageMv => &[("mV", 0), ("V", 3)],
         Role::CurrentMa => &[("mA", 0), ("A", 3)],
@@ -286,6 +319,12 @@ impl ModbusModel {
         self.points.iter().find(|point| point.role == role)
     }
 
+    /// The meter counts its own credit: nobody else holds a balance for it.
+    #[must_use]
+    pub fn holds_credit(&self) -> bool {
+        self.point(Role::CreditWh).is_some()
+    }
+
     /// The meter has a relay.
     #[must_use]
     pub fn has_relay(&self) -> bool {
@@ -326,13 +365,8 @@ impl RawPoint {
         if !text && !number_as_serial {
             return Err("only the serial may be text".into());
         }
-        let bit_role = matches!(self.role, Role::RelayClosed | Role::RelayCommand);
-        if bit_role && !self.table.is_bits() {
-            return Err("relay_closed and relay_command are bits".into());
-        }
-        if self.role == Role::RelayCommand && self.table != Table::Coil {
-            return Err("relay_command must be a coil: inputs cannot be written".into());
-        }
+        let contact = self.contact(natural)?;
+        let access = self.access(natural)?;
         Ok(Point {
             role: self.role,
             table: self.table,
@@ -343,7 +377,59 @@ impl RawPoint {
             scale10,
             scale_factor: self.scale_factor,
             absent: self.absent,
+            access,
+            contact,
         })
+    }
+
+    /// Only a relay is commanded, and what commands it is only written.
+    fn access(&self, registers: u16) -> Result<Access, String> {
+        if self.role != Role::RelayCommand {
+            return match self.access.unwrap_or(Access::Read) {
+                Access::Read => Ok(Access::Read),
+                _ => Err(format!("{:?} is read: only relay_command is written", self.role)),
+            };
+        }
+        if !matches!(self.table, Table::Coil | Table::Holding) {
+            return Err("relay_command must be a coil or a holding register: inputs cannot be written".into());
+        }
+        match self.access.unwrap_or(Access::WriteSingle) {
+            Access::Read => Err("relay_command is written: access is write-single or write-multiple".into()),
+            Access::WriteSingle if registers > 1 => {
+                Err(format!("{registers} registers are written with access = \"write-multiple\""))
+            }
+            access => Ok(access),
+        }
+    }
+
+    /// Bits are 1 when closed; a register says what its numbers mean.
+    fn contact(&self, registers: u16) -> Result<Option<Contact>, String> {
+        let is_contact = matches!(self.role, Role::RelayClosed | Role::RelayCommand);
+        if !is_contact {
+            let none = self.closed.is_none() && self.open.is_none() && self.mask.is_none();
+            return if none { Ok(None) } else { Err("closed, open and mask are a relay's".into()) };
+        }
+        if !matches!(self.value_type, ValueType::Bool | ValueType::U16 | ValueType::U32) {
+            return Err("relay_closed and relay_command are of type bool, u16 or u32".into());
+        }
+        let bit = self.value_type == ValueType::Bool;
+        let (closed, open) = match (self.closed, self.open) {
+            (Some(closed), Some(open)) => (closed, open),
+            (None, None) if bit => (1, 0),
+            _ => return Err("closed and open, the numbers of a contact, come together".into()),
+        };
+        if self.role == Role::RelayCommand && self.mask.is_some() {
+            return Err("relay_command has no mask: the whole number is written".into());
+        }
+        let all = if bit { 1 } else { u64::MAX >> (64 - 16 * u32::from(registers)) };
+        let mask = self.mask.unwrap_or(all);
+        if closed == open || closed & !mask != 0 || open & !mask != 0 || mask & !all != 0 {
+            return Err(format!(
+                "closed {closed:#x} and open {open:#x} must differ and lie within {:#x}",
+                mask & all
+            ));
+        }
+        Ok(Some(Contact { mask, closed, open }))
     }
 }
 
@@ -356,19 +442,43 @@ impl Point {
         std::iter::once(own).chain(factor)
     }
 
+    /// The number that these registers hold, as it is on the wire.
+    fn raw(&self, registers: &[u16]) -> Option<u64> {
+        let words = registers.get(..usize::from(self.registers))?;
+        let join = |words: &mut dyn Iterator<Item = &u16>| {
+            words.fold(0u64, |value, word| value << 16 | u64::from(*word))
+        };
+        Some(match self.word_order {
+            WordOrder::Big => join(&mut words.iter()),
+            WordOrder::Little => join(&mut words.iter().rev()),
+        })
+    }
+
+    /// Whether a contact is closed; nothing when the number is neither that of a closed one nor that of an open one.
+    #[must_use]
+    pub fn closed(&self, registers: &[u16]) -> Option<bool> {
+        let contact = self.contact?;
+        let raw = self.raw(registers)? & contact.mask;
+        if raw == contact.closed { Some(true) } else { (raw == contact.open).then_some(false) }
+    }
+
+    /// The registers that command a contact to close or to open.
+    #[must_use]
+    pub fn command(&self, close: bool) -> Vec<u16> {
+        let raw = self.contact.map_or(0, |contact| if close { contact.closed } else { contact.open });
+        let mut words: Vec<u16> = (0..self.registers).rev().map(|word| (raw >> (16 * word)) as u16).collect();
+        if self.word_order == WordOrder::Little {
+            words.reverse();
+        }
+        words
+    }
+
     /// The integer that these registers hold, in the role's unit; `factor` is what its scale factor's register holds. `None` when
     /// the registers are too few, the point is a text, the meter says that it has no such value, or it does not fit 64 bits with
     /// its sign. Floating-point values are converted exactly from their bits, and rounded once, to the nearest.
     #[must_use]
     pub fn integer(&self, registers: &[u16], factor: Option<u16>) -> Option<i64> {
-        let words = registers.get(..usize::from(self.registers))?;
-        let join = |words: &mut dyn Iterator<Item = &u16>| {
-            words.fold(0u64, |value, word| value << 16 | u64::from(*word))
-        };
-        let raw = match self.word_order {
-            WordOrder::Big => join(&mut words.iter()),
-            WordOrder::Little => join(&mut words.iter().rev()),
-        };
+        let raw = self.raw(registers)?;
         if self.absent == Some(raw) {
             return None;
         }
@@ -430,6 +540,8 @@ mod tests {
             scale10,
             scale_factor: None,
             absent: None,
+            access: Access::Read,
+            contact: None,
         }
     }
 
@@ -494,6 +606,42 @@ mod tests {
         assert_eq!(power.integer(&[25], None), None, "nobody read the factor");
         let wrong = parse(&more.replace("kW", "kWh")).expect_err("a unit of energy");
         assert_eq!(wrong, "m.toml:8: unit \"kWh\" is none of PowerW's (W, kW, mW)");
+    }
+
+    #[test]
+    fn a_relay_in_registers_says_which_numbers_mean_closed_and_open() {
+        let sensed = "[[point]]\nrole = \"relay_closed\"\ntable = \"input\"\naddress = 8\ntype = \"u16\"\n\
+                      mask = 0x0030\nclosed = 0x0010\nopen = 0x0020\n";
+        let command = "[[point]]\nrole = \"relay_command\"\ntable = \"holding\"\naddress = 9\ntype = \"u32\"\n\
+                       word_order = \"little\"\naccess = \"write-multiple\"\nclosed = 0x0000AAAA\nopen = 0x5555BBBB\n";
+        let model = parse(&format!("{sensed}{command}")).expect("a good model");
+        let point = model.point(Role::RelayClosed).expect("sensed");
+        let sensed_as = [0xFF9F, 0xFFAF, 0x0030, 0x0000].map(|word| point.closed(&[word]));
+        assert_eq!(sensed_as, [Some(true), Some(false), None, None]);
+        let point = model.point(Role::RelayCommand).expect("commanded");
+        assert_eq!((point.command(true), point.command(false)), (vec![0xAAAA, 0], vec![0xBBBB, 0x5555]));
+        assert_eq!(point.access, Access::WriteMultiple);
+        for (good, bad, says) in [
+            ("closed = 0x0010\n", "", "come together"),
+            ("open = 0x0020\n", "open = 0x0010\n", "must differ"),
+            ("open = 0x0020\n", "open = 0x0040\n", "lie within 0x30"),
+            ("\"u16\"", "\"i16\"", "of type bool, u16 or u32"),
+            ("\"write-multiple\"", "\"write-single\"", "2 registers are written with"),
+            ("\"write-multiple\"", "\"read\"", "relay_command is written"),
+            ("\"holding\"", "\"input\"", "inputs cannot be written"),
+            ("word_order = \"little\"", "mask = 1", "has no mask"),
+            ("role = \"relay_closed\"", "role = \"power_w\"", "closed, open and mask are a relay's"),
+        ] {
+            let error = parse(&format!("{sensed}{command}").replace(good, bad)).expect_err(bad);
+            assert!(error.contains(says), "{bad}: {error}");
+        }
+        let error = parse(
+            "[[point]]\nrole = \"power_w\"\ntable = \"holding\"\naddress = 9\ntype = \"u16\"\naccess = \"write-single\"\n",
+        );
+        assert_eq!(
+            error.expect_err("a power to write"),
+            "m.toml:8: PowerW is read: only relay_command is written"
+        );
     }
 
     #[test]

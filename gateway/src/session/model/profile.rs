@@ -22,6 +22,8 @@ pub struct ProfileModel {
     pub access: RowAccess,
     /// Rows that the meter keeps: what is older is gone.
     pub rows: u32,
+    /// Null-data in a row stands for a value like the row's before, or a time one period after it (Blue Book 4.3.6, buffer).
+    pub compressed: bool,
     /// The captured object that says what a row is worth.
     pub status: Option<Obis>,
     /// Bits of that status with which the meter says that it estimated.
@@ -87,6 +89,8 @@ pub(super) struct RawProfile {
     #[serde(default)]
     access: RowAccess,
     rows: Spanned<u32>,
+    #[serde(default)]
+    compressed: bool,
     status: Option<Spanned<String>>,
     #[serde(default)]
     estimated_bits: u32,
@@ -164,6 +168,7 @@ impl RawProfile {
             cadence,
             access: self.access,
             rows: *self.rows.get_ref(),
+            compressed: self.compressed,
             status: self.status.as_ref().map(logical_name).transpose()?,
             estimated_bits: self.estimated_bits,
             channels,

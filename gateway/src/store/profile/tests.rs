@@ -69,6 +69,24 @@ async fn the_same_interval_read_twice_is_one_fact_and_another_value_is_kept_besi
 }
 
 #[tokio::test]
+async fn of_many_rows_each_is_kept_once_whatever_is_there_already() {
+    let (fresh, series) = begun().await;
+    let store = &fresh.store;
+    let there: Vec<(i64, i64)> = (1..=50).map(|row| (15 * row, row)).collect();
+    assert_eq!(keep(store, &series, &there, 800).await.new.len(), 50);
+    // Rows 45 to 120, the 60th twice and with two values, the 50th with another one than before.
+    let mut day: Vec<(i64, i64)> = (45..=120).map(|row| (15 * row, row)).collect();
+    day.push((15 * 60, 999));
+    day[5].1 = 999;
+    let kept = keep(store, &series, &day, 1_801).await;
+    assert_eq!((kept.new.len(), kept.disputed), (70, vec![later(15 * 50), later(15 * 60)]));
+    assert_eq!(kept.new[0].0.at, later(15 * 51), "in the meter's order");
+    let rows = store.profile_rows("01000000017", "load", at(NOON), later(1_801), 200).await.unwrap();
+    let values: Vec<_> = rows.iter().filter_map(|row| row.values[0].2).collect();
+    assert_eq!(values, (1..=120).collect::<Vec<i64>>(), "what was said first stands");
+}
+
+#[tokio::test]
 async fn coverage_is_asked_for_one_meter_or_an_area_and_a_profile_without_rows_is_there_too() {
     let (fresh, series) = begun().await;
     keep(&fresh.store, &series, &[(15, 100), (30, 120)], 31).await;
@@ -84,7 +102,7 @@ async fn coverage_is_asked_for_one_meter_or_an_area_and_a_profile_without_rows_i
 
 #[tokio::test]
 async fn the_ledger_is_as_it_was_left_after_a_restart_and_what_was_given_up_stays_on_record() {
-    let (fresh, series) = begun().await;
+    let (mut fresh, series) = begun().await;
     let gap = |from: i64, to: i64| Gap {
         from: later(from),
         to: later(to),
@@ -102,19 +120,21 @@ async fn the_ledger_is_as_it_was_left_after_a_restart_and_what_was_given_up_stay
         .store
         .write::<_, StoreError, _>(move |conn| {
             Box::pin(async move {
-                keep_ledger(conn, &stored, &ledger.open, &ledger.given_up).await?;
+                keep_ledger(conn, &stored, &[], &ledger.open, &ledger.given_up).await?;
                 tell(conn, &stored, &[], &Kept::default(), &ledger, later(61)).await
             })
         })
         .await
         .unwrap();
-    let opened = Store::open(&fresh.dir.join("store.db")).await.unwrap();
+    fresh.reopen().await;
+    let opened = &fresh.store;
     assert_eq!(opened.all_series().await.unwrap(), std::slice::from_ref(&moved));
     assert_eq!(opened.open_gaps().await.unwrap(), [(moved.id, gap(45, 60))]);
     // The open one is filled; the other stays.
+    let open = gap(45, 60);
     opened
         .write::<_, StoreError, _>(move |conn| {
-            Box::pin(async move { keep_ledger(conn, &moved, &[], &[]).await })
+            Box::pin(async move { keep_ledger(conn, &moved, &[open], &[], &[]).await })
         })
         .await
         .unwrap();

@@ -3,10 +3,12 @@
 //! Statements are written once, in the SQL that both understand, with `?` or `?1` for values. Values are 64-bit integers,
 //! text and bytes, each possibly NULL; truth values are the integers 0 and 1.
 
+mod file;
 mod row;
 mod value;
 
-pub use row::{FromColumn, Row};
+pub(super) use file::{BUSY_PATIENCE, File, PREPARED_MAX};
+pub use row::{FileRow, FromColumn, Row};
 pub use value::{IntoValue, Value};
 
 use super::StoreError;
@@ -18,11 +20,42 @@ use std::marker::PhantomData;
 
 /// A connection to either database.
 #[derive(Debug)]
-pub struct Connection(Link);
+pub struct Connection {
+    link: Link,
+    /// Statements that nobody waits for: they run, in order, with the next one that somebody does wait for.
+    queued: Vec<Query>,
+    /// The highest number given in each table that is numbered here.
+    numbers: [Option<i64>; Numbered::ALL.len()],
+    /// Whether the savepoint of the write under way is still among the queued statements.
+    savepoint_queued: bool,
+    history: bool,
+}
+
+/// Tables whose rows are numbered by the one who writes them, so that what refers to a row can be written with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Numbered {
+    Payment,
+    Posting,
+    Token,
+    Command,
+}
+
+impl Numbered {
+    const ALL: [Self; 4] = [Self::Payment, Self::Posting, Self::Token, Self::Command];
+
+    const fn highest(self) -> &'static str {
+        match self {
+            Self::Payment => "SELECT COALESCE(MAX(id), 0) FROM payment",
+            Self::Posting => "SELECT COALESCE(MAX(id), 0) FROM posting",
+            Self::Token => "SELECT COALESCE(MAX(id), 0) FROM token",
+            Self::Command => "SELECT COALESCE(MAX(id), 0) FROM command",
+        }
+    }
+}
 
 #[derive(Debug)]
 enum Link {
-    Sqlite(SqliteConnection),
+    File(File),
     SqliteOfPool(PoolConnection<Sqlite>),
     Postgres(PgConnection),
     PostgresOfPool(PoolConnection<Postgres>),
@@ -30,40 +63,127 @@ enum Link {
 
 /// A link of either kind, whoever owns it.
 enum Wire<'c> {
+    File(&'c mut File),
     Sqlite(&'c mut SqliteConnection),
     Postgres(&'c mut PgConnection),
 }
 
 impl Connection {
     fn wire(&mut self) -> Wire<'_> {
-        match &mut self.0 {
-            Link::Sqlite(conn) => Wire::Sqlite(conn),
+        match &mut self.link {
+            Link::File(file) => Wire::File(file),
             Link::SqliteOfPool(conn) => Wire::Sqlite(conn),
             Link::Postgres(conn) => Wire::Postgres(conn),
             Link::PostgresOfPool(conn) => Wire::Postgres(conn),
         }
     }
 
+    /// Whether history is to be stored: readings and the like, which a full disk costs first (`super::keeper`).
+    #[must_use]
+    pub fn stores_history(&self) -> bool {
+        self.history
+    }
+
+    pub(super) fn set_stores_history(&mut self, history: bool) {
+        self.history = history;
+    }
+
+    /// The next number in a table. Nothing else numbers its rows, and none is ever removed.
+    pub(super) async fn next_number(&mut self, table: Numbered) -> Result<i64, StoreError> {
+        let place = table as usize;
+        let last = match self.numbers[place] {
+            Some(last) => last,
+            None => query_scalar(table.highest()).fetch_one(&mut *self).await?,
+        };
+        self.numbers[place] = Some(last + 1);
+        Ok(last + 1)
+    }
+
+    /// Begins one write of a group: it stands or falls alone.
+    pub(super) fn set_savepoint(&mut self) {
+        self.savepoint_queued = true;
+        query("SAVEPOINT one").later(self);
+    }
+
+    /// Ends one write of a group, after all that it queued.
+    pub(super) async fn release_savepoint(&mut self) -> Result<(), StoreError> {
+        query("RELEASE one").later(self);
+        self.flush().await
+    }
+
+    /// Nothing that is queued will run.
+    pub(super) fn forget_queued(&mut self) {
+        self.queued.clear();
+        self.savepoint_queued = false;
+    }
+
+    /// Takes one write of a group back.
+    pub(super) async fn undo_to_savepoint(&mut self) -> Result<(), StoreError> {
+        self.queued.clear();
+        // Whatever went wrong may have been a number that somebody else gave.
+        self.numbers = [None; Numbered::ALL.len()];
+        if std::mem::take(&mut self.savepoint_queued) {
+            return Ok(());
+        }
+        query("ROLLBACK TO one").execute(&mut *self).await?;
+        query("RELEASE one").execute(self).await.map(drop)
+    }
+
+    /// Runs what is queued.
+    pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
+        if self.queued.is_empty() {
+            return Ok(());
+        }
+        let queued = std::mem::take(&mut self.queued);
+        self.savepoint_queued = false;
+        for Query { text, values } in queued {
+            match self.wire() {
+                Wire::File(file) => {
+                    file.execute(text, &values)?;
+                }
+                Wire::Sqlite(conn) => {
+                    sqlite(text, values).execute(conn).await?;
+                }
+                Wire::Postgres(conn) => {
+                    postgres(text, values).execute(conn).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Begins the transaction of a group of writes.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let begin = match self.wire() {
             // SQLite would take the write lock with the first change only, and could then find the store changed.
-            Wire::Sqlite(_) => "BEGIN IMMEDIATE",
+            Wire::File(_) | Wire::Sqlite(_) => "BEGIN IMMEDIATE",
             Wire::Postgres(_) => "BEGIN",
         };
         query(begin).execute(self).await.map(drop)
     }
 }
 
-impl From<SqliteConnection> for Connection {
-    fn from(conn: SqliteConnection) -> Self {
-        Self(Link::Sqlite(conn))
+impl From<Link> for Connection {
+    fn from(link: Link) -> Self {
+        Self {
+            link,
+            queued: Vec::new(),
+            numbers: [None; Numbered::ALL.len()],
+            savepoint_queued: false,
+            history: true,
+        }
+    }
+}
+
+impl From<File> for Connection {
+    fn from(file: File) -> Self {
+        Link::File(file).into()
     }
 }
 
 impl From<PgConnection> for Connection {
     fn from(conn: PgConnection) -> Self {
-        Self(Link::Postgres(conn))
+        Link::Postgres(conn).into()
     }
 }
 
@@ -89,10 +209,10 @@ impl From<PgPool> for Pool {
 impl Pool {
     /// One of the connections, for several reads.
     pub async fn acquire(&self) -> Result<Connection, StoreError> {
-        Ok(Connection(match self {
-            Self::Sqlite(pool) => Link::SqliteOfPool(pool.acquire().await?),
-            Self::Postgres(pool) => Link::PostgresOfPool(pool.acquire().await?),
-        }))
+        Ok(match self {
+            Self::Sqlite(pool) => Link::SqliteOfPool(pool.acquire().await?).into(),
+            Self::Postgres(pool) => Link::PostgresOfPool(pool.acquire().await?).into(),
+        })
     }
 }
 
@@ -142,14 +262,15 @@ pub fn query(text: &'static str) -> Query {
     Query { text, values: Vec::new() }
 }
 
-#[cfg(test)]
 /// Several statements without values, separated by semicolons.
 ///
 /// # Errors
 /// The first that fails; those after it are not done.
 pub async fn script(text: &str, conn: &mut Connection) -> Result<(), StoreError> {
+    conn.flush().await?;
     let script = sqlx::raw_sql(AssertSqlSafe(text.to_owned()));
     match conn.wire() {
+        Wire::File(file) => file.script(text)?,
         Wire::Sqlite(conn) => script.execute(conn).await.map(drop)?,
         Wire::Postgres(conn) => script.execute(conn).await.map(drop)?,
     }
@@ -162,17 +283,30 @@ macro_rules! on {
         let Query { text, values } = $query;
         match $executor.into() {
             Executor::Pool(Pool::Sqlite(pool)) => {
-                sqlite(text, values).$method(pool).await.map($sqlite).map($made)
+                sqlite(text, values).$method(pool).await.map($sqlite).map($made).map_err(StoreError::from)
             }
             Executor::Pool(Pool::Postgres(pool)) => {
-                postgres(text, values).$method(pool).await.map($postgres).map($made)
+                postgres(text, values).$method(pool).await.map($postgres).map($made).map_err(StoreError::from)
             }
-            Executor::Connection(conn) => match conn.wire() {
-                Wire::Sqlite(conn) => sqlite(text, values).$method(conn).await.map($sqlite).map($made),
-                Wire::Postgres(conn) => postgres(text, values).$method(conn).await.map($postgres).map($made),
-            },
+            Executor::Connection(conn) => {
+                conn.flush().await?;
+                match conn.wire() {
+                    Wire::File(file) => file.$method(text, &values).map($made),
+                    Wire::Sqlite(conn) => sqlite(text, values)
+                        .$method(conn)
+                        .await
+                        .map($sqlite)
+                        .map($made)
+                        .map_err(StoreError::from),
+                    Wire::Postgres(conn) => postgres(text, values)
+                        .$method(conn)
+                        .await
+                        .map($postgres)
+                        .map($made)
+                        .map_err(StoreError::from),
+                }
+            }
         }
-        .map_err(StoreError::from)
     }};
 }
 
@@ -183,6 +317,12 @@ impl Query {
         self
     }
 
+    /// Runs it before the next statement that is waited for, at the latest when the write ends. For what changes something
+    /// and has no answer that matters; when it fails, so does the whole write.
+    pub(super) fn later(self, conn: &mut Connection) {
+        conn.queued.push(self);
+    }
+
     /// Runs it for what it changes.
     pub(super) async fn execute<'c>(self, on: impl Into<Executor<'c>>) -> Result<Done, StoreError> {
         let made = |rows_affected| Done { rows_affected };
@@ -191,7 +331,8 @@ impl Query {
 
     /// The row it gives.
     pub(super) async fn fetch_one<'c>(self, on: impl Into<Executor<'c>>) -> Result<Row, StoreError> {
-        on!(self, on, fetch_one, |row| row, Row::Sqlite, Row::Postgres)
+        let made = |row| row;
+        on!(self, on, fetch_one, made, Row::Sqlite, Row::Postgres)
     }
 
     /// The row it gives, if there is one.
@@ -261,19 +402,20 @@ fn sqlite(text: &'static str, values: Vec<Value>) -> sqlx::query::Query<'static,
 }
 
 fn postgres(text: &'static str, values: Vec<Value>) -> sqlx::query::Query<'static, Postgres, PgArguments> {
-    let numbered = AssertSqlSafe(numbered(text));
-    values.into_iter().fold(sqlx::query(numbered), |query, value| match value {
+    let text = AssertSqlSafe(numbered(text));
+    values.into_iter().fold(sqlx::query(text), |query, value| match value {
         Value::Integer(integer) => query.bind(integer),
-        Value::Text(text) => query.bind(text),
+        // PostgreSQL's text has no place for a NUL; what a meter says may have one.
+        Value::Text(text) => query.bind(text.map(|text| text.replace('\0', "\u{FFFD}"))),
         Value::Bytes(bytes) => query.bind(bytes),
     })
 }
 
-/// The text with PostgreSQL's placeholders: `?2` becomes `$2`, and a bare `?` the next number. What stands between quotes is
-/// left alone. Measured beside the statement itself, this costs nothing worth keeping its result for.
+/// The text with PostgreSQL's placeholders: `?2` becomes `$2`, and a bare `?` the next number. What stands between quotes is left
+/// alone.
 fn numbered(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
-    let mut bare = 0usize;
+    let mut bare = 0u32;
     let mut quoted = false;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

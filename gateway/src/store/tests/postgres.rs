@@ -2,6 +2,7 @@
 
 use super::cluster::Cluster;
 use super::*;
+use std::time::Duration;
 
 async fn store_on(cluster: &Cluster) -> (Store, Place) {
     let url = cluster.database("meters_of_the_town");
@@ -21,6 +22,40 @@ async fn add_at_last(store: &Store, number: u32) {
         assert!(began.elapsed() < Duration::from_secs(60), "{error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The same test program once more, with every store on a server.
+#[test]
+fn postgres_the_tests_that_use_a_store_pass_on_a_server_too() {
+    let cluster = Cluster::start();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["store::", "vending::", "commands::", "northbound::", "api::", "--skip", "postgres_"])
+        .env(SERVER, cluster.url("postgres"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let said = std::thread::spawn(move || std::io::read_to_string(&mut output).unwrap());
+    let began = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if began.elapsed() > Duration::from_secs(900) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let said = said.join().unwrap();
+    assert!(status.is_some_and(|status| status.success()), "{status:?}\n{said}");
+    let passed = said.rsplit_once("test result: ok. ").and_then(|(_, rest)| rest.split_once(' '));
+    let passed: u32 = passed.expect("a result").0.parse().unwrap();
+    assert!(passed > 100, "{said}");
+    // They did use the server.
+    let databases: u32 = cluster.sql("postgres", "SELECT COUNT(*) FROM pg_database").parse().unwrap();
+    assert!(databases > 50, "{databases} databases were made");
 }
 
 #[tokio::test]
@@ -92,6 +127,31 @@ async fn postgres_what_was_committed_unheard_is_told_as_done() {
     assert!(store.meter("meter-1").await.unwrap().is_some());
     let again = add_numbered(&store, 1).await.unwrap_err();
     assert!(matches!(again, InsertMeterError::SerialTaken(_)), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_over_a_network_is_spoken_to_in_tls_and_only_with_the_server_that_is_meant() {
+    let mut cluster = Cluster::start();
+    cluster.listen_for_tls();
+    drop(cluster.database("meters_of_the_town"));
+    let open = async |host: &str, authority: bool| {
+        let mut url = cluster.tls_url(host, "meters_of_the_town");
+        if authority {
+            url.push_str(&format!("&sslrootcert={}", cluster.authority().display()));
+        }
+        Store::open_at(&Place::Server(Server::new(&url, None).unwrap())).await
+    };
+    let refused = open("localhost", false).await.unwrap_err().to_string();
+    assert!(refused.contains("UnknownIssuer"), "nobody on this machine knows the authority: {refused}");
+    let refused = open("127.0.0.1", true).await.unwrap_err().to_string();
+    assert!(refused.contains("not valid for name"), "the certificate is for another name: {refused}");
+    let store = open("localhost", true).await.unwrap();
+    add_numbered(&store, 1).await.unwrap();
+    assert_eq!(store.all_meters().await.unwrap().len(), 1);
+    let sessions = "SELECT COUNT(*), BOOL_AND(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                    WHERE application_name LIKE 'meter-gateway%'";
+    let sessions = cluster.sql("postgres", sessions);
+    assert!(sessions == "2|t" || sessions == "1|t", "{sessions}");
 }
 
 /// Cuts the writing session as soon as it waits in its commit for `event`.

@@ -124,7 +124,7 @@ async fn a_payment_booked_before_a_crash_gets_its_token_at_the_next_start() {
 
 #[tokio::test]
 async fn token_digits_are_nowhere_in_the_store_in_clear() {
-    let bench = Bench::new().await;
+    let bench = Bench::on_file().await;
     let receipt = bench.vending.top_up(payment(DRN, "k1", 1000)).await.unwrap();
     let digits = receipt.token.as_ref().unwrap().1.reveal().to_owned();
     for name in ["store.db", "store.db-wal"] {

@@ -70,6 +70,64 @@ fn a_row_is_taken_by_what_the_meter_says_it_captures_and_a_lost_one_is_left_out(
     assert_eq!(rows[1].status, Some(u32::from(row_status::MEASUREMENT_FAILED)));
 }
 
+/// Rows of time, status and import; `None` is null-data.
+fn compressed(rows: &[(Option<&str>, Option<u8>, Option<u32>)]) -> Vec<u8> {
+    let mut space = [0; 512];
+    let mut w = SliceWriter::new(&mut space);
+    put_array(&mut w, rows.len()).expect("room");
+    for (time, status, import_wh) in rows {
+        protocol::cosem::values::put_structure(&mut w, 3).expect("room");
+        match time {
+            Some(time) => {
+                let utc_s = u32::try_from(at(time).as_second()).expect("in range");
+                protocol::cosem::values::put_date_time(&mut w, clock::date_time(utc_s, 0, 0)).expect("room");
+            }
+            None => Data::Null.encode(&mut w).expect("room"),
+        }
+        status.map_or(Data::Null, Data::Unsigned).encode(&mut w).expect("room");
+        import_wh.map_or(Data::Null, Data::DoubleLongUnsigned).encode(&mut w).expect("room");
+    }
+    w.as_slice().to_vec()
+}
+
+#[test]
+fn null_data_of_a_meter_that_compresses_stands_for_the_row_before_it_and_for_nothing_elsewhere() {
+    let model = model();
+    let mut profile = model.profiles[0].clone();
+    let layout = layout(&LOAD_CAPTURE_OBJECTS[..3], 900);
+    let estimated = row_status::MEASUREMENT_FAILED;
+    let bytes = compressed(&[
+        (None, Some(0), Some(90)),
+        (Some("2026-11-22T10:00:00Z"), Some(0), Some(100)),
+        (None, None, Some(107)),
+        (None, Some(estimated), None),
+        (Some("2026-11-22T12:00:00Z"), None, None),
+    ]);
+    let wanted = wanted("2026-11-22T09:00:00Z", "2026-11-22T12:00:00Z");
+    let taken = |profile: &ProfileModel| {
+        let (rows, lost) = rows(&bytes, profile, &layout, &model.clock, &wanted).expect("rows");
+        let rows: Vec<_> =
+            rows.into_iter().map(|row| (row.at.to_string(), row.status, row.cells[0])).collect();
+        (rows, lost)
+    };
+    let (rows, lost) = taken(&profile);
+    assert_eq!((rows.len(), lost), (2, 3));
+    assert_eq!(rows[1], ("2026-11-22T12:00:00Z".to_owned(), None, None), "it is not known to compress");
+    profile.compressed = true;
+    let (rows, lost) = taken(&profile);
+    assert_eq!(lost, 1, "the first has nothing before it");
+    let estimated = Some(u32::from(estimated));
+    assert_eq!(
+        rows,
+        [
+            ("2026-11-22T10:00:00Z".to_owned(), Some(0), Some(100)),
+            ("2026-11-22T10:15:00Z".to_owned(), Some(0), Some(107)),
+            ("2026-11-22T10:30:00Z".to_owned(), estimated, Some(107)),
+            ("2026-11-22T12:00:00Z".to_owned(), estimated, Some(107)),
+        ]
+    );
+}
+
 #[test]
 fn columns_that_the_meter_does_not_capture_have_no_value_and_rows_from_elsewhere_are_not_taken() {
     let model = model();
