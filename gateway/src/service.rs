@@ -28,7 +28,7 @@ use crate::session::{self, Arrival, Context};
 use crate::store::Store;
 use crate::store::access::ApiToken;
 use crate::store::keeper::Keeper;
-use crate::vault::Vault;
+use crate::vault::{self, Vault};
 use crate::vending::{Vending, follow_up};
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
@@ -36,8 +36,6 @@ use log::LogLevels;
 use prometheus_client::registry::Registry;
 use reload::{Reached, Reloader};
 use sinks::Sinks;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -339,19 +337,14 @@ async fn http_task(listener: TcpListener, app: App, stop: watch::Receiver<bool>)
     Ok(())
 }
 
-/// Makes a first administrator token when there is none. The file is written before the store knows the token: a stop in
-/// between leaves a file that the next start replaces, never a store that nobody can talk to.
+/// Makes a first administrator token when there is none. The file is there whole or not at all, and before the store knows the
+/// token: a stop in between leaves a file that the next start replaces, never a store that nobody can talk to.
 async fn bootstrap(store: &Store, path: &Path) -> anyhow::Result<()> {
     if store.has_api_tokens().await? {
         return Ok(());
     }
     let token = format!("mgw_{}", api::new_secret()?);
-    let written = (|| {
-        let _ = std::fs::remove_file(path);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        writeln!(file, "{token}")?;
-        file.sync_all()
-    })();
+    let written = vault::replace(path, format!("{token}\n").as_bytes());
     written.with_context(|| format!("cannot write the first token to {}", path.display()))?;
     let entry = ApiToken { name: "admin".to_owned(), scopes: api::Scope::Admin.to_string() };
     store.add_api_token(entry, api::hash_of(&token), Timestamp::now()).await?;

@@ -25,6 +25,7 @@ pub use master::{MasterKey, MasterKeySource};
 #[cfg(feature = "pkcs11")]
 pub use pkcs11::{HardwareToken, Pkcs11Keys};
 pub use sealed::create_new as write_new;
+pub(crate) use sealed::replace;
 pub use secrets::{SECRET_LEN_MIN, SecretListing, verify_hmac};
 pub use source::{SoftKeys, VendingKeySource};
 pub use tokens::{KeyChangeRequest, TokenAction, TokenRequest};

@@ -54,7 +54,7 @@ pub fn create_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
 }
 
 /// Replaces a file: after a power cut the old or the new content is there, never half of one.
-pub(super) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&beside)?;
     file.write_all(content)?;
