@@ -1,5 +1,6 @@
-//! What the disk and SQLite could do at best: the rows that a vend leaves behind, written by nobody but this loop, so many vends to
-//! a commit, and two commits to a vend. No looking first, no keys, no tokens, no tasks.
+//! What the disk and SQLite could do at best: the rows that a vend leaves behind, written by nobody but this loop, so many
+//! vends to a commit, and two commits to a vend. Every statement takes a vend's number and its meter. No looking first, no
+//! keys, no tokens, no tasks.
 
 use rusqlite::{Connection, Transaction, params};
 use std::path::Path;
@@ -9,8 +10,8 @@ const BOOKED: [&str; 8] = [
     "INSERT INTO payment (id, channel, idempotency_key, request_digest, serial, amount_minor, billed_minor, change_minor, energy_wh,
                           state, correlation, at)
          VALUES (?1, 'shop', 'key-' || ?1, x'00000000', ?2, 1000, 1000, 0, 39400, 'recorded', 'bench-' || ?1, ?1)",
-    "INSERT INTO posting (id, kind, payment_id, at) VALUES (?1, 'payment', ?1, ?1)",
-    "INSERT INTO ledger_entry (posting_id, account, owner, minor, wh) VALUES (?1, 'channel', 'shop', -1000, 0)",
+    "INSERT INTO posting (id, kind, payment_id, at) SELECT ?1, 'payment', ?1, ?1 WHERE ?2 IS NOT NULL",
+    "INSERT INTO ledger_entry (posting_id, account, owner, minor, wh) SELECT ?1, 'channel', 'shop', -1000, 0 WHERE ?2 IS NOT NULL",
     "INSERT INTO ledger_entry (posting_id, account, owner, minor, wh) VALUES (?1, 'change', ?2, 2, 0)",
     "INSERT INTO ledger_entry (posting_id, account, owner, minor, wh) VALUES (?1, 'on_the_way', ?2, 998, 0)",
     "INSERT INTO tid_reservation (serial, base_year, tid, payment_id, at) VALUES (?2, 2014, ?1, ?1, ?1)",
