@@ -10,7 +10,7 @@ pub mod bulk;
 pub mod campaign;
 pub mod clock;
 pub mod command;
-mod counter;
+pub mod counter;
 pub mod credit_before;
 pub mod doubt;
 mod error;
@@ -39,6 +39,7 @@ pub use error::StoreError;
 pub use measure::Measures;
 pub use postgres::Server;
 pub use sql::Connection;
+pub(crate) use sql::{IntoValue, Value};
 pub(crate) use text::words;
 pub use writer::Writing;
 

@@ -157,6 +157,47 @@ async fn a_failed_write_leaves_nothing_and_harms_no_neighbour_in_its_group() {
 }
 
 #[tokio::test]
+async fn a_write_that_fails_halfway_takes_back_what_it_did_and_numbers_go_on_without_it() {
+    let fresh = fresh().await;
+    let writes = (0..40).map(|i| {
+        let store = fresh.store.clone();
+        tokio::spawn(async move {
+            store
+                .write::<i64, StoreError, _>(move |conn| {
+                    Box::pin(async move {
+                        let insert =
+                            "INSERT INTO event (at, kind, detail) VALUES (?1, 'test', '{}') RETURNING id";
+                        let id = sql::query_scalar(insert).bind(i64::from(i)).fetch_one(&mut *conn).await?;
+                        if i % 4 == 3 {
+                            return Err(StoreError::Corrupt("after its first statement".into()));
+                        }
+                        // Of every eight the last is refused by the database itself, when the write ends.
+                        if i % 8 == 6 {
+                            sql::query(
+                                "INSERT INTO event (id, at, kind, detail) VALUES (?1, 0, 'twice', '{}')",
+                            )
+                            .bind(id)
+                            .later(conn);
+                        }
+                        Ok(id)
+                    })
+                })
+                .await
+        })
+    });
+    let mut stored = Vec::new();
+    for (i, write) in writes.collect::<Vec<_>>().into_iter().enumerate() {
+        let outcome = write.await.unwrap();
+        assert_eq!(outcome.is_ok(), i % 4 != 3 && i % 8 != 6, "write {i}: {outcome:?}");
+        stored.extend(outcome.ok().map(|id| (id, i as i64)));
+    }
+    stored.sort_unstable();
+    let events = fresh.store.events_after(0, 100).await.unwrap();
+    let events: Vec<_> = events.iter().map(|event| (event.id, event.at.as_millisecond())).collect();
+    assert_eq!(events, stored, "each write that was told its number has it");
+}
+
+#[tokio::test]
 async fn the_store_syncs_fully_and_logs_ahead() {
     let fresh = fresh_file().await;
     let (journal, sync): (String, i64) = fresh

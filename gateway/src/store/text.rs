@@ -32,6 +32,12 @@ macro_rules! words {
             }
         }
 
+        impl $crate::store::IntoValue for $name {
+            fn into_value(self) -> $crate::store::Value {
+                $crate::store::Value::Text(Some(std::borrow::Cow::Borrowed(self.as_str())))
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())

@@ -1,7 +1,7 @@
 //! The connection that writes to a file. A statement is a function call on the writer's own thread: handing each to another
 //! thread and back costs more than most statements.
 
-use super::{FileRow, Row, Value};
+use super::{FileRow, Query, Row, Value};
 use crate::store::StoreError;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{ErrorCode, ToSql};
@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// SQLite would take the write lock with the first change only otherwise, and could then find the store changed.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long another connection may hold the lock (a backup being begun, a former gateway that ends).
 pub(in crate::store) const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// Statements kept prepared: more than there are.
@@ -27,6 +29,11 @@ pub(in crate::store) struct File {
     conn: Mutex<rusqlite::Connection>,
     /// The names of the columns that a statement gives.
     columns: HashMap<&'static str, Arc<[String]>>,
+    /// What the transaction under way has changed so far, in order: what has to be done again when the write at its end is taken
+    /// back. Savepoints would have every page copied before it is changed, for every write; one that is taken back is rare.
+    done: Vec<Query>,
+    /// How much of it was done before the write under way.
+    mark: usize,
 }
 
 impl File {
@@ -36,7 +43,7 @@ impl File {
         conn.busy_timeout(BUSY_PATIENCE)?;
         conn.set_prepared_statement_cache_capacity(PREPARED_MAX);
         conn.execute_batch(TERMS)?;
-        Ok(Self { conn: Mutex::new(conn), columns: HashMap::new() })
+        Ok(Self { conn: Mutex::new(conn), columns: HashMap::new(), done: Vec::new(), mark: 0 })
     }
 
     /// Several statements without values.
@@ -44,14 +51,56 @@ impl File {
         Ok(conn(&mut self.conn).execute_batch(text)?)
     }
 
+    /// Begins a transaction.
+    pub fn begin(&mut self) -> Result<(), StoreError> {
+        conn(&mut self.conn).prepare_cached(BEGIN)?.raw_execute()?;
+        self.done.clear();
+        self.set_mark();
+        Ok(())
+    }
+
+    /// Begins one write of a transaction.
+    pub fn set_mark(&mut self) {
+        self.mark = self.done.len();
+    }
+
+    /// Takes the write under way back, and leaves those before it as they were.
+    pub fn undo_to_mark(&mut self) -> Result<(), StoreError> {
+        if self.done.len() == self.mark {
+            return Ok(());
+        }
+        let conn = conn(&mut self.conn);
+        // An error may have taken everything back already.
+        if !conn.is_autocommit() {
+            conn.prepare_cached("ROLLBACK")?.raw_execute()?;
+        }
+        conn.prepare_cached(BEGIN)?.raw_execute()?;
+        self.done.truncate(self.mark);
+        for Query { text, values } in &self.done {
+            let mut statement = conn.prepare_cached(text)?;
+            bind(&mut statement, values)?;
+            run(&mut statement)?;
+        }
+        Ok(())
+    }
+
     /// Runs a statement; the number of rows that it affected.
-    pub fn execute(&mut self, text: &'static str, values: &[Value]) -> Result<u64, StoreError> {
-        self.rows(text, values, usize::MAX)?;
-        Ok(conn(&mut self.conn).changes())
+    pub fn execute(&mut self, text: &'static str, values: Vec<Value>) -> Result<u64, StoreError> {
+        let conn = conn(&mut self.conn);
+        let mut statement = conn.prepare_cached(text)?;
+        bind(&mut statement, &values)?;
+        let changes = !statement.readonly();
+        if changes {
+            // Before it runs: one that fails may have done a part of it.
+            self.done.push(Query { text, values });
+        }
+        run(&mut statement)?;
+        drop(statement);
+        Ok(conn.changes())
     }
 
     /// The row a statement gives.
-    pub fn fetch_one(&mut self, text: &'static str, values: &[Value]) -> Result<Row, StoreError> {
+    pub fn fetch_one(&mut self, text: &'static str, values: Vec<Value>) -> Result<Row, StoreError> {
         self.fetch_optional(text, values)?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
@@ -59,21 +108,22 @@ impl File {
     pub fn fetch_optional(
         &mut self,
         text: &'static str,
-        values: &[Value],
+        values: Vec<Value>,
     ) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(text, values, 1)?.pop())
     }
 
     /// All the rows a statement gives.
-    pub fn fetch_all(&mut self, text: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+    pub fn fetch_all(&mut self, text: &'static str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         self.rows(text, values, usize::MAX)
     }
 
     /// At most so many of the rows a statement gives.
-    fn rows(&mut self, text: &'static str, values: &[Value], most: usize) -> Result<Vec<Row>, StoreError> {
+    fn rows(&mut self, text: &'static str, values: Vec<Value>, most: usize) -> Result<Vec<Row>, StoreError> {
         let mut statement = conn(&mut self.conn).prepare_cached(text)?;
-        for (place, value) in values.iter().enumerate() {
-            statement.raw_bind_parameter(place + 1, value)?;
+        bind(&mut statement, &values)?;
+        if !statement.readonly() {
+            self.done.push(Query { text, values });
         }
         let columns = match self.columns.get(text) {
             Some(columns) => columns.clone(),
@@ -92,6 +142,20 @@ impl File {
         }
         Ok(found)
     }
+}
+
+/// Runs a statement whose values are bound to its end, whatever it gives.
+fn run(statement: &mut rusqlite::Statement<'_>) -> Result<(), StoreError> {
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+fn bind(statement: &mut rusqlite::Statement<'_>, values: &[Value]) -> Result<(), StoreError> {
+    for (place, value) in values.iter().enumerate() {
+        statement.raw_bind_parameter(place + 1, value)?;
+    }
+    Ok(())
 }
 
 fn conn(lock: &mut Mutex<rusqlite::Connection>) -> &rusqlite::Connection {

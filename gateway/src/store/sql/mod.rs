@@ -101,13 +101,20 @@ impl Connection {
 
     /// Begins one write of a group: it stands or falls alone.
     pub(super) fn set_savepoint(&mut self) {
-        self.savepoint_queued = true;
-        query("SAVEPOINT one").later(self);
+        match &mut self.link {
+            Link::File(file) => file.set_mark(),
+            _ => {
+                self.savepoint_queued = true;
+                query("SAVEPOINT one").later(self);
+            }
+        }
     }
 
     /// Ends one write of a group, after all that it queued.
     pub(super) async fn release_savepoint(&mut self) -> Result<(), StoreError> {
-        query("RELEASE one").later(self);
+        if !matches!(self.link, Link::File(_)) {
+            query("RELEASE one").later(self);
+        }
         self.flush().await
     }
 
@@ -122,6 +129,9 @@ impl Connection {
         self.queued.clear();
         // Whatever went wrong may have been a number that somebody else gave.
         self.numbers = [None; Numbered::ALL.len()];
+        if let Link::File(file) = &mut self.link {
+            return file.undo_to_mark();
+        }
         if std::mem::take(&mut self.savepoint_queued) {
             return Ok(());
         }
@@ -139,7 +149,7 @@ impl Connection {
         for Query { text, values } in queued {
             match self.wire() {
                 Wire::File(file) => {
-                    file.execute(text, &values)?;
+                    file.execute(text, values)?;
                 }
                 Wire::Sqlite(conn) => {
                     sqlite(text, values).execute(conn).await?;
@@ -155,8 +165,8 @@ impl Connection {
     /// Begins the transaction of a group of writes.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let begin = match self.wire() {
-            // SQLite would take the write lock with the first change only, and could then find the store changed.
-            Wire::File(_) | Wire::Sqlite(_) => "BEGIN IMMEDIATE",
+            Wire::File(file) => return file.begin(),
+            Wire::Sqlite(_) => file::BEGIN,
             Wire::Postgres(_) => "BEGIN",
         };
         query(begin).execute(self).await.map(drop)
@@ -259,7 +269,8 @@ pub struct Query {
 
 /// A statement. Its placeholders are `?`, taking the values in the order they are bound, or `?1`, `?2` and so on.
 pub fn query(text: &'static str) -> Query {
-    Query { text, values: Vec::new() }
+    // Most statements have fewer values than eight.
+    Query { text, values: Vec::with_capacity(8) }
 }
 
 /// Several statements without values, separated by semicolons.
@@ -291,7 +302,7 @@ macro_rules! on {
             Executor::Connection(conn) => {
                 conn.flush().await?;
                 match conn.wire() {
-                    Wire::File(file) => file.$method(text, &values).map($made),
+                    Wire::File(file) => file.$method(text, values).map($made),
                     Wire::Sqlite(conn) => sqlite(text, values)
                         .$method(conn)
                         .await

@@ -1,12 +1,14 @@
 //! Values bound to a statement.
 
+use std::borrow::Cow;
+
 /// A value of one of the three types there are. NULL has a type too: PostgreSQL wants to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// A number, a time in milliseconds, or a truth value.
     Integer(Option<i64>),
     /// Text.
-    Text(Option<String>),
+    Text(Option<Cow<'static, str>>),
     /// Bytes.
     Bytes(Option<Vec<u8>>),
 }
@@ -41,9 +43,9 @@ values! {
     u16 => Integer i64::from;
     u8 => Integer i64::from;
     bool => Integer i64::from;
-    String => Text |value| value;
-    &str => Text str::to_owned;
-    &String => Text String::clone;
+    String => Text Cow::Owned;
+    &str => Text |value: &str| Cow::Owned(value.to_owned());
+    &String => Text |value: &String| Cow::Owned(value.clone());
     Vec<u8> => Bytes |value| value;
     &[u8] => Bytes <[u8]>::to_vec;
     &Vec<u8> => Bytes Vec::clone;
@@ -51,6 +53,6 @@ values! {
 
 impl IntoValue for &Option<String> {
     fn into_value(self) -> Value {
-        Value::Text(self.clone())
+        Value::Text(self.clone().map(Cow::Owned))
     }
 }
