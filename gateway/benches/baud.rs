@@ -85,7 +85,7 @@ async fn dlms(time: Duration) -> anyhow::Result<u64> {
     while reads < 2 || begun.elapsed() < time {
         let (report, answer) = oneshot::channel();
         let wanted = RowsWanted { profile: "load".into(), from, to: now };
-        line.send(Job {
+        line.send(Box::new(Job {
             meter: serial.clone(),
             work: Work::ReadProfile(wanted),
             priority: Priority::Billing,
@@ -93,7 +93,7 @@ async fn dlms(time: Duration) -> anyhow::Result<u64> {
             correlation: String::new(),
             report,
             sending: None,
-        })
+        }))
         .await?;
         let report = answer.await?;
         let rows = report.facts.profile.as_ref().map_or(0, |profile| profile.rows.len());

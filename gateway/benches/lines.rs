@@ -120,7 +120,7 @@ async fn sweep(router: &Router, serials: &[Serial]) -> anyhow::Result<Duration> 
             report,
             sending: None,
         };
-        router.line_of(serial)?.send(job).await?;
+        router.line_of(serial)?.send(Box::new(job)).await?;
         answers.push(answer);
     }
     for answer in answers {

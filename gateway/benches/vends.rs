@@ -117,7 +117,7 @@ fn payment(number: u32, meters: u32) -> NewPayment {
 
 async fn measure(directory: &Path) -> anyhow::Result<()> {
     let (vends, meters) = (argument("--vends", 20_000), argument("--meters", 1_000));
-    let channels = argument("--channels", 64);
+    let channels = argument("--channels", 256);
     let store = Store::open(&directory.join("store.db")).await?;
     street(&store, meters).await?;
     let price = Price::new("EUR", 2, "25.34").map_err(anyhow::Error::msg)?;

@@ -88,7 +88,7 @@ pub(crate) struct Bench {
     pub fresh: Fresh,
     pub vending: Vending,
     pub vault: Arc<dyn Vault>,
-    pub line: mpsc::Receiver<Job>,
+    pub line: mpsc::Receiver<Box<Job>>,
     router: Router,
     /// Where people have a word about commands; a new one with every start.
     pub desk: Desk,
@@ -232,7 +232,7 @@ impl Bench {
 
     /// The next job the line is given.
     pub(crate) async fn job(&mut self) -> Job {
-        tokio::time::timeout(Duration::from_secs(60), self.line.recv())
+        *tokio::time::timeout(Duration::from_secs(60), self.line.recv())
             .await
             .expect("a job within a minute")
             .expect("the line is open")
@@ -281,8 +281,14 @@ pub(crate) fn answer(job: Job, ending: Ending, facts: Facts) {
     if let Some(sending) = job.sending.filter(|_| sent) {
         let _ = sending.send(());
     }
-    let report =
-        Report { ending, facts, started: now, ended: now, evidence: vec![format!("{:?}", job.work)] };
+    let report = Report {
+        ending,
+        facts,
+        heard: None,
+        started: now,
+        ended: now,
+        evidence: vec![format!("{:?}", job.work)],
+    };
     let _ = job.report.send(report);
 }
 

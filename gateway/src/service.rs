@@ -14,6 +14,7 @@ use crate::commands::desk::{Desk, Said};
 use crate::commands::engine::{Engine, Policy};
 use crate::commands::reader::Reader;
 use crate::commands::router::Router;
+use crate::commands::visits::Visits;
 use crate::config::{ChannelSecret, Config, Live};
 use crate::listen::{Judge, Listener};
 use crate::metrics::{HttpCounts, Metrics, Sources};
@@ -114,7 +115,7 @@ pub async fn run(
     let engine =
         Engine::new(store.clone(), vending.clone(), clock, router.clone(), policy.clone(), commissioned)
             .hearing(lines.arrivals());
-    let collector = Collector::new(
+    let mut collector = Collector::new(
         store.clone(),
         clock,
         router.clone(),
@@ -123,7 +124,10 @@ pub async fn run(
         policy.clone(),
     );
     let clocks = ClockKeeper::new(store.clone(), clock, router.clone(), models.clone(), policy.clone());
-    let reader = Reader::new(store.clone(), clock, router.clone(), schedule.clone(), policy.clone(), clocks);
+    let (of_the_reader, visits) = Visits::pair();
+    let (of_reader, of_policy) = (schedule.clone(), policy.clone());
+    let reader =
+        Reader::new(store.clone(), clock, router.clone(), of_reader, of_policy, clocks, of_the_reader);
     let http = HttpCounts::default();
     let metrics = Metrics::new(
         Registry::with_prefix(crate::metrics::PREFIX),
@@ -197,10 +201,11 @@ pub async fn run(
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     tasks.spawn(engine_task(engine, said, stopped.clone()));
     let (ready_to_read, ready_to_collect) = both(ready);
+    collector.load().await.context("the collector")?;
     tasks.spawn(reader_task(reader, ready_to_read, arrivals.1, stopped.clone()));
     let stop_collecting = stopped.clone();
     tasks.spawn(async move {
-        collector.run(ready_to_collect, arrivals.2, stop_collecting).await.context("the collector")
+        collector.run(ready_to_collect, visits, arrivals.2, stop_collecting).await.context("the collector")
     });
     let stop_waiting = stopped.clone();
     tasks.spawn(async move {

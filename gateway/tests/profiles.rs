@@ -8,6 +8,7 @@ use common::{TestKeys, endpoint};
 use gateway::clock::Clock;
 use gateway::commands::engine::Policy;
 use gateway::commands::router::Router as Places;
+use gateway::commands::visits::Visits;
 use gateway::config::{Config, LineConfig, LineKind, Parity, SerialProtocol, System};
 use gateway::reading::collector::Collector;
 use gateway::reading::coverage;
@@ -126,7 +127,12 @@ impl Bench {
             report,
             sending: None,
         };
-        self.router.line_of(&meter).expect("a known meter").send(job).await.expect("a running line");
+        self.router
+            .line_of(&meter)
+            .expect("a known meter")
+            .send(Box::new(job))
+            .await
+            .expect("a running line");
         answer.await.expect("a report")
     }
 
@@ -306,14 +312,15 @@ impl Collecting {
         let policy = Policy::of(&config);
         let places = Places::new(Arc::new(bench.router.clone()));
         let (schedule, policy) = (config.schedule.into(), policy.into());
-        let collector =
+        let mut collector =
             Collector::new(store.clone(), bench.clock, places, bench.models.clone(), schedule, policy);
+        collector.load().await.expect("the store answers");
         let (stop, stopped) = watch::channel(false);
-        let (_, commissioned) = mpsc::unbounded_channel();
+        let ((_, commissioned), (_, visits)) = (mpsc::unbounded_channel(), Visits::pair());
         Self {
             store,
             stop,
-            task: tokio::spawn(collector.run(commissioned, broadcast::channel(1).1, stopped)),
+            task: tokio::spawn(collector.run(commissioned, visits, broadcast::channel(1).1, stopped)),
         }
     }
 

@@ -96,7 +96,12 @@ impl Bench {
             report,
             sending: None,
         };
-        self.router.line_of(&meter).expect("a known meter").send(job).await.expect("a running line");
+        self.router
+            .line_of(&meter)
+            .expect("a known meter")
+            .send(Box::new(job))
+            .await
+            .expect("a running line");
         answer.await.expect("a report")
     }
 

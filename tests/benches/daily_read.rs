@@ -25,6 +25,8 @@ const ROWS: u64 = 96;
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+/// Between two questions of a till whether its token was taken.
+const ASK: Duration = Duration::from_millis(50);
 /// The store is quiet when nothing was written for so long.
 const QUIET: Duration = Duration::from_millis(600);
 /// Tills that sell at the same time, and the pause of each between two sales.
@@ -48,7 +50,7 @@ fn sweep(meters: u64) -> Value {
     let street = Street::start_all(&["--meters", &count], &more);
     let clock = SimTime::of(&street).settings();
     let more = format!(
-        "connections_max = 128\n[schedule]\nreads_in_flight_max = 256\nread_interval_s = 86400\nread_spread_s = 1\n\
+        "connections_max = 128\n[schedule]\nreads_in_flight_max = 128\nread_interval_s = 86400\nread_spread_s = 1\n\
          profile_spread_s = 0\n{clock}"
     );
     let mut gateway = GatewayProcess::start_with_settings(Folder::new("sweep"), "", &more);
@@ -66,7 +68,9 @@ fn sweep(meters: u64) -> Value {
             let (gateway, street, over, waits) = (&gateway, &street, &over, &waits);
             scope.spawn(move || sell(gateway, street, till, over, waits));
         }
-        while scale::lines(&gateway, "answered") < meters * JOBS {
+        // Each sale is answered too.
+        let answers = || meters * JOBS + waits.lock().expect("no till panics with it").len() as u64;
+        while scale::lines(&gateway, "answered") < answers() {
             assert!(begun.elapsed() < PATIENCE, "not read in time\n{}", scale::tail(&gateway));
             std::thread::sleep(LOOK);
         }
@@ -74,6 +78,7 @@ fn sweep(meters: u64) -> Value {
         until_quiet(&gateway, begun)
     });
     let (peak_kb, cpu_ms) = (peak_resident_kb(gateway.process.id()), cpu_ms(gateway.process.id()));
+    let associations = scale::lines(&gateway, "associations");
     check(&gateway, meters, day);
     let mut waits = waits.into_inner().expect("no till panicked");
     waits.sort_unstable();
@@ -81,7 +86,7 @@ fn sweep(meters: u64) -> Value {
     json!({
         "bench": "daily_read", "meters": meters, "ms": took.as_millis() as u64, "rows": meters * ROWS,
         "peak_kb": peak_kb, "cpu_us_per_meter": cpu_ms.saturating_sub(start_cpu_ms) * 1_000 / meters,
-        "top_ups": waits.len(), "top_up_p50_ms": nth(50), "top_up_p95_ms": nth(95),
+        "associations_per_1000_meters": associations * 1_000 / meters, "top_ups": waits.len(), "top_up_p50_ms": nth(50), "top_up_p95_ms": nth(95),
     })
 }
 
@@ -137,7 +142,7 @@ fn sell(gateway: &GatewayProcess, street: &Street, till: u64, over: &AtomicBool,
         let path = format!("/top-ups/{}", payment["id"]);
         while gateway.get(&path)["command_state"] != "verified" {
             assert!(paid.elapsed() < PATIENCE, "not delivered: {}", gateway.get(&path));
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(ASK);
         }
         let waited = u64::try_from(paid.elapsed().as_millis()).expect("not for ever");
         waits.lock().expect("no till panics with it").push(waited);

@@ -690,6 +690,7 @@ fn lost(clock: Clock) -> Report {
     Report {
         ending: Ending::Unknown { reason: "the line's task gave no answer".to_owned() },
         facts: Facts::default(),
+        heard: None,
         started: now,
         ended: now,
         evidence: Vec::new(),

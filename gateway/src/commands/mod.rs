@@ -17,3 +17,4 @@ pub mod reader;
 pub mod router;
 pub mod schedule;
 pub mod used;
+pub mod visits;

@@ -5,7 +5,7 @@ use crate::guards::Rules;
 use crate::reading::plausibility::{self, DoubtKind, Thresholds};
 use crate::session::work::{Ending, Facts, Report};
 use crate::store::meter::{self as store_meter, BalanceHolder, Meter};
-use crate::store::{Connection, StoreError, command, doubt, observation};
+use crate::store::{Connection, StoreError, command, counter, doubt, observation};
 use crate::vending::held;
 use protocol::cosem::disconnect::RelayReason;
 
@@ -24,6 +24,9 @@ pub async fn observe(
     refused: Option<&str>,
 ) -> Result<(), StoreError> {
     let serial = &meter.serial;
+    if let Some(heard) = &report.heard {
+        counter::keep(conn, serial, heard);
+    }
     let problem = match &report.ending {
         Ending::NotSent { reason } | Ending::Unknown { reason } => Some(reason.as_str()),
         Ending::Done | Ending::Rejected { .. } => None,
@@ -70,4 +73,45 @@ async fn with_reason(conn: &mut Connection, meter: &Meter, facts: &Facts) -> Res
         facts.relay_reason = Some(reason.as_str().replace('_', " "));
     }
     Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::counters::Counters;
+    use crate::session::work::{Heard, Serial};
+    use crate::store::tests::{add, fresh, meter};
+    use crate::vault::KeyMark;
+    use jiff::Timestamp;
+
+    #[tokio::test]
+    async fn the_counter_of_an_answer_is_kept_with_what_it_said_or_not_at_all() {
+        let fresh = fresh().await;
+        let meter = meter("01000000016", "127.1.0.1:4059");
+        add(&fresh.store, meter.clone()).await.unwrap();
+        let keys = KeyMark(*b"keymark1");
+        for (counter, fails, kept) in [(77, true, None), (78, false, Some(78)), (90, true, Some(78))] {
+            let meter = meter.clone();
+            let stored = fresh.store.write::<(), StoreError, _>(move |conn| {
+                Box::pin(async move {
+                    let report = Report {
+                        ending: Ending::Done,
+                        facts: Facts { import_wh: Some(5), ..Facts::default() },
+                        heard: Some(Heard { keys, counter }),
+                        started: Timestamp::UNIX_EPOCH,
+                        ended: Timestamp::UNIX_EPOCH,
+                        evidence: Vec::new(),
+                    };
+                    let (rules, thresholds) = (Rules::default(), Thresholds::default());
+                    observe(conn, &meter, &report, "c", &rules, &thresholds, None).await?;
+                    if fails { Err(StoreError::Corrupt("after the facts".into())) } else { Ok(()) }
+                })
+            });
+            assert_eq!(stored.await.is_err(), fails);
+            let heard = fresh.store.heard(&Serial("01000000016".into()), keys).await.unwrap();
+            assert_eq!(heard, kept, "after {counter}");
+            let readings = fresh.store.readings("01000000016", 9).await.unwrap().len();
+            assert_eq!(readings, usize::from(kept.is_some()));
+        }
+    }
 }

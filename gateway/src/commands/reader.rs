@@ -5,6 +5,7 @@ use super::engine::Policy;
 use super::observe;
 use super::router::{NoPlace, Router};
 use super::schedule::{self, Schedule};
+use super::visits::Visits;
 use crate::clock::Clock;
 use crate::config::{Live, ScheduleConfig};
 use crate::session::clock_check::Correction;
@@ -39,6 +40,7 @@ pub struct Reader {
     config: Live<ScheduleConfig>,
     policy: Live<Policy>,
     clocks: ClockKeeper,
+    visits: Visits,
 }
 
 /// When each meter is audited: an audit takes the place of a read. After a start every meter is.
@@ -60,7 +62,7 @@ impl Audits {
 }
 
 impl Reader {
-    /// Over these.
+    /// Over these; `visits` is shared with the collector.
     #[must_use]
     pub fn new(
         store: Store,
@@ -69,8 +71,9 @@ impl Reader {
         config: Live<ScheduleConfig>,
         policy: Live<Policy>,
         clocks: ClockKeeper,
+        visits: Visits,
     ) -> Self {
-        Self { store, clock, router, config, policy, clocks }
+        Self { store, clock, router, config, policy, clocks, visits }
     }
 
     /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
@@ -79,7 +82,7 @@ impl Reader {
     /// # Errors
     /// Store failures at start.
     pub async fn run(
-        self,
+        mut self,
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
         mut arrivals: broadcast::Receiver<Arrival>,
         mut stop: watch::Receiver<bool>,
@@ -104,17 +107,8 @@ impl Reader {
                 schedule.change_to(config.read_interval, config.reads_in_flight_max, now);
             }
             while let Some(serial) = schedule.next(now) {
-                match self.router.reserve(&serial) {
-                    Ok(place) => {
-                        let work = if audits.is_due(&serial, now) { Work::Audit } else { Work::Read };
-                        self.read(serial, work, place, tell.clone());
-                    }
-                    Err(NoPlace::Full) => schedule.put_back(&serial, now, FULL_PAUSE),
-                    Err(NoPlace::Nobody(reason)) => {
-                        tracing::warn!(meter = serial.0, reason, "cannot be read");
-                        schedule.done(&serial, true, now);
-                    }
-                }
+                self.visits.tell(&serial);
+                self.begin(serial, &mut schedule, &audits, now, &tell);
             }
             tokio::select! {
                 _ = tick.tick() => {}
@@ -132,11 +126,39 @@ impl Reader {
                         schedule.missed(&meter);
                     }
                 }
+                serial = self.visits.heard() => {
+                    let now = self.clock.now();
+                    if schedule.visited(&serial, now) {
+                        self.begin(serial, &mut schedule, &audits, now, &tell);
+                    }
+                }
                 arrival = session::arrival(&mut arrivals) => schedule.came(&arrival.serial, self.clock.now()),
                 _ = stop.changed() => {}
             }
         }
         Ok(())
+    }
+
+    /// Begins a read that counts as under way, or puts it off.
+    fn begin(
+        &self,
+        serial: Serial,
+        schedule: &mut Schedule,
+        audits: &Audits,
+        now: Timestamp,
+        tell: &mpsc::UnboundedSender<Ended>,
+    ) {
+        match self.router.reserve(&serial) {
+            Ok(place) => {
+                let work = if audits.is_due(&serial, now) { Work::Audit } else { Work::Read };
+                self.read(serial, work, place, tell.clone());
+            }
+            Err(NoPlace::Full) => schedule.put_back(&serial, now, FULL_PAUSE),
+            Err(NoPlace::Nobody(reason)) => {
+                tracing::warn!(meter = serial.0, reason, "cannot be read");
+                schedule.done(&serial, true, now);
+            }
+        }
     }
 
     fn read(

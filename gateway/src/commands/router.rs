@@ -26,12 +26,12 @@ pub struct Router(Arc<dyn Lines>);
 
 /// A reserved place in a line's queue.
 #[derive(Debug)]
-pub struct Place(OwnedPermit<Job>);
+pub struct Place(OwnedPermit<Box<Job>>);
 
 impl Place {
     /// Hands the job over.
     pub fn send(self, job: Job) {
-        self.0.send(job);
+        self.0.send(Box::new(job));
     }
 }
 

@@ -14,7 +14,8 @@ const PAUSES_S: [i64; 3] = [60, 60, 240];
 pub struct Schedule {
     interval: SignedDuration,
     in_flight_max: usize,
-    known: HashSet<Serial>,
+    /// Everybody, with the time of the next read; none while one is under way.
+    known: HashMap<Serial, Option<Timestamp>>,
     due: BTreeSet<(Timestamp, Serial)>,
     in_flight: HashMap<Serial, Turn>,
     /// Whose last read was not answered and is tried again.
@@ -40,7 +41,7 @@ impl Schedule {
         Self {
             interval,
             in_flight_max,
-            known: HashSet::new(),
+            known: HashMap::new(),
             due: BTreeSet::new(),
             in_flight: HashMap::new(),
             again: HashMap::new(),
@@ -57,15 +58,23 @@ impl Schedule {
         let late = self.due.split_off(&(latest, Serial(String::new())));
         for (_, serial) in late {
             let first = now.saturating_add(offset(&serial, interval)).unwrap_or(now);
-            self.due.insert((first, serial));
+            self.plan(&serial, first);
         }
     }
 
     /// A meter to be read, first at `first`. One that is scheduled already stays as it is.
     pub fn add(&mut self, serial: Serial, first: Timestamp) {
-        if self.known.insert(serial.clone()) {
-            self.due.insert((first, serial));
+        if !self.known.contains_key(&serial) {
+            self.plan(&serial, first);
         }
+    }
+
+    /// Gives a meter its next time, in place of the one that it had.
+    fn plan(&mut self, serial: &Serial, at: Timestamp) {
+        if let Some(Some(before)) = self.known.insert(serial.clone(), Some(at)) {
+            self.due.remove(&(before, serial.clone()));
+        }
+        self.due.insert((at, serial.clone()));
     }
 
     /// The next meter to read now; it counts as under way until [`Schedule::done`].
@@ -78,10 +87,25 @@ impl Schedule {
             return None;
         }
         let (due, serial) = self.due.pop_first()?;
-        self.missed.remove(&serial);
-        let turn = self.again.remove(&serial).unwrap_or(Turn { due, failures: 0 });
-        self.in_flight.insert(serial.clone(), turn);
+        self.begin(&serial, due);
         Some(serial)
+    }
+
+    /// Whether this meter is to be read now, out of turn, as it is being visited; if so it counts as under way.
+    pub fn visited(&mut self, serial: &Serial, now: Timestamp) -> bool {
+        let Some(due) = self.known.get(serial).copied().flatten().filter(|due| *due <= now) else {
+            return false;
+        };
+        self.due.remove(&(due, serial.clone()));
+        self.begin(serial, due);
+        true
+    }
+
+    fn begin(&mut self, serial: &Serial, due: Timestamp) {
+        self.known.insert(serial.clone(), None);
+        self.missed.remove(serial);
+        let turn = self.again.remove(serial).unwrap_or(Turn { due, failures: 0 });
+        self.in_flight.insert(serial.clone(), turn);
     }
 
     /// The read of this meter has ended, with an answer or without. Its next is one interval after this one was due, so that
@@ -94,13 +118,13 @@ impl Schedule {
         if let Some(again) = pause.and_then(|pause| now.checked_add(SignedDuration::from_secs(*pause)).ok())
             && again < next
         {
-            self.due.insert((again, serial.clone()));
+            self.plan(serial, again);
             self.again.insert(serial.clone(), Turn { failures: turn.failures + 1, ..turn });
             return;
         }
         let next =
             if next > now { next } else { now.saturating_add(self.interval).unwrap_or(Timestamp::MAX) };
-        self.due.insert((next, serial.clone()));
+        self.plan(serial, next);
     }
 
     /// The read of this meter came to nothing because it was not there: it is made up when it comes.
@@ -112,8 +136,7 @@ impl Schedule {
     pub fn came(&mut self, serial: &Serial, now: Timestamp) {
         if self.missed.remove(serial) {
             self.again.remove(serial);
-            self.due.retain(|(_, other)| other != serial);
-            self.due.insert((now, serial.clone()));
+            self.plan(serial, now);
         }
     }
 
@@ -124,7 +147,7 @@ impl Schedule {
                 self.again.insert(serial.clone(), turn);
             }
             let again = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
-            self.due.insert((again, serial.clone()));
+            self.plan(serial, again);
         }
     }
 }
@@ -144,6 +167,27 @@ pub fn offset(serial: &Serial, interval: Duration) -> SignedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_meter_that_is_visited_for_another_reason_is_read_with_it_if_it_is_due_and_keeps_its_place() {
+        let mut schedule = Schedule::new(Duration::from_secs(900), 1);
+        let (first, second) = (Serial("1".into()), Serial("2".into()));
+        schedule.add(first.clone(), at(0));
+        schedule.add(second.clone(), at(10));
+        assert!(!schedule.visited(&second, at(9)), "not due");
+        assert_eq!(schedule.next(at(10)), Some(first.clone()));
+        assert!(
+            schedule.visited(&second, at(10)),
+            "beyond what is read at once: it costs no visit of its own"
+        );
+        assert!(!schedule.visited(&second, at(10)) && !schedule.visited(&first, at(10)), "under way");
+        assert!(!schedule.visited(&Serial("3".into()), at(10)), "nobody's");
+        schedule.done(&first, true, at(12));
+        schedule.done(&second, true, at(12));
+        assert_eq!(schedule.next(at(899)), None);
+        assert_eq!(schedule.next(at(900)), Some(first));
+        assert!(schedule.visited(&second, at(910)), "one interval after it was due");
+    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

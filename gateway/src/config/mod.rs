@@ -127,7 +127,7 @@ pub struct ScheduleConfig {
     pub audit_interval: Duration,
     /// Over how much of it the reads of all meters are spread.
     pub read_spread: Duration,
-    /// Scheduled reads under way at once, over all lines.
+    /// Meters that are read at once as scheduled, over all lines; and as many whose profiles are.
     pub reads_in_flight_max: usize,
     /// How long a disconnect or reconnect may wait for its meter before it expires.
     pub command_expiry: Duration,

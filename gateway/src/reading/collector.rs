@@ -9,6 +9,7 @@ use crate::commands::engine::Policy;
 use crate::commands::observe;
 use crate::commands::router::{NoPlace, Place, Router};
 use crate::commands::schedule;
+use crate::commands::visits::Visits;
 use crate::config::{Live, ScheduleConfig};
 use crate::session::model::{Cadence, Model, Models, ProfileModel, Purpose};
 use crate::session::work::{Ending, Job, ProfileRows, Report, RowsWanted, Serial, Work};
@@ -18,7 +19,9 @@ use crate::store::observation::Quality;
 use crate::store::profile::{self, Series};
 use crate::store::{Connection, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -40,24 +43,28 @@ pub struct Collector {
     config: Live<ScheduleConfig>,
     policy: Live<Policy>,
     profiles: Vec<Profile>,
-    /// Whose profiles these are.
-    known: HashSet<Serial>,
+    /// Which of them are a meter's.
+    known: HashMap<Serial, Range<usize>>,
     agenda: BTreeSet<(Timestamp, usize)>,
-    under_way: usize,
+    /// How many reads are under way of each meter, by the place of its first profile.
+    under_way: HashMap<usize, usize>,
 }
 
 /// One profile of one meter.
 #[derive(Debug, Clone)]
 struct Profile {
     series: Series,
-    model: ProfileModel,
+    model: Arc<ProfileModel>,
     slots: Slots,
     offset: SignedDuration,
     gaps: Vec<Gap>,
+    /// Its time in the agenda; none while it is read.
+    due: Option<Timestamp>,
 }
 
 /// How an attempt ended.
 struct Ended {
+    meter: Serial,
     at: usize,
     /// Nothing when the store refused it.
     after: Option<(Series, Vec<Gap>)>,
@@ -74,30 +81,32 @@ impl Collector {
         config: Live<ScheduleConfig>,
         policy: Live<Policy>,
     ) -> Self {
-        let (profiles, known, agenda) = (Vec::new(), HashSet::new(), BTreeSet::new());
-        Self { store, clock, router, models, config, policy, profiles, known, agenda, under_way: 0 }
+        let (profiles, known, agenda, under_way) = Default::default();
+        Self { store, clock, router, models, config, policy, profiles, known, agenda, under_way }
     }
 
     /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
-    /// `arrivals`: what is missing of one is asked for when it comes.
+    /// `arrivals`: what is missing of one is asked for when it comes. `visits` is shared with the reader: what is due of a meter is
+    /// asked for in one association, whoever is first.
     ///
     /// # Errors
     /// Store failures.
     pub async fn run(
         mut self,
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
+        mut visits: Visits,
         mut arrivals: broadcast::Receiver<Arrival>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
-        self.load().await?;
         let (tell, mut ended) = mpsc::unbounded_channel();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !*stop.borrow() {
-            self.start_what_is_due(&tell);
+            self.start_what_is_due(&visits, &tell);
             tokio::select! {
                 _ = tick.tick() => {}
                 Some(serial) = commissioned.recv() => self.add(&serial).await?,
+                serial = visits.heard() => self.start_all_of(self.of(&serial), self.clock.now(), &tell),
                 Some(end) = ended.recv() => self.take(end),
                 arrival = session::arrival(&mut arrivals) => self.came(&arrival.serial),
                 _ = stop.changed() => {}
@@ -106,8 +115,11 @@ impl Collector {
         Ok(())
     }
 
-    /// What the store knows about every commissioned meter.
-    async fn load(&mut self) -> Result<(), StoreError> {
+    /// Takes on what the store knows about every commissioned meter: before [`Collector::run`], and before anybody tells of visits.
+    ///
+    /// # Errors
+    /// Store failures.
+    pub async fn load(&mut self) -> Result<(), StoreError> {
         let mut known: HashMap<(Serial, String), Series> = self
             .store
             .all_series()
@@ -121,7 +133,7 @@ impl Collector {
         }
         for (meter, state) in self.store.all_meters().await? {
             let Some(since) = state.commissioned_at else { continue };
-            self.known.insert(meter.serial.clone());
+            let first = self.profiles.len();
             for (model, slots) in self.profiles_of(&meter.model) {
                 let key = (meter.serial.clone(), model.name.clone());
                 let series = match known.remove(&key) {
@@ -131,21 +143,23 @@ impl Collector {
                 let gaps = gaps.remove(&series.id).unwrap_or_default();
                 self.put(series, model, slots, gaps);
             }
+            self.known.insert(meter.serial, first..self.profiles.len());
         }
         Ok(())
     }
 
     /// A meter that was commissioned just now. One that is known already stays as it is.
     async fn add(&mut self, serial: &Serial) -> Result<(), StoreError> {
-        if !self.known.insert(serial.clone()) {
+        if self.known.contains_key(serial) {
             return Ok(());
         }
         let Some((meter, _)) = self.store.meter(&serial.0).await? else { return Ok(()) };
-        let now = self.clock.now();
+        let (now, first) = (self.clock.now(), self.profiles.len());
         for (model, slots) in self.profiles_of(&meter.model) {
             let series = self.begin(serial, &model, &slots, now).await?;
             self.put(series, model, slots, Vec::new());
         }
+        self.known.insert(serial.clone(), first..self.profiles.len());
         Ok(())
     }
 
@@ -163,7 +177,7 @@ impl Collector {
             .await
     }
 
-    fn profiles_of(&self, model: &str) -> Vec<(ProfileModel, Slots)> {
+    fn profiles_of(&self, model: &str) -> Vec<(Arc<ProfileModel>, Slots)> {
         match self.models.find(model).as_deref() {
             Some(Model::Dlms(dlms)) => {
                 let slots = |cadence| Slots { cadence, zone: dlms.clock.zone.clone() };
@@ -173,9 +187,10 @@ impl Collector {
         }
     }
 
-    fn put(&mut self, series: Series, model: ProfileModel, slots: Slots, gaps: Vec<Gap>) {
+    /// Takes a profile on; those of a meter come one after the other.
+    fn put(&mut self, series: Series, model: Arc<ProfileModel>, slots: Slots, gaps: Vec<Gap>) {
         let offset = schedule::offset(&series.serial, self.config.now().profile_spread);
-        self.profiles.push(Profile { series, model, slots, offset, gaps });
+        self.profiles.push(Profile { series, model, slots, offset, gaps, due: None });
         self.plan(self.profiles.len() - 1);
     }
 
@@ -189,39 +204,61 @@ impl Collector {
             &self.policy.now().window,
             profile.offset,
         );
+        self.plan_at(at, due);
+    }
+
+    fn plan_at(&mut self, at: usize, due: Timestamp) {
+        let Some(profile) = self.profiles.get_mut(at) else { return };
+        profile.due = Some(due);
         self.agenda.insert((due, at));
     }
 
-    fn start_what_is_due(&mut self, tell: &mpsc::UnboundedSender<Ended>) {
-        let (now, config, policy) = (self.clock.now(), *self.config.now(), self.policy.now());
-        while self.under_way < config.reads_in_flight_max {
-            let Some((due, at)) = self.agenda.first().copied().filter(|(due, _)| *due <= now) else { return };
-            self.agenda.remove(&(due, at));
-            let Some(profile) = self.profiles.get(at) else { continue };
-            match self.router.reserve(&profile.series.serial) {
-                Ok(place) => match profile.ask(&config, now) {
-                    Some(ask) => {
-                        self.under_way += 1;
-                        start(
-                            &self.store,
-                            &config,
-                            policy.clone(),
-                            self.clock,
-                            at,
-                            profile.clone(),
-                            ask,
-                            place,
-                            tell.clone(),
-                        );
-                    }
-                    // Due, but nothing to ask for: not looked at again in the same moment.
-                    None => self.plan_later(at, now, FULL_PAUSE),
-                },
-                Err(NoPlace::Full) => self.plan_later(at, now, FULL_PAUSE),
-                Err(NoPlace::Nobody(reason)) => {
-                    tracing::warn!(meter = profile.series.serial.0, reason, "its profiles cannot be read");
-                    self.plan_later(at, now, STORE_PAUSE);
+    /// The places of all profiles of a meter.
+    fn of(&self, serial: &Serial) -> Range<usize> {
+        self.known.get(serial).cloned().unwrap_or_default()
+    }
+
+    /// Starts the oldest that are due, meter by meter.
+    fn start_what_is_due(&mut self, visits: &Visits, tell: &mpsc::UnboundedSender<Ended>) {
+        let now = self.clock.now();
+        while self.under_way.len() < self.config.now().reads_in_flight_max {
+            let Some((_, first)) = self.agenda.first().copied().filter(|(due, _)| *due <= now) else {
+                return;
+            };
+            let serial = &self.profiles[first].series.serial;
+            visits.tell(serial);
+            self.start_all_of(self.of(serial), now, tell);
+        }
+    }
+
+    /// Starts what is due of a meter: all of it, so that one association does for it.
+    fn start_all_of(&mut self, meter: Range<usize>, now: Timestamp, tell: &mpsc::UnboundedSender<Ended>) {
+        for at in meter.clone() {
+            if let Some(due) = self.profiles[at].due.filter(|due| *due <= now) {
+                self.agenda.remove(&(due, at));
+                self.profiles[at].due = None;
+                self.start(at, meter.start, now, tell);
+            }
+        }
+    }
+
+    /// Starts one that is due, or puts it off.
+    fn start(&mut self, at: usize, meter: usize, now: Timestamp, tell: &mpsc::UnboundedSender<Ended>) {
+        let (profile, config) = (&self.profiles[at], *self.config.now());
+        match self.router.reserve(&profile.series.serial) {
+            Ok(place) => match profile.ask(&config, now) {
+                Some(ask) => {
+                    let (profile, policy) = (profile.clone(), self.policy.now());
+                    start(&self.store, &config, policy, self.clock, at, profile, ask, place, tell.clone());
+                    *self.under_way.entry(meter).or_default() += 1;
                 }
+                // Due, but nothing to ask for: not looked at again in the same moment.
+                None => self.plan_later(at, now, FULL_PAUSE),
+            },
+            Err(NoPlace::Full) => self.plan_later(at, now, FULL_PAUSE),
+            Err(NoPlace::Nobody(reason)) => {
+                tracing::warn!(meter = profile.series.serial.0, reason, "its profiles cannot be read");
+                self.plan_later(at, now, STORE_PAUSE);
             }
         }
     }
@@ -229,28 +266,30 @@ impl Collector {
     /// A meter has come: what is missing of it is asked for now.
     fn came(&mut self, serial: &Serial) {
         let now = self.clock.now();
-        for at in 0..self.profiles.len() {
-            let profile = &mut self.profiles[at];
-            if profile.series.serial != *serial || profile.gaps.is_empty() {
-                continue;
-            }
-            for gap in &mut profile.gaps {
+        for at in self.of(serial) {
+            for gap in &mut self.profiles[at].gaps {
                 gap.next_at = gap.next_at.min(now);
             }
             // One that is under way is not in the agenda; it is planned when it ends.
-            let planned = self.agenda.extract_if(.., |(_, planned)| *planned == at).count();
-            if planned > 0 {
+            if let Some(due) = self.profiles[at].due {
+                self.agenda.remove(&(due, at));
                 self.plan(at);
             }
         }
     }
 
     fn plan_later(&mut self, at: usize, now: Timestamp, pause: SignedDuration) {
-        self.agenda.insert((now.saturating_add(pause).unwrap_or(Timestamp::MAX), at));
+        self.plan_at(at, now.saturating_add(pause).unwrap_or(Timestamp::MAX));
     }
 
     fn take(&mut self, end: Ended) {
-        self.under_way = self.under_way.saturating_sub(1);
+        let meter = self.of(&end.meter).start;
+        if let Entry::Occupied(mut reads) = self.under_way.entry(meter) {
+            *reads.get_mut() -= 1;
+            if *reads.get() == 0 {
+                reads.remove();
+            }
+        }
         match (end.after, self.profiles.get_mut(end.at)) {
             (Some((series, gaps)), Some(profile)) => {
                 (profile.series, profile.gaps) = (series, gaps);
@@ -331,7 +370,7 @@ fn start(
         report,
         sending: None,
     });
-    let (store, config) = (store.clone(), *config);
+    let (store, config, meter) = (store.clone(), *config, serial.clone());
     tokio::spawn(async move {
         let attempt = Attempt { profile, ask, standing, config, policy };
         let after = match answer.await {
@@ -340,7 +379,7 @@ fn start(
             Err(_) => None,
         };
         // The collector has gone only when the gateway stops.
-        let _ = tell.send(Ended { at, after });
+        let _ = tell.send(Ended { meter, at, after });
     });
 }
 
@@ -401,7 +440,7 @@ impl Attempt {
         let terms = profile.terms(&self.config, now);
         let ledger: Ledger = gaps::settle(&profile.slots, &self.standing.gaps, &asked, &there, &terms, now);
         profile::keep_ledger(conn, &series, &profile.gaps, &ledger.open, &ledger.given_up).await?;
-        profile::tell(conn, &series, &read.channels, &kept, &ledger, now).await?;
+        profile::tell(conn, &series, read, &kept, &ledger, now).await?;
         Ok((series, ledger.open))
     }
 }

@@ -1,7 +1,7 @@
 //! One piece of work under way: what was read so far, the evidence, and whether the meter may already have acted.
 
 use super::trouble::Trouble;
-use super::work::{Ending, Facts, Report};
+use super::work::{Ending, Facts, Heard, Report};
 use crate::clock::Clock;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -15,6 +15,8 @@ const EVIDENCE_MAX: usize = 64;
 pub struct Attempt {
     /// What was read so far.
     pub facts: Facts,
+    /// The highest counter heard, for whoever stores the facts.
+    pub heard: Option<Heard>,
     /// Associations opened for it.
     pub associations: u32,
     clock: Clock,
@@ -30,6 +32,7 @@ impl Attempt {
     pub fn begin(clock: Clock, sending: Option<oneshot::Sender<()>>) -> Self {
         Self {
             facts: Facts::default(),
+            heard: None,
             associations: 0,
             clock,
             started: clock.now(),
@@ -84,6 +87,7 @@ impl Attempt {
         Report {
             ending,
             facts: self.facts,
+            heard: self.heard,
             started: self.started,
             ended: self.clock.now(),
             evidence: self.evidence,

@@ -11,36 +11,92 @@ use super::work::{Ending, Job, Report, Serial, Work};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 /// The places of a network: how many of its meters may be talked to at once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Places {
     /// For work that somebody waits for.
-    pub urgent: Arc<Semaphore>,
+    urgent: Arc<Pool>,
     /// For the rest.
-    pub rest: Arc<Semaphore>,
-    /// Somebody waits for a place: whoever only keeps one warm gives it up.
-    pub wanted: Notify,
+    rest: Arc<Pool>,
 }
 
 impl Places {
-    async fn take(&self, urgent: bool) -> Option<OwnedSemaphorePermit> {
-        let places = if urgent { &self.urgent } else { &self.rest };
-        if let Ok(permit) = places.clone().try_acquire_owned() {
-            return Some(permit);
-        }
-        self.wanted.notify_waiters();
-        // The semaphores are never closed.
-        places.clone().acquire_owned().await.ok()
+    /// So many for work that somebody waits for, and so many for the rest; none for one kind means that it shares the other's.
+    pub(super) fn new(urgent: usize, rest: usize) -> Self {
+        let rest = Arc::new(Pool::new(rest));
+        let urgent = if urgent == 0 { rest.clone() } else { Arc::new(Pool::new(urgent)) };
+        Self { urgent, rest }
     }
 
-    fn are_taken(&self) -> bool {
-        self.urgent.available_permits() == 0 || self.rest.available_permits() == 0
+    async fn take(&self, urgent: bool) -> Option<Place> {
+        if urgent { self.urgent.take().await } else { self.rest.take().await }
+    }
+}
+
+/// Places that are interchangeable.
+#[derive(Debug)]
+struct Pool {
+    places: Arc<Semaphore>,
+    /// How many wait for one.
+    waiting: AtomicUsize,
+    /// Somebody has begun to wait: of those that only keep one warm the one that has for longest gives it up.
+    wanted: Notify,
+}
+
+impl Pool {
+    fn new(places: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0), wanted: Notify::new() }
+    }
+
+    async fn take(self: &Arc<Self>) -> Option<Place> {
+        let permit = match self.places.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waits = Waits::begin(&self.waiting);
+                self.wanted.notify_one();
+                // The semaphores are never closed.
+                self.places.clone().acquire_owned().await.ok()?
+            }
+        };
+        Some(Place { _permit: permit, pool: self.clone() })
+    }
+}
+
+/// A place that is taken.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    pool: Arc<Pool>,
+}
+
+impl Place {
+    /// Until somebody else wants it.
+    async fn wanted(&self) {
+        if self.pool.waiting.load(Ordering::Relaxed) == 0 {
+            self.pool.wanted.notified().await;
+        }
+    }
+}
+
+/// Counted among those that wait, for as long as it lives.
+struct Waits<'w>(&'w AtomicUsize);
+
+impl<'w> Waits<'w> {
+    fn begin(waiting: &'w AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -52,7 +108,7 @@ pub(super) struct Pace {
     /// How long an association is kept for the next job of the same meter.
     pub idle_release: Duration,
     /// The places of its network; a bus needs none.
-    pub places: Option<Arc<Places>>,
+    pub places: Option<Places>,
 }
 
 impl Pace {
@@ -73,7 +129,7 @@ pub(super) struct Bus {
     pace: Pace,
     queue: JobQueue,
     breakers: HashMap<Serial, Breaker>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Bus {
@@ -85,11 +141,15 @@ impl Bus {
         pace: Pace,
     ) -> Self {
         let (queue, breakers) = (JobQueue::default(), HashMap::new());
-        Self { name, talker, context, gauges, pace, queue, breakers, permit: None }
+        Self { name, talker, context, gauges, pace, queue, breakers, place: None }
     }
 
     /// Runs until every sender is gone and the queue is empty, or until `closing` becomes true and the work under way is done.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut closing: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        mut self,
+        mut jobs: mpsc::Receiver<Box<Job>>,
+        mut closing: watch::Receiver<bool>,
+    ) {
         while !*closing.borrow() {
             while self.queue.has_room()
                 && let Ok(job) = jobs.try_recv()
@@ -129,19 +189,16 @@ impl Bus {
     /// line is to end.
     async fn idle(
         &mut self,
-        jobs: &mut mpsc::Receiver<Job>,
+        jobs: &mut mpsc::Receiver<Box<Job>>,
         closing: &mut watch::Receiver<bool>,
-    ) -> Option<Job> {
-        if self.talker.is_open() || self.permit.is_some() {
-            let places = self.pace.places.clone();
-            if !places.as_ref().is_some_and(|places| places.are_taken()) {
-                tokio::select! {
-                    job = jobs.recv() => return job,
-                    // An error means that nobody can tell us any more, which is an end too.
-                    _ = closing.wait_for(|closing| *closing) => return None,
-                    () = wanted(places.as_deref()) => {}
-                    () = tokio::time::sleep(self.pace.idle_release) => {}
-                }
+    ) -> Option<Box<Job>> {
+        if self.talker.is_open() || self.place.is_some() {
+            tokio::select! {
+                job = jobs.recv() => return job,
+                // An error means that nobody can tell us any more, which is an end too.
+                _ = closing.wait_for(|closing| *closing) => return None,
+                () = wanted(self.place.as_ref()) => {}
+                () = tokio::time::sleep(self.pace.idle_release) => {}
             }
             self.rest().await;
         }
@@ -160,22 +217,22 @@ impl Bus {
 
     async fn rest(&mut self) {
         Box::pin(self.talker.release()).await;
-        self.permit = None;
+        self.place = None;
     }
 
-    fn take(&mut self, job: Job) {
+    fn take(&mut self, job: Box<Job>) {
         if let Err(job) = accept(&mut self.queue, &self.gauges, job) {
-            self.turn_away(*job, "the line's queue is full");
+            self.turn_away(job, "the line's queue is full");
         }
     }
 
     /// Answers a job that was never started.
-    fn turn_away(&self, job: Job, reason: &str) {
+    fn turn_away(&self, job: Box<Job>, reason: &str) {
         self.gauges.turned_away();
         let now = self.context.clock.now();
         let ending = Ending::NotSent { reason: reason.into() };
-        let report =
-            Report { ending, facts: Default::default(), started: now, ended: now, evidence: Vec::new() };
+        let (facts, heard, evidence) = Default::default();
+        let report = Report { ending, facts, heard, started: now, ended: now, evidence };
         tracing::info!(
             line = self.name,
             meter = job.meter.0,
@@ -188,7 +245,7 @@ impl Bus {
     }
 
     /// Does one piece of work; what comes in meanwhile is put in its place at once.
-    async fn work(&mut self, job: Job, jobs: &mut mpsc::Receiver<Job>) {
+    async fn work(&mut self, job: Box<Job>, jobs: &mut mpsc::Receiver<Box<Job>>) {
         // Nobody expects an answer of a stranger.
         let stranger = job.work == Work::Identify;
         let breaker = self.breakers.get(&job.meter).copied().unwrap_or_default();
@@ -255,8 +312,8 @@ impl Bus {
 
     /// A share of the network for this piece of work; a bus has no need of it.
     async fn acquire(&mut self, job: &Job) {
-        if let (None, Some(places)) = (&self.permit, &self.pace.places) {
-            self.permit = places.take(job.priority.is_urgent()).await;
+        if let (None, Some(places)) = (&self.place, &self.pace.places) {
+            self.place = places.take(job.priority.is_urgent()).await;
         }
     }
 
@@ -277,17 +334,17 @@ impl Bus {
 }
 
 /// Puts a job in its place in the queue; gives it back when the queue is full.
-fn accept(queue: &mut JobQueue, gauges: &Gauges, job: Job) -> Result<(), Box<Job>> {
+fn accept(queue: &mut JobQueue, gauges: &Gauges, job: Box<Job>) -> Result<(), Box<Job>> {
     let priority = job.priority;
     queue.push(job, Instant::now())?;
     gauges.waiting(priority, 1);
     Ok(())
 }
 
-/// Until a place of the network is wanted; on a bus, for ever.
-async fn wanted(places: Option<&Places>) {
-    match places {
-        Some(places) => places.wanted.notified().await,
+/// Until somebody else wants the place; on a bus, which has none, for ever.
+async fn wanted(place: Option<&Place>) {
+    match place {
+        Some(place) => place.wanted().await,
         None => std::future::pending().await,
     }
 }

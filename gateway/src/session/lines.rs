@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Jobs that may be on their way to a line's task, not yet in its queue.
-const INBOX: usize = 256;
+/// Jobs that may be on their way to a line's task, not yet in its queue: a few of each of some hundred meters at once.
+const INBOX: usize = 1_024;
 /// Arrivals that a listener may be behind.
 const ARRIVALS: usize = 1_024;
 /// How long a TCP connection may take: three times the longest round trip of a good mobile network, and a retransmission.
@@ -378,7 +378,7 @@ mod tests {
             report,
             sending: None,
         };
-        line.send(job).await.expect("a running line");
+        line.send(Box::new(job)).await.expect("a running line");
         answer.await.expect("a report")
     }
 

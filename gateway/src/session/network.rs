@@ -10,7 +10,7 @@ use crate::driver::Callers;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Jobs on their way to one meter's task.
@@ -47,13 +47,7 @@ impl Network {
     /// waits for a sweep.
     pub(super) fn new(name: String, connections_max: usize, context: Context, gauges: Arc<Gauges>) -> Self {
         let urgent = connections_max / 4;
-        let (urgent, rest) = if urgent == 0 {
-            let all = Arc::new(Semaphore::new(connections_max.max(1)));
-            (all.clone(), all)
-        } else {
-            (Arc::new(Semaphore::new(urgent)), Arc::new(Semaphore::new(connections_max - urgent)))
-        };
-        let places = Some(Arc::new(Places { urgent, rest, wanted: Notify::new() }));
+        let places = Some(Places::new(urgent, connections_max.max(1) - urgent));
         let pace = Pace { work_timeout: WORK_TIMEOUT, idle_release: IDLE_RELEASE, places };
         Self { name, context, gauges, pace, meters: HashMap::new(), reached: Reached::Connections }
     }
@@ -64,7 +58,11 @@ impl Network {
     }
 
     /// Runs until every sender is gone, or until `closing` becomes true and what its meters are at is finished.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut closing: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        mut self,
+        mut jobs: mpsc::Receiver<Box<Job>>,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let mut tasks = JoinSet::new();
         loop {
             let job = tokio::select! {

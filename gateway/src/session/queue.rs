@@ -32,7 +32,7 @@ pub struct JobQueue {
 
 #[derive(Debug)]
 struct Waiting {
-    job: Job,
+    job: Box<Job>,
     since: Instant,
 }
 
@@ -59,9 +59,9 @@ impl JobQueue {
     ///
     /// # Errors
     /// The job itself.
-    pub fn push(&mut self, job: Job, now: Instant) -> Result<(), Box<Job>> {
+    pub fn push(&mut self, job: Box<Job>, now: Instant) -> Result<(), Box<Job>> {
         if !self.has_room() {
-            return Err(Box::new(job));
+            return Err(job);
         }
         self.lanes[job.priority.index()].push_back(Waiting { job, since: now });
         Ok(())
@@ -69,7 +69,7 @@ impl JobQueue {
 
     /// Takes the next job, with the time that it waited. `open` is the meter whose association is open, if any: its jobs go
     /// before equals, at most [`FAVOURS_MAX`] times in a row.
-    pub fn pop(&mut self, open: Option<&Serial>, now: Instant) -> Option<(Job, Duration)> {
+    pub fn pop(&mut self, open: Option<&Serial>, now: Instant) -> Option<(Box<Job>, Duration)> {
         let lane = self.next_lane()?;
         let jobs = &mut self.lanes[lane];
         let favoured =
@@ -99,12 +99,12 @@ impl JobQueue {
     }
 
     /// Takes out every job that must not be started any more.
-    pub fn expired(&mut self, now: Timestamp) -> Vec<Job> {
+    pub fn expired(&mut self, now: Timestamp) -> Vec<Box<Job>> {
         self.take_out(|job| job.not_after.is_some_and(|limit| limit < now))
     }
 
     /// Takes out every job that is like this.
-    pub fn take_out(&mut self, gone: impl Fn(&Job) -> bool) -> Vec<Job> {
+    pub fn take_out(&mut self, gone: impl Fn(&Job) -> bool) -> Vec<Box<Job>> {
         let mut out = Vec::new();
         for jobs in &mut self.lanes {
             let mut at = 0;
@@ -126,8 +126,8 @@ mod tests {
     use crate::session::work::Work;
     use tokio::sync::oneshot;
 
-    fn job(meter: &str, priority: Priority) -> Job {
-        Job {
+    fn job(meter: &str, priority: Priority) -> Box<Job> {
+        Box::new(Job {
             meter: Serial(meter.into()),
             work: Work::Read,
             priority,
@@ -135,7 +135,7 @@ mod tests {
             correlation: String::new(),
             report: oneshot::channel().0,
             sending: None,
-        }
+        })
     }
 
     fn order(queue: &mut JobQueue, open: Option<&str>) -> Vec<String> {
@@ -175,7 +175,7 @@ mod tests {
         let mut queue = JobQueue::default();
         let limit = Timestamp::from_second(1_000).expect("in range");
         queue
-            .push(Job { not_after: Some(limit), ..job("late", Priority::Command) }, Instant::now())
+            .push(Box::new(Job { not_after: Some(limit), ..*job("late", Priority::Command) }), Instant::now())
             .expect("room");
         queue.push(job("later", Priority::Command), Instant::now()).expect("room");
         assert!(queue.expired(limit).is_empty());

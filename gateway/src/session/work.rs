@@ -3,6 +3,7 @@
 use super::clock_check::ClockTerms;
 use super::model::Ability;
 use super::order::Order;
+use crate::vault::KeyMark;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -202,6 +203,12 @@ impl Work {
         }
     }
 
+    /// It reads and changes nothing: whoever asked for it stores what came, or nothing came of it.
+    #[must_use]
+    pub const fn is_stored_by_its_asker(&self) -> bool {
+        matches!(self, Self::Read | Self::Audit | Self::ReadProfile(_))
+    }
+
     /// What a meter must be able to do for it.
     #[must_use]
     pub const fn needs(&self) -> Ability {
@@ -236,8 +243,8 @@ pub struct Job {
     pub sending: Option<oneshot::Sender<()>>,
 }
 
-/// The way to a line's task.
-pub type LineSender = mpsc::Sender<Job>;
+/// The way to a line's task. Boxed: a channel keeps room for 32 of what it carries, and every meter of a network has one.
+pub type LineSender = mpsc::Sender<Box<Job>>;
 
 /// Sensed and logical state of a relay (class 70 attributes 2 and 3, or a coil and its contact input).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -388,6 +395,15 @@ pub enum Ending {
     },
 }
 
+/// An invocation counter heard from a meter under some keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Under which.
+    pub keys: KeyMark,
+    /// The highest.
+    pub counter: u32,
+}
+
 /// The answer to a [`Job`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -395,6 +411,9 @@ pub struct Report {
     pub ending: Ending,
     /// What was read on the way.
     pub facts: Facts,
+    /// The highest invocation counter heard from the meter, where it is for whoever stores the facts to keep: in the same write,
+    /// so that no answer counts that could be given once more.
+    pub heard: Option<Heard>,
     /// When the work began and ended.
     pub started: Timestamp,
     /// See above.

@@ -3,7 +3,7 @@
 use super::sql::{self, Connection};
 use super::{Store, StoreError};
 use crate::session::counters::Counters;
-use crate::session::work::Serial;
+use crate::session::work::{Heard, Serial};
 use crate::vault::KeyMark;
 use std::ops::Range;
 use std::pin::Pin;
@@ -126,7 +126,10 @@ impl Store {
 
     async fn keep_heard_counter(&self, meter: Serial, keys: KeyMark, counter: u32) -> Result<(), StoreError> {
         self.write(move |conn| {
-            Box::pin(async move { hear(conn, &meter, keys, counter).await.map(|_is_new| ()) })
+            Box::pin(async move {
+                keep(conn, &meter, &Heard { keys, counter });
+                Ok(())
+            })
         })
         .await
     }
@@ -142,15 +145,21 @@ pub async fn hear(
     keys: KeyMark,
     counter: u32,
 ) -> Result<bool, StoreError> {
-    let written = sql::query(
+    Ok(hearing(meter, &Heard { keys, counter }).execute(conn).await?.rows_affected() > 0)
+}
+
+/// Keeps a counter that was heard, where none as high was heard before.
+pub fn keep(conn: &mut Connection, meter: &Serial, heard: &Heard) {
+    hearing(meter, heard).later(conn);
+}
+
+fn hearing(meter: &Serial, heard: &Heard) -> sql::Query {
+    sql::query(
         "INSERT INTO heard_counter (serial, key_mark, counter) VALUES (?1, ?2, ?3)
          ON CONFLICT (serial, key_mark) DO UPDATE SET counter = excluded.counter
             WHERE heard_counter.counter < excluded.counter",
     )
     .bind(&meter.0)
-    .bind(keys.0.to_vec())
-    .bind(counter)
-    .execute(conn)
-    .await?;
-    Ok(written.rows_affected() > 0)
+    .bind(heard.keys.0.to_vec())
+    .bind(heard.counter)
 }

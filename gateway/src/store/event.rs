@@ -32,13 +32,13 @@ pub async fn record(
     at: Timestamp,
     kind: &str,
     serial: Option<&str>,
-    detail: &serde_json::Value,
+    detail: &impl Serialize,
 ) -> Result<(), StoreError> {
     sql::query("INSERT INTO event (at, kind, serial, detail) VALUES (?1, ?2, ?3, ?4)")
         .bind(ms(at))
         .bind(kind)
         .bind(serial)
-        .bind(detail.to_string())
+        .bind(serde_json::to_string(detail)?)
         .later(conn);
     Ok(())
 }

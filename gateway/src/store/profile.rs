@@ -7,8 +7,10 @@ use crate::reading::gaps::{Gap, GivenUp};
 use crate::session::work::{ProfileRow, ProfileRows, Serial};
 use crate::store::observation::Quality;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 /// One profile of one meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +70,8 @@ pub struct StoredRow {
 /// What became of rows that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// New ones.
-    pub new: Vec<(ProfileRow, Quality)>,
+    /// New ones: their places among those that were read.
+    pub new: Vec<(usize, Quality)>,
     /// Times of those that say something else than before.
     pub disputed: Vec<Timestamp>,
 }
@@ -144,7 +146,7 @@ pub async fn keep_rows(
     }
     let layout = layout(conn, &read.channels).await?;
     let mut there = stored(conn, series, first, last).await?;
-    for row in &read.rows {
+    for (place, row) in read.rows.iter().enumerate() {
         let said = Said { layout, status: row.status.map(i64::from), cells: cells_text(&row.cells) };
         match there.get(&row.at) {
             Some(before) if *before == said => {}
@@ -161,12 +163,12 @@ pub async fn keep_rows(
                 .bind(series)
                 .bind(ms(row.at))
                 .bind(layout)
-                .bind(quality.as_str())
+                .bind(quality)
                 .bind(said.status)
-                .bind(&said.cells)
+                .bind(said.cells.clone())
                 .bind(ms(read_at))
                 .later(conn);
-                kept.new.push((row.clone(), quality));
+                kept.new.push((place, quality));
                 there.insert(row.at, said);
             }
         }
@@ -260,9 +262,17 @@ async fn layout(conn: &mut Connection, channels: &[(String, String)]) -> Result<
 }
 
 fn cells_text(cells: &[Option<i64>]) -> String {
-    let cells: Vec<String> =
-        cells.iter().map(|cell| cell.map_or_else(String::new, |cell| cell.to_string())).collect();
-    cells.join(",")
+    let mut text = String::with_capacity(cells.len() * 8);
+    for (place, cell) in cells.iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        if let Some(cell) = cell {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{cell}");
+        }
+    }
+    text
 }
 
 /// Times of the rows from one time to another, both included.
@@ -364,6 +374,22 @@ pub async fn tell_problem(
     event::record(conn, at, "profile_problem", Some(&series.serial.0), &detail).await
 }
 
+/// New rows as they are told: by far the longest event, so that it is written without a tree of its own.
+#[derive(Serialize)]
+struct ToldRows<'r> {
+    profile: &'r str,
+    channels: &'r [&'r str],
+    rows: Vec<ToldRow<'r>>,
+}
+
+#[derive(Serialize)]
+struct ToldRow<'r> {
+    at: Timestamp,
+    quality: Quality,
+    status: Option<u32>,
+    values: &'r [Option<i64>],
+}
+
 /// Tells what came of an attempt: new rows, contradictions, gaps that were given up or whose deadline has passed.
 ///
 /// # Errors
@@ -371,20 +397,19 @@ pub async fn tell_problem(
 pub async fn tell(
     conn: &mut Connection,
     series: &Series,
-    channels: &[(String, String)],
+    read: &ProfileRows,
     kept: &Kept,
     ledger: &crate::reading::gaps::Ledger,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let (serial, profile) = (Some(series.serial.0.as_str()), &series.profile);
     if !kept.new.is_empty() {
-        let names: Vec<&str> = channels.iter().map(|(name, _)| name.as_str()).collect();
-        let rows: Vec<_> = kept
-            .new
-            .iter()
-            .map(|(row, quality)| json!({"at": row.at, "quality": quality, "status": row.status, "values": row.cells}))
-            .collect();
-        let detail = json!({"profile": profile, "channels": names, "rows": rows});
+        let names: Vec<&str> = read.channels.iter().map(|(name, _)| name.as_str()).collect();
+        let rows = kept.new.iter().filter_map(|(place, quality)| {
+            let ProfileRow { at, status, cells, .. } = read.rows.get(*place)?;
+            Some(ToldRow { at: *at, quality: *quality, status: *status, values: cells })
+        });
+        let detail = ToldRows { profile, channels: &names, rows: rows.collect() };
         event::record(conn, at, "profile", serial, &detail).await?;
     }
     if !kept.disputed.is_empty() {

@@ -17,6 +17,7 @@ fn report(ending: Ending, facts: Facts) -> Report {
     Report {
         ending,
         facts,
+        heard: None,
         started: Timestamp::UNIX_EPOCH,
         ended: Timestamp::UNIX_EPOCH,
         evidence: Vec::new(),

@@ -65,7 +65,7 @@ fn name(unit: u8) -> Serial {
 
 /// A running bus, and what comes of its jobs in the order in which they end.
 struct Line {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Box<Job>>,
     ended: mpsc::UnboundedReceiver<(Priority, Serial, Ending)>,
     tell: mpsc::UnboundedSender<(Priority, Serial, Ending)>,
     dice: Dice,
@@ -119,7 +119,7 @@ impl Line {
             report,
             sending: None,
         };
-        self.jobs.send(job).await.expect("a running bus");
+        self.jobs.send(Box::new(job)).await.expect("a running bus");
         let tell = self.tell.clone();
         tokio::spawn(async move {
             let report = answer.await.expect("a report");

@@ -7,7 +7,7 @@ use crate::session::lines::Context;
 use crate::session::model::{AssociationManner, ShortNames};
 use crate::session::record::{Keyring, Tape};
 use crate::session::trouble::Trouble;
-use crate::session::work::Serial;
+use crate::session::work::{Heard, Serial};
 use protocol::codec::axdr::Data;
 use protocol::codec::xdlms::{Conformance, SelectiveAccess};
 use protocol::dlms::client::{Client, Error, Event, GetItem, Outcome, StartError};
@@ -114,6 +114,11 @@ impl Association {
     /// Gives the counters that were not used back to the store, when the association is over.
     pub(super) fn return_counters(&self, store: &mut CounterStore) {
         store.put_back(self.client.counters_left());
+    }
+
+    /// The highest counter heard from the meter, where it is higher than what was kept; from here on it counts as kept.
+    pub(super) fn heard(&self, store: &mut CounterStore) -> Option<Heard> {
+        store.hand_over(self.client.peer_counter())
     }
 
     /// Keeps the highest counter heard from the meter.

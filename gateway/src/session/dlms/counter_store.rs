@@ -2,7 +2,7 @@
 
 use crate::session::lines::Context;
 use crate::session::trouble::Trouble;
-use crate::session::work::Serial;
+use crate::session::work::{Heard, Serial};
 use crate::vault::KeyMark;
 use protocol::dlms::security::CounterBlock;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub(super) const COUNTERS_LOW: u32 = 96;
 pub(super) struct CounterStore {
     free: Range<u32>,
     floor: Option<u32>,
-    /// The highest counter heard from the meter under these keys, as the store has it.
+    /// The highest counter heard from the meter under these keys, as the store has it or is about to.
     heard: Option<(KeyMark, Option<u32>)>,
 }
 
@@ -79,14 +79,25 @@ impl CounterStore {
         self.free.start
     }
 
+    /// What is new of the highest counter heard from the meter.
+    fn new(&self, heard: Option<u32>) -> Option<Heard> {
+        let ((keys, before), counter) = (self.heard?, heard?);
+        before.is_none_or(|before| counter > before).then_some(Heard { keys, counter })
+    }
+
+    /// The highest counter heard from the meter, for whoever stores what was read. When that fails nothing was read, so that
+    /// nothing counts that could be heard again.
+    pub(super) fn hand_over(&mut self, heard: Option<u32>) -> Option<Heard> {
+        let new = self.new(heard)?;
+        self.heard = Some((new.keys, Some(new.counter)));
+        Some(new)
+    }
+
     /// Keeps the highest counter heard from the meter.
     pub(super) async fn keep_heard(&mut self, context: &Context, meter: &Serial, heard: Option<u32>) {
-        let (Some((keys, before)), Some(heard)) = (self.heard, heard) else { return };
-        if before.is_some_and(|before| heard <= before) {
-            return;
-        }
-        match context.counters.keep_heard(meter, keys, heard).await {
-            Ok(()) => self.heard = Some((keys, Some(heard))),
+        let Some(Heard { keys, counter }) = self.new(heard) else { return };
+        match context.counters.keep_heard(meter, keys, counter).await {
+            Ok(()) => self.heard = Some((keys, Some(counter))),
             // The next time will do; until then an answer of this session might be believed again after a restart.
             Err(error) => tracing::warn!(meter = meter.0, error, "the counter heard could not be kept"),
         }

@@ -238,7 +238,10 @@ impl DlmsTalker {
         };
         if !model.security.counters_restart {
             // Before anybody acts on what was heard: or else it could be heard again.
-            association.keep_heard(context, &endpoint.serial, &mut known.counters).await;
+            match work.is_stored_by_its_asker() {
+                true => meter.attempt.heard = meter.association.heard(&mut known.counters),
+                false => association.keep_heard(context, &endpoint.serial, &mut known.counters).await,
+            }
         }
         if managements || (!model.association.keep_open && outcome.is_ok()) {
             self.release().await;

@@ -11,6 +11,7 @@ use protocol::codec::obis::Obis;
 use protocol::dlms::model::Attribute;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
@@ -54,7 +55,7 @@ pub struct DlmsModel {
     /// What the structure of its notifications holds, in order; empty where nothing is known of it.
     pub push_fields: Vec<PushField>,
     /// Its profiles, by name.
-    pub profiles: Vec<ProfileModel>,
+    pub profiles: Vec<Arc<ProfileModel>>,
 }
 
 /// Base names by logical name.
@@ -296,7 +297,7 @@ impl DlmsModel {
             short_names,
             ratios,
             push_fields: raw.push.fields,
-            profiles: profile::check(raw.profiles)?,
+            profiles: profile::check(raw.profiles)?.into_iter().map(Arc::new).collect(),
         })
     }
 
@@ -313,7 +314,7 @@ impl DlmsModel {
     /// The profile of that name.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<&ProfileModel> {
-        self.profiles.iter().find(|profile| profile.name == name)
+        self.profiles.iter().find(|profile| profile.name == name).map(Arc::as_ref)
     }
 }
 

@@ -4,14 +4,15 @@ use super::*;
 use crate::store::campaign::CampaignKind;
 use crate::store::command::CommandState;
 use crate::store::migrate;
+use crate::store::observation::Quality;
 use crate::vault::KeyMark;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 /// Migrations that were released: stores of these schemas are out there.
-const RELEASED: usize = 6;
+const RELEASED: usize = 7;
 
 /// What a gateway left behind, by the migration that brought the tables. In words both databases understand.
-const LEFT_BEHIND: [(usize, &str); 5] = [
+const LEFT_BEHIND: [(usize, &str); 6] = [
     (
         1,
         "INSERT INTO gateway (system_title) VALUES ('MGG12345');
@@ -57,6 +58,13 @@ const LEFT_BEHIND: [(usize, &str); 5] = [
         "INSERT INTO notice (serial, kind, delivered_at, way, recorded_by, correlation, at)
              VALUES ('01000000016', 'demand', 0, 'letter', 'anna', 'c', 0);
          INSERT INTO protection (serial, kind, set_by, at) VALUES ('01000000016', 'hospital', 'anna', 0);",
+    ),
+    (
+        7,
+        "INSERT INTO profile_layout (channels) VALUES ('[[\"import_wh\",\"Wh\"]]');
+         INSERT INTO profile_series (serial, profile, due_from, asked_to) VALUES ('01000000016', 'load', 0, 900000);
+         INSERT INTO profile_row (series_id, at, layout_id, quality, cells, disputed, read_at)
+             VALUES (1, 900000, 1, 'late', '7000', 1, 1800000);",
     ),
 ];
 
@@ -121,6 +129,11 @@ async fn a_store_of_every_released_schema_opens_with_what_it_holds_and_goes_on()
         let heard = store.heard(&serial, KeyMark(*b"keymark1")).await.unwrap();
         assert_eq!(heard, (released >= 4).then_some(900));
         assert_eq!(store.standing(&serial).await.unwrap().notices.len(), usize::from(released >= 6));
+        let rows =
+            store.profile_rows(&serial.0, "load", Timestamp::UNIX_EPOCH, Timestamp::MAX, 9).await.unwrap();
+        let rows: Vec<_> = rows.iter().map(|row| (row.quality, row.disputed, row.values[0].2)).collect();
+        let stored = [(Quality::Late, true, Some(7000))];
+        assert_eq!(rows, stored[..usize::from(released >= 7)]);
         // What comes next is numbered above what was there.
         let id = store
             .write::<_, StoreError, _>(|conn| {

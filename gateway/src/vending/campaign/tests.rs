@@ -84,7 +84,7 @@ async fn job_of(bench: &mut Bench, id: i64) -> Option<Job> {
     };
     tokio::select! {
         biased;
-        job = bench.line.recv() => job,
+        job = bench.line.recv() => job.map(|job| *job),
         () = ended => None,
         () = tokio::time::sleep(STEP_WITHIN) => panic!("nothing happens any more"),
     }

@@ -93,7 +93,7 @@ fn compressed(rows: &[(Option<&str>, Option<u8>, Option<u32>)]) -> Vec<u8> {
 #[test]
 fn null_data_of_a_meter_that_compresses_stands_for_the_row_before_it_and_for_nothing_elsewhere() {
     let model = model();
-    let mut profile = model.profiles[0].clone();
+    let mut profile = ProfileModel::clone(&model.profiles[0]);
     let layout = layout(&LOAD_CAPTURE_OBJECTS[..3], 900);
     let estimated = row_status::MEASUREMENT_FAILED;
     let bytes = compressed(&[

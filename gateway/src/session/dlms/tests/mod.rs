@@ -95,7 +95,12 @@ async fn perform_as(
     {
         talker.abandon(trouble.breaks_pipe());
     }
-    attempt.end(outcome)
+    let report = attempt.end(outcome);
+    // As whoever stores what was read does.
+    if let Some(heard) = report.heard {
+        context.counters.keep_heard(&endpoint.serial, heard.keys, heard.counter).await.expect("kept");
+    }
+    report
 }
 
 /// One meter, and one gateway's keys and counters.
