@@ -158,7 +158,7 @@ impl Bus {
             }
             for job in self.queue.expired(self.context.clock.now()) {
                 self.gauges.waiting(job.priority, -1);
-                self.turn_away(job, "its time was over before the line was free");
+                self.turn_away(*job, "its time was over before the line was free");
             }
             match self.queue.pop(self.talker.open_meter(), Instant::now()) {
                 Some((job, waited)) => {
@@ -179,7 +179,7 @@ impl Bus {
         }
         for job in self.queue.take_out(|_| true) {
             self.gauges.waiting(job.priority, -1);
-            self.turn_away(job, "its line was taken out of the configuration");
+            self.turn_away(*job, "its line was taken out of the configuration");
         }
         self.rest().await;
         tracing::debug!(line = self.name, "line stopped");
@@ -222,12 +222,12 @@ impl Bus {
 
     fn take(&mut self, job: Box<Job>) {
         if let Err(job) = accept(&mut self.queue, &self.gauges, job) {
-            self.turn_away(job, "the line's queue is full");
+            self.turn_away(*job, "the line's queue is full");
         }
     }
 
     /// Answers a job that was never started.
-    fn turn_away(&self, job: Box<Job>, reason: &str) {
+    fn turn_away(&self, job: Job, reason: &str) {
         self.gauges.turned_away();
         let now = self.context.clock.now();
         let ending = Ending::NotSent { reason: reason.into() };
@@ -252,7 +252,7 @@ impl Bus {
         if let Err(left) = breaker.admit(job.priority, Instant::now()) {
             let seconds = left.as_secs() + 1;
             return self
-                .turn_away(job, &format!("the meter was silent several times; asked again in {seconds} s"));
+                .turn_away(*job, &format!("the meter was silent several times; asked again in {seconds} s"));
         }
         self.acquire(&job).await;
         let begun = Instant::now();

@@ -79,8 +79,8 @@ impl CounterStore {
         self.free.start
     }
 
-    /// What is new of the highest counter heard from the meter.
-    fn new(&self, heard: Option<u32>) -> Option<Heard> {
+    /// The highest counter heard from the meter, where it is higher than what was kept.
+    fn higher(&self, heard: Option<u32>) -> Option<Heard> {
         let ((keys, before), counter) = (self.heard?, heard?);
         before.is_none_or(|before| counter > before).then_some(Heard { keys, counter })
     }
@@ -88,14 +88,14 @@ impl CounterStore {
     /// The highest counter heard from the meter, for whoever stores what was read. When that fails nothing was read, so that
     /// nothing counts that could be heard again.
     pub(super) fn hand_over(&mut self, heard: Option<u32>) -> Option<Heard> {
-        let new = self.new(heard)?;
+        let new = self.higher(heard)?;
         self.heard = Some((new.keys, Some(new.counter)));
         Some(new)
     }
 
     /// Keeps the highest counter heard from the meter.
     pub(super) async fn keep_heard(&mut self, context: &Context, meter: &Serial, heard: Option<u32>) {
-        let Some(Heard { keys, counter }) = self.new(heard) else { return };
+        let Some(Heard { keys, counter }) = self.higher(heard) else { return };
         match context.counters.keep_heard(meter, keys, counter).await {
             Ok(()) => self.heard = Some((keys, Some(counter))),
             // The next time will do; until then an answer of this session might be believed again after a restart.
