@@ -198,6 +198,40 @@ async fn a_write_that_fails_halfway_takes_back_what_it_did_and_numbers_go_on_wit
 }
 
 #[tokio::test]
+async fn an_error_that_ends_the_transaction_costs_its_own_write_alone() {
+    let fresh = fresh_file().await;
+    let writes = (0..40).map(|i| {
+        let store = fresh.store.clone();
+        tokio::spawn(async move {
+            store
+                .write::<(), StoreError, _>(move |conn| {
+                    Box::pin(async move {
+                        if i % 4 == 2 {
+                            // As SQLite does when its disk is full.
+                            sql::query("ROLLBACK").execute(&mut *conn).await?;
+                        }
+                        if i % 8 == 2 {
+                            return Err(StoreError::Full("before its first change".into()));
+                        }
+                        sql::query("INSERT INTO event (at, kind, detail) VALUES (?1, 'test', '{}')")
+                            .bind(i64::from(i))
+                            .execute(conn)
+                            .await
+                            .map(drop)
+                    })
+                })
+                .await
+        })
+    });
+    for (i, write) in writes.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(write.await.unwrap().is_ok(), i % 4 != 2, "write {i}");
+    }
+    let events = fresh.store.events_after(0, 100).await.unwrap();
+    let stored: Vec<_> = events.iter().map(|event| event.at.as_millisecond()).collect();
+    assert_eq!(stored, (0..40).filter(|i| i % 4 != 2).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn the_store_syncs_fully_and_logs_ahead() {
     let fresh = fresh_file().await;
     let (journal, sync): (String, i64) = fresh

@@ -66,12 +66,13 @@ impl File {
 
     /// Takes the write under way back, and leaves those before it as they were.
     pub fn undo_to_mark(&mut self) -> Result<(), StoreError> {
-        if self.done.len() == self.mark {
+        let conn = conn(&mut self.conn);
+        // An error, a full disk's for one, may have ended the transaction.
+        let ended = conn.is_autocommit();
+        if self.done.len() == self.mark && !ended {
             return Ok(());
         }
-        let conn = conn(&mut self.conn);
-        // An error may have taken everything back already.
-        if !conn.is_autocommit() {
+        if !ended {
             conn.prepare_cached("ROLLBACK")?.raw_execute()?;
         }
         conn.prepare_cached(BEGIN)?.raw_execute()?;
@@ -89,8 +90,8 @@ impl File {
         let conn = conn(&mut self.conn);
         let mut statement = conn.prepare_cached(text)?;
         bind(&mut statement, &values)?;
-        let changes = !statement.readonly();
-        if changes {
+        if !statement.readonly() {
+            in_transaction(conn)?;
             // Before it runs: one that fails may have done a part of it.
             self.done.push(Query { text, values });
         }
@@ -120,9 +121,11 @@ impl File {
 
     /// At most so many of the rows a statement gives.
     fn rows(&mut self, text: &'static str, values: Vec<Value>, most: usize) -> Result<Vec<Row>, StoreError> {
-        let mut statement = conn(&mut self.conn).prepare_cached(text)?;
+        let conn = conn(&mut self.conn);
+        let mut statement = conn.prepare_cached(text)?;
         bind(&mut statement, &values)?;
         if !statement.readonly() {
+            in_transaction(conn)?;
             self.done.push(Query { text, values });
         }
         let columns = match self.columns.get(text) {
@@ -149,6 +152,14 @@ fn run(statement: &mut rusqlite::Statement<'_>) -> Result<(), StoreError> {
     let mut rows = statement.raw_query();
     while rows.next()?.is_some() {}
     Ok(())
+}
+
+/// A change outside a transaction would stand alone, whatever became of the write that it belongs to.
+fn in_transaction(conn: &rusqlite::Connection) -> Result<(), StoreError> {
+    match conn.is_autocommit() {
+        false => Ok(()),
+        true => Err(StoreError::Sql("an error before it ended the transaction".to_owned())),
+    }
 }
 
 fn bind(statement: &mut rusqlite::Statement<'_>, values: &[Value]) -> Result<(), StoreError> {
