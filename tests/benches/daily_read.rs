@@ -86,7 +86,8 @@ fn sweep(meters: u64) -> Value {
     json!({
         "bench": "daily_read", "meters": meters, "ms": took.as_millis() as u64, "rows": meters * ROWS,
         "peak_kb": peak_kb, "cpu_us_per_meter": cpu_ms.saturating_sub(start_cpu_ms) * 1_000 / meters,
-        "associations_per_1000_meters": associations * 1_000 / meters, "top_ups": waits.len(), "top_up_p50_ms": nth(50), "top_up_p95_ms": nth(95),
+        "associations_per_1000_meters": associations * 1_000 / meters,
+        "top_ups": waits.len(), "top_up_p50_ms": nth(50), "top_up_p95_ms": nth(95),
     })
 }
 

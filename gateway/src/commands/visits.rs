@@ -1,4 +1,4 @@
-//! Whoever is about to read a meter tells the others, so that what they have to read of it goes with the same association.
+//! The reader and the collector tell each other which meter they are about to read, so that one association does for both.
 
 use crate::session::work::Serial;
 use tokio::sync::mpsc;
