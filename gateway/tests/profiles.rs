@@ -12,6 +12,7 @@ use gateway::commands::visits::Visits;
 use gateway::config::{Config, LineConfig, LineKind, Parity, SerialProtocol, System};
 use gateway::reading::collector::Collector;
 use gateway::reading::coverage;
+use gateway::reading::plausibility::DoubtKind;
 use gateway::reading::slots::Slots;
 use gateway::session::clock_check::ClockTerms;
 use gateway::session::counters::MemoryCounters;
@@ -344,11 +345,9 @@ impl Collecting {
     /// Rows of the load profile since a time, by quality.
     async fn load(&self, serial: &str, since: Timestamp) -> Vec<(Timestamp, Quality)> {
         let counted =
-            self.store.coverage(Covered::Meter(serial), since, Timestamp::MAX).await.expect("a store");
+            self.store.coverage(Covered::Meter(serial), since, Timestamp::MAX, Some).await.expect("a store");
         let load = counted.into_iter().find(|counted| counted.profile == "load");
-        load.map_or_else(Vec::new, |load| {
-            load.rows.into_iter().map(|(at, quality, _)| (at, quality)).collect()
-        })
+        load.map_or_else(Vec::new, |load| load.rows.into_iter().map(|row| (row.at, row.quality)).collect())
     }
 
     async fn events(&self, kind: &str) -> Vec<serde_json::Value> {
@@ -442,5 +441,33 @@ async fn a_hole_is_given_up_once_the_meter_answered_three_times_without_it_and_t
     // What was recorded while nobody read is here, from where reading had stopped.
     let first = newest.checked_add(SignedDuration::from_mins(15)).expect("in range");
     assert!(work.load(&serial, began).await.iter().any(|(at, _)| *at == first));
+    work.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n31_a_row_after_a_register_jumped_is_held_and_the_neighbours_rows_go_on() {
+    let bench = Bench::start(SimClock::starting_at(START_S, FAST), FAST, "reference-dlms").await;
+    let (doubtful, other) = (bench.serial(1), bench.serial(2));
+    let began = bench.clock.now();
+    let work = Collecting::start(&bench).await;
+    work.until("a first row", async |_| (!work.load(&doubtful, began).await.is_empty()).then_some(())).await;
+    assert!(bench.street.inject(1, Fault::RegisterJump { wh: 90_000 }));
+    let doubt = work
+        .until("a doubt", async |store| store.doubts(Some(&doubtful), 9).await.expect("a store").pop())
+        .await;
+    assert_eq!((doubt.kind, &doubt.detail["profile"]), (DoubtKind::Jumped, &"load".into()));
+    let rows = work.store.profile_rows(&doubtful, "load", began, Timestamp::MAX, 99).await.expect("a store");
+    let held: Vec<_> = rows.iter().filter(|row| row.doubt_id == Some(doubt.id)).map(|row| row.at).collect();
+    assert_eq!(held.first().map(Timestamp::to_string).as_deref(), doubt.detail["at"].as_str());
+    let told = work.events("profile").await;
+    let told: Vec<_> = told.iter().flat_map(|detail| detail["rows"].as_array().expect("rows")).collect();
+    let of_the_jump = |row: &&serde_json::Value| row["values"][0] == doubt.detail["register_wh"];
+    assert!(!told.is_empty() && !told.iter().any(of_the_jump), "{told:?}");
+    let now = bench.clock.now();
+    work.until("the neighbour's next row", async |_| {
+        work.load(&other, began).await.iter().any(|(at, _)| *at > now).then_some(())
+    })
+    .await;
+    assert!(work.store.doubts(Some(&other), 9).await.expect("a store").is_empty());
     work.stop().await;
 }

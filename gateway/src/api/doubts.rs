@@ -37,9 +37,9 @@ pub struct DoubtView {
     /// The last one.
     #[schema(value_type = String, format = DateTime)]
     last_at: Timestamp,
-    /// How many.
+    /// How many, rows of profiles too.
     readings: i64,
-    /// The energy register in the last one, in watt-hours.
+    /// The energy register in the last reading, in watt-hours; none where only rows of profiles are held.
     import_wh: Option<WattHours>,
     /// Who decided.
     decided_by: Option<String>,

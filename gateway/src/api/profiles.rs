@@ -40,6 +40,8 @@ pub struct RowView {
     status: Option<u32>,
     /// The meter said something else of it later; this is what it said first.
     disputed: bool,
+    /// The doubt that holds it, if one does: then it counts for nothing.
+    doubt_id: Option<i64>,
     /// When it was read; none for one that is missing.
     #[schema(value_type = Option<String>, format = DateTime)]
     read_at: Option<Timestamp>,
@@ -179,6 +181,7 @@ fn view(row: StoredRow) -> RowView {
         quality: row.quality,
         status: row.status,
         disputed: row.disputed,
+        doubt_id: row.doubt_id,
         read_at: Some(row.read_at),
         values: row.values.into_iter().map(value).collect(),
     }
@@ -186,7 +189,7 @@ fn view(row: StoredRow) -> RowView {
 
 fn nothing(at: Timestamp) -> RowView {
     let (quality, values) = (Quality::Missing, Vec::new());
-    RowView { at, quality, status: None, disputed: false, read_at: None, values }
+    RowView { at, quality, status: None, disputed: false, doubt_id: None, read_at: None, values }
 }
 
 /// How much of a meter's profiles is there. Needs scope read.
@@ -235,7 +238,6 @@ pub(super) async fn of_area(
 async fn covered(app: &App, of: Covered<'_>, window: &Window) -> Result<Vec<CoverageView>, Problem> {
     let now = app.clock.now();
     let (from, to) = window.of(now);
-    let counted = app.store.coverage(of, from, to).await?;
     let models: HashMap<String, String> = match of {
         Covered::Meter(serial) => HashMap::from([(serial.to_owned(), known(app, serial).await?.model)]),
         Covered::Area(_) => app
@@ -253,7 +255,7 @@ async fn covered(app: &App, of: Covered<'_>, window: &Window) -> Result<Vec<Cove
         Some(CoverageView { serial: counted.serial.0, profile: counted.profile, coverage })
     };
     // A profile that the model no longer has is no longer due.
-    Ok(counted.into_iter().filter_map(view).collect())
+    Ok(app.store.coverage(of, from, to, view).await?)
 }
 
 /// What is missing of a meter's profiles, newest first, at most 1000. Needs scope read.

@@ -85,8 +85,9 @@ pub fn rows(args: &Rows) -> Result<(), Failure> {
     for row in &rows {
         let values: Vec<String> = row["values"].as_array().into_iter().flatten().map(value).collect();
         let disputed = if row["disputed"] == true { " (the meter said something else later)" } else { "" };
+        let held = row["doubt_id"].as_i64().map_or_else(String::new, |id| format!(" (held by doubt {id})"));
         println!(
-            "{:<22} {:<10} {}{disputed}",
+            "{:<22} {:<10} {}{disputed}{held}",
             row["at"].as_str().unwrap_or_default(),
             row["quality"].as_str().unwrap_or_default(),
             values.join("  ")
@@ -109,14 +110,14 @@ pub fn coverage(args: &Coverage) -> Result<(), Failure> {
     let answer: Value =
         args.connection.get(&format!("/api/v1/{kind}/{}/coverage{window}", segment(&args.of)))?;
     println!(
-        "{:<14} {:<10} {:>6} {:>9} {:>6} {:>10} {:>8} {:>9}",
-        "METER", "PROFILE", "DUE", "MEASURED", "LATE", "ESTIMATED", "MISSING", "DISPUTED"
+        "{:<14} {:<10} {:>6} {:>9} {:>6} {:>10} {:>8} {:>9} {:>5}",
+        "METER", "PROFILE", "DUE", "MEASURED", "LATE", "ESTIMATED", "MISSING", "DISPUTED", "HELD"
     );
     let lists = if args.area { vec![&answer["meters"], &answer["total"]] } else { vec![&answer] };
     for line in lists.into_iter().filter_map(Value::as_array).flatten() {
         let count = |name: &str| line[name].as_u64().unwrap_or_default();
         println!(
-            "{:<14} {:<10} {:>6} {:>9} {:>6} {:>10} {:>8} {:>9}",
+            "{:<14} {:<10} {:>6} {:>9} {:>6} {:>10} {:>8} {:>9} {:>5}",
             line["serial"].as_str().unwrap_or("all"),
             line["profile"].as_str().unwrap_or_default(),
             count("due"),
@@ -124,7 +125,8 @@ pub fn coverage(args: &Coverage) -> Result<(), Failure> {
             count("late"),
             count("estimated"),
             count("missing"),
-            count("disputed")
+            count("disputed"),
+            count("held")
         );
     }
     Ok(())

@@ -40,7 +40,7 @@ pub async fn observe(
     let known = observation::known(conn, meter).await?;
     match plausibility::judge(&known, &facts, report.ended, thresholds) {
         Some(doubt) => {
-            let id = doubt::hold(conn, serial, &doubt, &facts, report.ended).await?;
+            let id = doubt::hold(conn, serial, &doubt, 1, &facts, report.ended).await?;
             // Readings of a meter that turns out to be another one belong to nobody.
             if doubt.kind == DoubtKind::OtherMeter {
                 return Ok(());

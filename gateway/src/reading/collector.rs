@@ -14,9 +14,8 @@ use crate::config::{Live, ScheduleConfig};
 use crate::session::model::{Cadence, Model, Models, ProfileModel, Purpose};
 use crate::session::work::{Ending, Job, ProfileRows, Report, RowsWanted, Serial, Work};
 use crate::session::{self, Arrival};
-use crate::store::meter;
-use crate::store::observation::Quality;
-use crate::store::profile::{self, Series};
+use crate::store::meter::{self, Role};
+use crate::store::profile::{self, Judging, Series};
 use crate::store::{Connection, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::hash_map::Entry;
@@ -412,10 +411,11 @@ impl Attempt {
             Ending::Rejected { reason, .. } => Some(reason.clone()),
             Ending::NotSent { .. } | Ending::Unknown { .. } => series.problem.clone(),
         };
-        if let Some(meter) = meter::find(conn, &series.serial.0).await? {
+        let Policy { rules, thresholds, .. } = &*self.policy;
+        let meter = meter::find(conn, &series.serial.0).await?;
+        if let Some(meter) = &meter {
             let correlation = format!("profile-{}-{}", series.serial.0, now.as_second());
-            let Policy { rules, thresholds, .. } = &*self.policy;
-            observe::observe(conn, &meter, &report, &correlation, rules, thresholds, None).await?;
+            observe::observe(conn, meter, &report, &correlation, rules, thresholds, None).await?;
         }
         if problem != series.problem {
             profile::tell_problem(conn, &series, problem.as_deref(), now).await?;
@@ -423,12 +423,12 @@ impl Attempt {
         }
         let none = ProfileRows { channels: Vec::new(), rows: Vec::new() };
         let read = report.facts.profile.as_deref().unwrap_or(&none);
-        let late_after = profile.late_after(&self.config);
-        let quality = |at: Timestamp| match at.checked_add(late_after) {
-            Ok(limit) if limit < now => Quality::Late,
-            _ => Quality::Measured,
+        let judging = Judging {
+            late_before: now.checked_sub(profile.late_after(&self.config)).unwrap_or(Timestamp::MIN),
+            is_feeder: meter.is_some_and(|meter| meter.role == Role::Feeder),
+            thresholds,
         };
-        let kept = profile::keep_rows(conn, series.id, read, now, quality).await?;
+        let kept = profile::keep(conn, &series, read, now, &judging).await?;
         let filled = |at: Timestamp| profile.slots.of(at);
         let mut there: BTreeSet<Timestamp> = read.rows.iter().filter_map(|row| filled(row.at)).collect();
         if profile.slots.between(ask.from, ask.to).any(|slot| !there.contains(&slot)) {

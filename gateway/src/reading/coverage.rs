@@ -3,6 +3,7 @@
 use super::slots::Slots;
 use crate::session::model::Cadence;
 use crate::store::observation::Quality;
+use crate::store::profile::CountedRow;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub struct Coverage {
     pub missing: u32,
     /// Of those that are there: rows of which the meter said something else later.
     pub disputed: u32,
+    /// Of those that are there: rows that a doubt holds.
+    pub held: u32,
 }
 
 impl Coverage {
@@ -34,6 +37,7 @@ impl Coverage {
         self.estimated += other.estimated;
         self.missing += other.missing;
         self.disputed += other.disputed;
+        self.held += other.held;
     }
 }
 
@@ -58,28 +62,23 @@ pub fn due(
     slots.between(first.max(slots.after(slots.last(due_from))), last).collect()
 }
 
-/// Counts rows (time, quality, disputed) against the slots that are due.
+/// Counts rows against the slots that are due.
 #[must_use]
-pub fn count(slots: &Slots, due: &[Timestamp], rows: &[(Timestamp, Quality, bool)]) -> Coverage {
-    let there: BTreeMap<Timestamp, (Quality, bool)> = rows
-        .iter()
-        .filter_map(|(at, quality, disputed)| Some((slots.of(*at)?, (*quality, *disputed))))
-        .collect();
+pub fn count(slots: &Slots, due: &[Timestamp], rows: &[CountedRow]) -> Coverage {
+    let there: BTreeMap<Timestamp, &CountedRow> =
+        rows.iter().filter_map(|row| Some((slots.of(row.at)?, row))).collect();
     let mut coverage = Coverage::default();
     for slot in due {
         coverage.due += 1;
-        match there.get(slot) {
-            Some((quality, disputed)) => {
-                match quality {
-                    Quality::Measured => coverage.measured += 1,
-                    Quality::Late => coverage.late += 1,
-                    Quality::Estimated => coverage.estimated += 1,
-                    Quality::Missing => coverage.missing += 1,
-                }
-                coverage.disputed += u32::from(*disputed);
-            }
-            None => coverage.missing += 1,
+        let row = there.get(slot);
+        match row.map_or(Quality::Missing, |row| row.quality) {
+            Quality::Measured => coverage.measured += 1,
+            Quality::Late => coverage.late += 1,
+            Quality::Estimated => coverage.estimated += 1,
+            Quality::Missing => coverage.missing += 1,
         }
+        coverage.disputed += u32::from(row.is_some_and(|row| row.disputed));
+        coverage.held += u32::from(row.is_some_and(|row| row.held));
     }
     coverage
 }
@@ -99,15 +98,17 @@ mod tests {
         let (from, to) = (at("2026-11-22T00:00:00Z"), at("2026-11-23T00:00:00Z"));
         let due = due(&slots, at("2026-11-21T00:00:00Z"), from, to, at("2026-11-22T01:20:00Z"));
         assert_eq!((due.len(), due[0]), (5, at("2026-11-22T00:15:00Z")));
+        let row = |time, quality| CountedRow { at: at(time), quality, disputed: false, held: false };
         let rows = [
-            (at("2026-11-22T00:00:00Z"), Quality::Measured, false),
-            (at("2026-11-22T00:15:00Z"), Quality::Measured, false),
-            (at("2026-11-22T00:30:00Z"), Quality::Late, true),
-            (at("2026-11-22T00:37:12Z"), Quality::Measured, false),
-            (at("2026-11-22T01:00:00Z"), Quality::Estimated, false),
+            row("2026-11-22T00:00:00Z", Quality::Measured),
+            CountedRow { held: true, ..row("2026-11-22T00:15:00Z", Quality::Measured) },
+            CountedRow { disputed: true, ..row("2026-11-22T00:30:00Z", Quality::Late) },
+            row("2026-11-22T00:37:12Z", Quality::Measured),
+            row("2026-11-22T01:00:00Z", Quality::Estimated),
         ];
         let coverage = count(&slots, &due, &rows);
-        let expected = Coverage { due: 5, measured: 1, late: 1, estimated: 1, missing: 2, disputed: 1 };
+        let expected =
+            Coverage { due: 5, measured: 1, late: 1, estimated: 1, missing: 2, disputed: 1, held: 1 };
         assert_eq!(coverage, expected);
     }
 

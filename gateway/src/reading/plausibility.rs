@@ -104,26 +104,82 @@ pub fn judge(known: &Known, facts: &Facts, at: Timestamp, thresholds: &Threshold
         return doubt(DoubtKind::OtherRatio, json!({"register_wh": register}));
     }
     let (before, read_at) = known.import.zip(known.read_at)?;
-    if register < before {
-        return doubt(
-            DoubtKind::WentBack,
-            json!({"register_wh": register, "went_back_wh": before - register}),
-        );
+    let passed = at.duration_since(read_at);
+    if let Some(doubt) = advanced(before, register, passed, known.is_feeder, thresholds) {
+        return Some(doubt);
     }
     let used = register - before;
-    let most = most_used(known, at.duration_since(read_at), thresholds);
-    if used > most {
-        let detail = json!({"register_wh": register, "advanced_wh": used, "most_wh": most});
-        return doubt(DoubtKind::Jumped, detail);
-    }
     still(known, facts, used, at, thresholds)
 }
 
+/// What is doubtful about how far a register went in this time.
+fn advanced(
+    before: WattHours,
+    register: WattHours,
+    passed: SignedDuration,
+    is_feeder: bool,
+    thresholds: &Thresholds,
+) -> Option<Doubt> {
+    if register < before {
+        let detail = json!({"register_wh": register, "went_back_wh": before - register});
+        return Some(Doubt { kind: DoubtKind::WentBack, detail });
+    }
+    let (used, most) = (register - before, most_used(is_feeder, passed, thresholds));
+    (used > most).then(|| Doubt {
+        kind: DoubtKind::Jumped,
+        detail: json!({"register_wh": register, "advanced_wh": used, "most_wh": most}),
+    })
+}
+
 /// The most energy that can have been used in this time.
-fn most_used(known: &Known, passed: SignedDuration, thresholds: &Thresholds) -> WattHours {
-    let power = if known.is_feeder { thresholds.feeder_power_max_w } else { thresholds.customer_power_max_w };
+fn most_used(is_feeder: bool, passed: SignedDuration, thresholds: &Thresholds) -> WattHours {
+    let power = if is_feeder { thresholds.feeder_power_max_w } else { thresholds.customer_power_max_w };
     let seconds = passed.saturating_add(SLACK).as_secs().max(0);
     WattHours(power.saturating_mul(seconds) / 3_600)
+}
+
+/// A row of a profile, as far as it is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Its time.
+    pub at: Timestamp,
+    /// The energy register at that time.
+    pub register: WattHours,
+    /// It is in the store, and nobody doubts it.
+    pub known: bool,
+}
+
+/// What is doubtful about rows that are new, by their times. `steps` are in the order of time, those that are known among them: a
+/// row may neither go back behind the last good one, nor run ahead of one after it.
+#[must_use]
+pub fn judge_rows(steps: &[Step], is_feeder: bool, thresholds: &Thresholds) -> Vec<(Timestamp, Doubt)> {
+    let mut doubts = Vec::new();
+    let mut last: Option<&Step> = None;
+    let mut known_after = steps.iter().filter(|step| step.known).peekable();
+    for step in steps {
+        if step.known {
+            known_after.next();
+            last = Some(step);
+            continue;
+        }
+        let ahead = || {
+            let after = known_after.peek().filter(|after| after.register < step.register)?;
+            let detail = json!({"register_wh": step.register, "later_wh": after.register});
+            Some(Doubt { kind: DoubtKind::Jumped, detail })
+        };
+        let since = |last: &Step| {
+            let passed = step.at.duration_since(last.at);
+            advanced(last.register, step.register, passed, is_feeder, thresholds)
+        };
+        match last.and_then(since).or_else(ahead) {
+            Some(mut doubt) => {
+                doubt.detail["at"] = json!(step.at);
+                doubts.push((step.at, doubt));
+            }
+            None => last = Some(step),
+        }
+    }
+    doubts
 }
 
 /// A register that does not move.
@@ -205,6 +261,43 @@ mod tests {
         let open = RelayState { output_closed: false, control_state: None };
         let off = Facts { relay: Some(open), ..idle };
         assert_eq!(kind(&known(), &off, 30 * 24 * 60), None, "without supply nothing is used");
+    }
+
+    /// Rows of every quarter of an hour from the first on, all new but those at these places; the minutes of those in doubt.
+    fn doubted(registers: &[i64], known: &[usize]) -> Vec<(i64, DoubtKind)> {
+        let step = |(place, register): (usize, &i64)| Step {
+            at: at(15 * i64::try_from(place).expect("a few")),
+            register: WattHours(*register),
+            known: known.contains(&place),
+        };
+        let steps: Vec<Step> = registers.iter().enumerate().map(step).collect();
+        let minutes = |time: Timestamp| time.duration_since(at(0)).as_mins();
+        judge_rows(&steps, false, &Thresholds::default())
+            .into_iter()
+            .map(|(at, doubt)| (minutes(at), doubt.kind))
+            .collect()
+    }
+
+    #[test]
+    fn a_row_of_a_profile_is_compared_with_the_last_good_one_before_it() {
+        assert_eq!(doubted(&[5_000_000, 5_000_250, 5_000_250, 5_001_000], &[]), [], "the first is believed");
+        assert_eq!(doubted(&[1_000, 91_000, 1_200, 1_300], &[0]), [(15, DoubtKind::Jumped)], "one wrong row");
+        assert_eq!(
+            doubted(&[1_000, 400, 450, 1_100], &[0]),
+            [(15, DoubtKind::WentBack), (30, DoubtKind::WentBack)],
+            "until one fits"
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_filled_in_later_does_not_run_ahead_of_those_after_it() {
+        assert_eq!(doubted(&[1_000, 1_100, 1_200], &[0, 2]), []);
+        assert_eq!(doubted(&[1_000, 1_300, 1_200], &[0, 2]), [(15, DoubtKind::Jumped)]);
+        assert_eq!(
+            doubted(&[1_300, 1_200], &[1]),
+            [(0, DoubtKind::Jumped)],
+            "before the first that is known"
+        );
     }
 
     #[test]

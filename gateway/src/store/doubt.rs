@@ -2,7 +2,7 @@
 
 use super::sql::{self, Connection, Row};
 use super::text::words;
-use super::{Store, StoreError, event, ms, time, time_opt};
+use super::{Store, StoreError, event, ms, profile, time, time_opt};
 use crate::reading::plausibility::{Doubt, DoubtKind};
 use crate::session::work::{Facts, Serial};
 use crate::units::WattHours;
@@ -40,9 +40,9 @@ pub struct StoredDoubt {
     pub first_at: Timestamp,
     /// The last one.
     pub last_at: Timestamp,
-    /// How many.
+    /// How many, rows of profiles too.
     pub readings: i64,
-    /// The energy register in the last one.
+    /// The energy register in the last reading; none where only rows of profiles are held.
     pub import: Option<WattHours>,
     /// The transformer ratios that are in doubt.
     pub ratios: Option<Vec<i64>>,
@@ -54,7 +54,8 @@ pub struct StoredDoubt {
     pub decided_at: Option<Timestamp>,
 }
 
-/// Holds a reading: opens a case and tells it, or adds to the open one. Gives the case.
+/// Holds readings, or rows of a profile: opens a case and tells it, or adds to the open one. Gives the case. `facts` are those of the
+/// last reading; a row of a profile is history and moves no register of the meter's state.
 ///
 /// # Errors
 /// Store failures.
@@ -62,6 +63,7 @@ pub async fn hold(
     conn: &mut Connection,
     serial: &Serial,
     doubt: &Doubt,
+    readings: i64,
     facts: &Facts,
     at: Timestamp,
 ) -> Result<i64, StoreError> {
@@ -74,19 +76,20 @@ pub async fn hold(
             .await?;
     if let Some(id) = open {
         sql::query(
-            "UPDATE doubt SET last_at = ?2, readings = readings + 1, import_wh = COALESCE(?3, import_wh),
-                ratios = COALESCE(?4, ratios) WHERE id = ?1",
+            "UPDATE doubt SET last_at = ?2, import_wh = COALESCE(?3, import_wh), ratios = COALESCE(?4, ratios),
+                readings = readings + ?5 WHERE id = ?1",
         )
         .bind(id)
         .bind(ms(at))
         .bind(facts.import_wh)
         .bind(ratios)
+        .bind(readings)
         .later(conn);
         return Ok(id);
     }
     let id: i64 = sql::query_scalar(
         "INSERT INTO doubt (serial, kind, detail, state, first_at, last_at, readings, import_wh, ratios)
-         VALUES (?1, ?2, ?3, 'held', ?4, ?4, 1, ?5, ?6) RETURNING id",
+         VALUES (?1, ?2, ?3, 'held', ?4, ?4, ?7, ?5, ?6) RETURNING id",
     )
     .bind(&serial.0)
     .bind(doubt.kind.as_str())
@@ -94,6 +97,7 @@ pub async fn hold(
     .bind(ms(at))
     .bind(facts.import_wh)
     .bind(ratios)
+    .bind(readings)
     .fetch_one(&mut *conn)
     .await?;
     let detail = json!({"doubt_id": id, "doubt": doubt.kind, "detail": doubt.detail});
@@ -158,6 +162,7 @@ pub async fn decide(
         .later(conn);
     if state == DoubtState::Released {
         sql::query("UPDATE reading SET doubt_id = NULL WHERE doubt_id = ?1").bind(doubt.id).later(conn);
+        profile::release(conn, doubt.id, &doubt.serial, at).await?;
     }
     let detail = json!({
         "doubt_id": doubt.id, "doubt": doubt.kind, "state": state, "readings": doubt.readings,

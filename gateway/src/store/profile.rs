@@ -4,13 +4,15 @@ use super::sql::{self, Connection, Row};
 use super::text::words;
 use super::{Store, StoreError, event, ms, time};
 use crate::reading::gaps::{Gap, GivenUp};
-use crate::session::work::{ProfileRow, ProfileRows, Serial};
+use crate::session::work::{ProfileRows, Serial};
 use crate::store::observation::Quality;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::json;
-use std::collections::HashMap;
-use std::fmt::Write as _;
+
+mod rows;
+
+pub(super) use rows::release;
+pub use rows::{Judging, Kept, keep};
 
 /// One profile of one meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,17 +65,10 @@ pub struct StoredRow {
     pub values: Vec<(String, String, Option<i64>)>,
     /// The meter said something else of it later.
     pub disputed: bool,
+    /// The doubt that holds it, if one does: then it counts for nothing.
+    pub doubt_id: Option<i64>,
     /// When it was read.
     pub read_at: Timestamp,
-}
-
-/// What became of rows that were read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// New ones: their places among those that were read.
-    pub new: Vec<(usize, Quality)>,
-    /// Times of those that say something else than before.
-    pub disputed: Vec<Timestamp>,
 }
 
 /// What is there of one meter's profile, by quality.
@@ -85,8 +80,21 @@ pub struct Counted {
     pub profile: String,
     /// When its first slot was due.
     pub due_from: Timestamp,
-    /// Rows and their quality: time, quality, disputed.
-    pub rows: Vec<(Timestamp, Quality, bool)>,
+    /// Its rows.
+    pub rows: Vec<CountedRow>,
+}
+
+/// A row as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CountedRow {
+    /// Its time.
+    pub at: Timestamp,
+    /// What it is worth.
+    pub quality: Quality,
+    /// The meter said something else of it later.
+    pub disputed: bool,
+    /// A doubt holds it.
+    pub held: bool,
 }
 
 /// The series of a meter's profile; begun with `due_from` when there is none.
@@ -126,110 +134,6 @@ fn series_of(row: &Row) -> Result<Series, StoreError> {
     })
 }
 
-/// Keeps rows. One that is there already is the same fact; one that says something else is kept beside it as evidence, and the
-/// row is marked. Nothing is overwritten; nothing is kept while history is not stored, and it stays missing. `quality` says what a row is worth that the meter did not estimate.
-///
-/// # Errors
-/// Store failures.
-pub async fn keep_rows(
-    conn: &mut Connection,
-    series: i64,
-    read: &ProfileRows,
-    read_at: Timestamp,
-    quality: impl Fn(Timestamp) -> Quality,
-) -> Result<Kept, StoreError> {
-    let mut kept = Kept::default();
-    let times = read.rows.iter().map(|row| row.at);
-    let (Some(first), Some(last)) = (times.clone().min(), times.max()) else { return Ok(kept) };
-    if !conn.stores_history() {
-        return Ok(kept);
-    }
-    let layout = layout(conn, &read.channels).await?;
-    let mut there = stored(conn, series, first, last).await?;
-    for (place, row) in read.rows.iter().enumerate() {
-        let said = Said { layout, status: row.status.map(i64::from), cells: cells_text(&row.cells) };
-        match there.get(&row.at) {
-            Some(before) if *before == said => {}
-            Some(_) => {
-                dispute(conn, series, row.at, &said, read_at);
-                kept.disputed.push(row.at);
-            }
-            None => {
-                let quality = if row.estimated { Quality::Estimated } else { quality(row.at) };
-                sql::query(
-                    "INSERT INTO profile_row (series_id, at, layout_id, quality, status, cells, read_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )
-                .bind(series)
-                .bind(ms(row.at))
-                .bind(layout)
-                .bind(quality)
-                .bind(said.status)
-                .bind(said.cells.clone())
-                .bind(ms(read_at))
-                .later(conn);
-                kept.new.push((place, quality));
-                there.insert(row.at, said);
-            }
-        }
-    }
-    Ok(kept)
-}
-
-/// What a meter said of an interval.
-#[derive(PartialEq, Eq)]
-struct Said {
-    layout: i64,
-    status: Option<i64>,
-    cells: String,
-}
-
-/// What is there from one time to another, both included.
-async fn stored(
-    conn: &mut Connection,
-    series: i64,
-    first: Timestamp,
-    last: Timestamp,
-) -> Result<HashMap<Timestamp, Said>, StoreError> {
-    let rows = sql::query(
-        "SELECT at, layout_id, status, cells FROM profile_row WHERE series_id = ?1 AND at BETWEEN ?2 AND ?3",
-    )
-    .bind(series)
-    .bind(ms(first))
-    .bind(ms(last))
-    .fetch_all(conn)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let said = Said {
-                layout: row.try_get("layout_id")?,
-                status: row.try_get("status")?,
-                cells: row.try_get("cells")?,
-            };
-            Ok((time(row.try_get("at")?)?, said))
-        })
-        .collect()
-}
-
-/// Keeps what a meter says of an interval of which it said something else before.
-fn dispute(conn: &mut Connection, series: i64, at: Timestamp, said: &Said, read_at: Timestamp) {
-    sql::query(
-        "INSERT INTO profile_dispute (series_id, at, layout_id, status, cells, read_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (series_id, at, read_at) DO NOTHING",
-    )
-    .bind(series)
-    .bind(ms(at))
-    .bind(said.layout)
-    .bind(said.status)
-    .bind(&said.cells)
-    .bind(ms(read_at))
-    .later(conn);
-    sql::query("UPDATE profile_row SET disputed = 1 WHERE series_id = ?1 AND at = ?2")
-        .bind(series)
-        .bind(ms(at))
-        .later(conn);
-}
-
 /// Removes the rows of a series up to a time, with all that belongs to them, and says how many there were. Nothing before that
 /// time is due any more.
 ///
@@ -246,33 +150,6 @@ pub(super) async fn forget(conn: &mut Connection, series: i64, last: i64) -> Res
     let rows =
         sql::query("DELETE FROM profile_row WHERE series_id = ?1 AND at <= ?2").bind(series).bind(last);
     Ok(rows.execute(conn).await?.rows_affected())
-}
-
-/// The number of a list of channels.
-async fn layout(conn: &mut Connection, channels: &[(String, String)]) -> Result<i64, StoreError> {
-    let text = serde_json::to_string(channels)?;
-    let known = sql::query_scalar("SELECT id FROM profile_layout WHERE channels = ?1").bind(&text);
-    if let Some(known) = known.fetch_optional(&mut *conn).await? {
-        return Ok(known);
-    }
-    sql::query("INSERT INTO profile_layout (channels) VALUES (?1) ON CONFLICT (channels) DO NOTHING")
-        .bind(&text)
-        .later(conn);
-    sql::query_scalar("SELECT id FROM profile_layout WHERE channels = ?1").bind(&text).fetch_one(conn).await
-}
-
-fn cells_text(cells: &[Option<i64>]) -> String {
-    let mut text = String::with_capacity(cells.len() * 8);
-    for (place, cell) in cells.iter().enumerate() {
-        if place > 0 {
-            text.push(',');
-        }
-        if let Some(cell) = cell {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{cell}");
-        }
-    }
-    text
 }
 
 /// Times of the rows from one time to another, both included.
@@ -374,22 +251,6 @@ pub async fn tell_problem(
     event::record(conn, at, "profile_problem", Some(&series.serial.0), &detail).await
 }
 
-/// New rows as they are told: by far the longest event, so that it is written without a tree of its own.
-#[derive(Serialize)]
-struct ToldRows<'r> {
-    profile: &'r str,
-    channels: &'r [&'r str],
-    rows: Vec<ToldRow<'r>>,
-}
-
-#[derive(Serialize)]
-struct ToldRow<'r> {
-    at: Timestamp,
-    quality: Quality,
-    status: Option<u32>,
-    values: &'r [Option<i64>],
-}
-
 /// Tells what came of an attempt: new rows, contradictions, gaps that were given up or whose deadline has passed.
 ///
 /// # Errors
@@ -403,15 +264,7 @@ pub async fn tell(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let (serial, profile) = (Some(series.serial.0.as_str()), &series.profile);
-    if !kept.new.is_empty() {
-        let names: Vec<&str> = read.channels.iter().map(|(name, _)| name.as_str()).collect();
-        let rows = kept.new.iter().filter_map(|(place, quality)| {
-            let ProfileRow { at, status, cells, .. } = read.rows.get(*place)?;
-            Some(ToldRow { at: *at, quality: *quality, status: *status, values: cells })
-        });
-        let detail = ToldRows { profile, channels: &names, rows: rows.collect() };
-        event::record(conn, at, "profile", serial, &detail).await?;
-    }
+    rows::tell(conn, series, read, &kept.new, at).await?;
     if !kept.disputed.is_empty() {
         let detail = json!({"profile": profile, "at": kept.disputed});
         event::record(conn, at, "profile_disputed", serial, &detail).await?;
@@ -521,16 +374,17 @@ impl Store {
         rows.iter().map(row_of).collect()
     }
 
-    /// What is there, from one time to another, of the profiles of one meter, or of all meters of an area.
+    /// What is there, from one time to another, of the profiles of one meter, or of all meters of an area, as `count` sums it up.
     ///
     /// # Errors
     /// Store failures.
-    pub async fn coverage(
+    pub async fn coverage<T>(
         &self,
         of: Covered<'_>,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Vec<Counted>, StoreError> {
+        count: impl Fn(Counted) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let (statement, value) = match of {
             Covered::Meter(serial) => (SERIES_OF_METER, serial),
             Covered::Area(area) => (SERIES_OF_AREA, area),
@@ -541,7 +395,7 @@ impl Store {
         // One after the other: an area's rows of a day all at once would take hundreds of megabytes.
         for series in &series {
             let rows = sql::query(
-                "SELECT at, quality, disputed FROM profile_row WHERE series_id = ?1 AND at BETWEEN ?2 AND ?3 ORDER BY at",
+                "SELECT at, quality, disputed, doubt_id FROM profile_row WHERE series_id = ?1 AND at BETWEEN ?2 AND ?3 ORDER BY at",
             )
             .bind(series.try_get::<i64, _>("id")?)
             .bind(ms(from))
@@ -549,15 +403,19 @@ impl Store {
             .fetch_all(&mut conn)
             .await?;
             let rows = rows.iter().map(|row| {
-                let quality = Quality::from_store(row.try_get("quality")?)?;
-                Ok((time(row.try_get("at")?)?, quality, row.try_get::<i64, _>("disputed")? != 0))
+                Ok(CountedRow {
+                    at: time(row.try_get("at")?)?,
+                    quality: Quality::from_store(row.try_get("quality")?)?,
+                    disputed: row.try_get::<i64, _>("disputed")? != 0,
+                    held: row.try_get::<Option<i64>, _>("doubt_id")?.is_some(),
+                })
             });
-            counted.push(Counted {
+            counted.extend(count(Counted {
                 serial: Serial(series.try_get("serial")?),
                 profile: series.try_get("profile")?,
                 due_from: time(series.try_get("due_from")?)?,
                 rows: rows.collect::<Result<_, StoreError>>()?,
-            });
+            }));
         }
         Ok(counted)
     }
@@ -582,8 +440,7 @@ fn stored_gap(row: &Row) -> Result<StoredGap, StoreError> {
 
 fn row_of(row: &Row) -> Result<StoredRow, StoreError> {
     let channels: Vec<(String, String)> = serde_json::from_str(row.try_get("channels")?)?;
-    let cells: &str = row.try_get("cells")?;
-    let mut values = cells.split(',').map(|cell| cell.parse::<i64>().ok());
+    let mut values = rows::cells(row.try_get("cells")?);
     let status: Option<i64> = row.try_get("status")?;
     Ok(StoredRow {
         at: time(row.try_get("at")?)?,
@@ -591,6 +448,7 @@ fn row_of(row: &Row) -> Result<StoredRow, StoreError> {
         status: status.and_then(|status| u32::try_from(status).ok()),
         values: channels.into_iter().map(|(name, unit)| (name, unit, values.next().flatten())).collect(),
         disputed: row.try_get::<i64, _>("disputed")? != 0,
+        doubt_id: row.try_get("doubt_id")?,
         read_at: time(row.try_get("read_at")?)?,
     })
 }

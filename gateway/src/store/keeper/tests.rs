@@ -1,11 +1,10 @@
 use super::*;
-use crate::reading::plausibility::{Doubt, DoubtKind};
+use crate::reading::plausibility::{Doubt, DoubtKind, Thresholds};
 use crate::session::work::{Facts, ProfileRow, ProfileRows, Serial};
 use crate::store::command::{Command, CommandEvent, CommandKind, CommandState};
 use crate::store::doubt::{self, DoubtState};
 use crate::store::ledger::{Account, Entry};
-use crate::store::observation::Quality;
-use crate::store::profile::Covered;
+use crate::store::profile::{Covered, Judging};
 use crate::store::tests::{Fresh, NOON, add, at, command, fresh, fresh_file, meter};
 use crate::store::{command as commands, ledger, observation, push};
 use crate::units::MinorUnits;
@@ -259,7 +258,9 @@ async fn profile(store: &Store, rows: ProfileRows) -> usize {
     let kept = store.write::<_, StoreError, _>(move |conn| {
         Box::pin(async move {
             let series = profile::series(conn, &Serial(SERIAL.into()), "load", day(-1)).await?;
-            profile::keep_rows(conn, series.id, &rows, day(99), |_| Quality::Measured).await
+            let judging =
+                Judging { late_before: Timestamp::MIN, is_feeder: false, thresholds: &Thresholds::default() };
+            profile::keep(conn, &series, &rows, day(99), &judging).await
         })
     });
     kept.await.unwrap().new.len()
@@ -285,7 +286,7 @@ async fn rows_of_profiles_go_with_their_age_and_are_not_due_any_more() {
     let rows = fresh.store.profile_rows(SERIAL, "load", day(0), day(2_000), 2_000).await.unwrap();
     assert_eq!((rows.len(), rows[0].at), (70, day(1_230)));
     assert!(rows[0].at > midnight);
-    let counted = fresh.store.coverage(Covered::Meter(SERIAL), day(0), day(2_000)).await.unwrap();
+    let counted = fresh.store.coverage(Covered::Meter(SERIAL), day(0), day(2_000), Some).await.unwrap();
     assert_eq!(counted[0].due_from, day(1_229));
     let disputes: i64 = sql::query_scalar("SELECT COUNT(*) FROM profile_dispute")
         .fetch_one(&fresh.store.readers)
@@ -300,7 +301,7 @@ async fn hold(store: &Store, kind: DoubtKind, time: Timestamp) -> i64 {
         Box::pin(async move {
             let facts = Facts { import_wh: Some(5), ..Facts::default() };
             let serial = Serial(SERIAL.into());
-            let id = doubt::hold(conn, &serial, &Doubt { kind, detail: json!({}) }, &facts, time).await?;
+            let id = doubt::hold(conn, &serial, &Doubt { kind, detail: json!({}) }, 1, &facts, time).await?;
             observation::hold(conn, &serial, &facts, id, time).await?;
             Ok(id)
         })

@@ -1,5 +1,8 @@
 use super::*;
 use crate::reading::gaps::{Ledger, WhyGivenUp};
+use crate::reading::plausibility::{DoubtKind, Thresholds};
+use crate::session::work::ProfileRow;
+use crate::store::doubt::{self, DoubtState};
 use crate::store::tests::{Fresh, NOON, add, at, fresh, meter};
 use jiff::SignedDuration;
 
@@ -35,11 +38,20 @@ async fn begin(store: &Store) -> Series {
         .unwrap()
 }
 
-async fn keep(store: &Store, series: &Series, rows: &[(i64, i64)], minutes: i64) -> Kept {
-    let (id, read) = (series.id, read(rows));
+async fn came(store: &Store, series: &Series, rows: &[(i64, i64)], minutes: i64) -> Kept {
+    let (series, read) = (series.clone(), read(rows));
     store
         .write::<_, StoreError, _>(move |conn| {
-            Box::pin(async move { keep_rows(conn, id, &read, later(minutes), |_| Quality::Measured).await })
+            Box::pin(async move {
+                let judging = Judging {
+                    late_before: Timestamp::MIN,
+                    is_feeder: false,
+                    thresholds: &Thresholds::default(),
+                };
+                let kept = keep(conn, &series, &read, later(minutes), &judging).await?;
+                rows::tell(conn, &series, &read, &kept.new, later(minutes)).await?;
+                Ok(kept)
+            })
         })
         .await
         .unwrap()
@@ -49,9 +61,9 @@ async fn keep(store: &Store, series: &Series, rows: &[(i64, i64)], minutes: i64)
 async fn the_same_interval_read_twice_is_one_fact_and_another_value_is_kept_beside_it() {
     let (fresh, series) = begun().await;
     let store = &fresh.store;
-    assert_eq!(keep(store, &series, &[(15, 100), (30, 120)], 31).await.new.len(), 2);
-    assert_eq!(keep(store, &series, &[(15, 100), (30, 120)], 32).await, Kept::default(), "nothing new");
-    let kept = keep(store, &series, &[(30, 999), (45, 140)], 46).await;
+    assert_eq!(came(store, &series, &[(15, 100), (30, 120)], 31).await.new.len(), 2);
+    assert_eq!(came(store, &series, &[(15, 100), (30, 120)], 32).await, Kept::default(), "nothing new");
+    let kept = came(store, &series, &[(30, 999), (45, 140)], 46).await;
     assert_eq!((kept.new.len(), kept.disputed), (1, vec![later(30)]));
     let rows = store.profile_rows("01000000017", "load", at(NOON), later(60), 10).await.unwrap();
     let seen: Vec<_> = rows.iter().map(|row| (row.at, row.values[0].2, row.disputed)).collect();
@@ -73,31 +85,82 @@ async fn of_many_rows_each_is_kept_once_whatever_is_there_already() {
     let (fresh, series) = begun().await;
     let store = &fresh.store;
     let there: Vec<(i64, i64)> = (1..=50).map(|row| (15 * row, row)).collect();
-    assert_eq!(keep(store, &series, &there, 800).await.new.len(), 50);
+    assert_eq!(came(store, &series, &there, 800).await.new.len(), 50);
     // Rows 45 to 120, the 60th twice and with two values, the 50th with another one than before.
     let mut day: Vec<(i64, i64)> = (45..=120).map(|row| (15 * row, row)).collect();
     day.push((15 * 60, 999));
     day[5].1 = 999;
-    let kept = keep(store, &series, &day, 1_801).await;
+    let kept = came(store, &series, &day, 1_801).await;
     assert_eq!((kept.new.len(), kept.disputed), (70, vec![later(15 * 50), later(15 * 60)]));
-    assert_eq!(day[kept.new[0].0].0, 15 * 51, "in the meter's order");
+    assert_eq!(day[kept.new[0].0].0, 15 * 51, "the oldest first");
     let rows = store.profile_rows("01000000017", "load", at(NOON), later(1_801), 200).await.unwrap();
     let values: Vec<_> = rows.iter().filter_map(|row| row.values[0].2).collect();
     assert_eq!(values, (1..=120).collect::<Vec<i64>>(), "what was said first stands");
+    assert!(rows[59].disputed, "of two that came together too");
+}
+
+/// What was told of rows: their registers.
+async fn told(store: &Store) -> Vec<i64> {
+    let events = store.events_after(0, 1_000).await.unwrap();
+    let rows = events.iter().filter(|event| event.kind == "profile").flat_map(|event| {
+        let rows = event.detail["rows"].as_array().unwrap();
+        rows.iter().map(|row| row["values"][0].as_i64().unwrap()).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
+#[tokio::test]
+async fn n31_a_row_that_cannot_be_true_is_held_and_told_to_nobody_until_a_person_says_so() {
+    let (fresh, series) = begun().await;
+    let store = &fresh.store;
+    // 100 kW for sixteen minutes are 26,666 Wh.
+    let kept = came(store, &series, &[(15, 1_000), (30, 91_000), (45, 1_200), (60, 800)], 61).await;
+    assert_eq!((kept.new.len(), kept.held), (2, 2));
+    assert_eq!(told(store).await, [1_000, 1_200]);
+    let doubts = store.doubts(None, 9).await.unwrap();
+    let seen: Vec<_> = doubts.iter().map(|doubt| (doubt.kind, doubt.readings, doubt.import)).collect();
+    assert_eq!(seen, [(DoubtKind::WentBack, 1, None), (DoubtKind::Jumped, 1, None)]);
+    assert_eq!(
+        doubts[1].detail,
+        json!({"profile": "load", "at": later(30), "register_wh": 91_000, "advanced_wh": 90_000, "most_wh": 26_666})
+    );
+    let held = async || {
+        let rows = store.profile_rows("01000000017", "load", at(NOON), later(99), 9).await.unwrap();
+        rows.iter().map(|row| row.doubt_id).collect::<Vec<_>>()
+    };
+    assert_eq!(held().await, [None, Some(doubts[1].id), None, Some(doubts[0].id)]);
+    // Read again it is the same fact, and the next ones are compared with the last good one, the jump's case goes on.
+    assert_eq!(came(store, &series, &[(30, 91_000), (60, 800)], 62).await, Kept::default());
+    let kept = came(store, &series, &[(75, 1_250), (90, 95_000)], 91).await;
+    assert_eq!((kept.new.len(), kept.held), (1, 1));
+    let jumped = store.doubts(None, 9).await.unwrap().remove(1);
+    assert_eq!(jumped.readings, 2);
+    let released = jumped.clone();
+    store
+        .write::<_, StoreError, _>(move |conn| {
+            Box::pin(async move {
+                doubt::decide(conn, &released, DoubtState::Released, "anna", "seen", later(99)).await
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(told(store).await, [1_000, 1_200, 1_250, 91_000, 95_000]);
+    assert_eq!(held().await, [None, None, None, Some(doubts[0].id), None, None]);
 }
 
 #[tokio::test]
 async fn coverage_is_asked_for_one_meter_or_an_area_and_a_profile_without_rows_is_there_too() {
     let (fresh, series) = begun().await;
-    keep(&fresh.store, &series, &[(15, 100), (30, 120)], 31).await;
+    came(&fresh.store, &series, &[(15, 100), (30, 120)], 31).await;
     for of in [Covered::Meter("01000000017"), Covered::Area("T1")] {
-        let counted = fresh.store.coverage(of, later(20), later(60)).await.unwrap();
+        let counted = fresh.store.coverage(of, later(20), later(60), Some).await.unwrap();
         assert_eq!(counted.len(), 1);
-        assert_eq!(counted[0].rows, [(later(30), Quality::Measured, false)]);
+        let row = CountedRow { at: later(30), quality: Quality::Measured, disputed: false, held: false };
+        assert_eq!(counted[0].rows, [row]);
     }
-    let nothing = fresh.store.coverage(Covered::Area("T1"), later(60), later(90)).await.unwrap();
+    let nothing = fresh.store.coverage(Covered::Area("T1"), later(60), later(90), Some).await.unwrap();
     assert_eq!((nothing.len(), nothing[0].rows.len()), (1, 0));
-    assert_eq!(fresh.store.coverage(Covered::Area("T2"), later(0), later(90)).await.unwrap(), []);
+    assert_eq!(fresh.store.coverage(Covered::Area("T2"), later(0), later(90), Some).await.unwrap(), []);
 }
 
 #[tokio::test]
