@@ -18,6 +18,7 @@ use crate::commands::visits::Visits;
 use crate::config::{ChannelSecret, Config, Live};
 use crate::listen::{Judge, Listener};
 use crate::metrics::{HttpCounts, Metrics, Sources};
+use crate::northbound::inbox::Inboxes;
 use crate::reading::collector::Collector;
 use crate::reading::discovery::Discoveries;
 use crate::session::directory::Directory;
@@ -196,6 +197,7 @@ pub async fn run(
         metrics,
         http,
         bulk,
+        inboxes: Inboxes::default(),
         stop: stopped.clone(),
     };
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();

@@ -18,6 +18,7 @@ mod export;
 pub mod guards;
 mod health;
 mod images;
+mod inboxes;
 mod intake;
 pub mod meters;
 pub mod newest;
@@ -42,6 +43,7 @@ use crate::commands::bulk::Bulk;
 use crate::commands::desk::Desk;
 use crate::config::{Config, Live};
 use crate::metrics::{HttpCounts, Metrics};
+use crate::northbound::inbox::Inboxes;
 use crate::reading::discovery::Discoveries;
 use crate::service::log::LogLevels;
 use crate::service::reload::Reloader;
@@ -97,6 +99,8 @@ pub struct App {
     pub http: HttpCounts,
     /// Commands for many meters.
     pub bulk: Live<Bulk>,
+    /// How the inboxes are doing.
+    pub inboxes: Inboxes,
     /// Becomes true when the gateway stops: streams end then.
     pub stop: watch::Receiver<bool>,
 }
@@ -166,6 +170,7 @@ pub fn service(app: App) -> Router {
         .route("/api/v1/accounts/balance", get(accounts::balance))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/sinks", get(sinks::list))
+        .route("/api/v1/inboxes", get(inboxes::list))
         .route("/api/v1/lines", get(status::lines))
         .route("/api/v1/lines/{line}/discovery", searches)
         .route("/api/v1/status", get(status::status))

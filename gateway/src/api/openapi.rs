@@ -2,8 +2,8 @@
 
 use super::{
     access, accounts, alarms, areas, bulk_commands, campaigns, commands, control, discovery, doubts, enter,
-    events, export, guards, health, images, meters, profiles, readings, recordings, sinks, special_tokens,
-    status, top_ups,
+    events, export, guards, health, images, inboxes, meters, profiles, readings, recordings, sinks,
+    special_tokens, status, top_ups,
 };
 use axum::Json;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -81,6 +81,7 @@ use utoipa::{Modify, OpenApi};
         accounts::balance,
         events::events,
         sinks::list,
+        inboxes::list,
         access::create_token,
         access::create_page_link
     ),

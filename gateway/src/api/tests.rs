@@ -4,6 +4,7 @@ use super::signature::{Signed, sign};
 use super::*;
 use crate::bench::{BANK_SECRET, Bench, DRN, MODBUS, TokenMeter, answer, relay, sts};
 use crate::config::Surroundings;
+use crate::northbound::inbox::Inboxes;
 use crate::session::work::{Ending, Facts};
 use crate::store::access::ApiToken;
 use crate::store::meter::Meter;
@@ -121,6 +122,7 @@ impl Api {
             metrics,
             http,
             bulk,
+            inboxes: Inboxes::default(),
             stop: stopped,
         };
         Self { bench, router: service(app), _stop: stop }
@@ -187,7 +189,7 @@ async fn nothing_is_read_or_written_for_somebody_unknown() {
             }
         }
     }
-    assert_eq!(tried, 68, "every operation of the document was tried");
+    assert_eq!(tried, 69, "every operation of the document was tried");
 }
 
 #[tokio::test]

@@ -120,6 +120,19 @@ fn facts(server: &NatsServer, gateway: &GatewayProcess, kind: &str) -> Vec<Value
     all.into_iter().filter(|fact| fact["kind"] == kind).collect()
 }
 
+/// Waits until the inbox is so.
+fn until_inbox(gateway: &GatewayProcess, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + ARRIVAL_TIMEOUT;
+    loop {
+        let inbox = gateway.get("/inboxes")[0].clone();
+        if is_so(&inbox) {
+            return inbox;
+        }
+        assert!(Instant::now() < deadline, "{inbox:#}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_signed_message_is_a_command_and_what_is_wrong_with_others_is_said_once() {
     let server = NatsServer::start();
@@ -185,6 +198,11 @@ fn a_signed_message_is_a_command_and_what_is_wrong_with_others_is_said_once() {
     let ids: Vec<&str> = told.iter().filter_map(|event| event["detail"]["message_id"].as_str()).collect();
     assert_eq!(ids, ["m-1", "m-2", "m-3", "m-4", "m-5", "m-6", "m-7", "m-8", "m-11"], "{told:?}");
     assert!(!facts(&server, &gateway, "command_message_refused").is_empty());
+    let inbox = until_inbox(&gateway, |inbox| inbox["answered"] == 10);
+    assert_eq!((&inbox["name"], &inbox["problem"]), (&json!("control"), &Value::Null), "{inbox}");
+    // Nine answers and the one to an id that was used; three that nobody known signed, and that one is counted with them.
+    assert_eq!(inbox["refused"], 4, "{inbox}");
+    assert!(inbox["taking_since"].is_string() && inbox["answered_at"].is_string(), "{inbox}");
     // Nothing is left to be delivered again: neither what was taken nor what was refused.
     let title = sender.subject.rsplit('.').next().expect("a title").to_owned();
     let deadline = Instant::now() + ARRIVAL_TIMEOUT;
@@ -212,11 +230,14 @@ fn messages_are_taken_once_each_through_a_restart_of_the_server_and_of_the_gatew
         }
     }
     server.stop();
+    let away = until_inbox(&gateway, |inbox| inbox["problem"].is_string());
+    assert!(away["taking_since"].is_null() && away["problem_at"].is_string(), "{away}");
     server.start_again();
     {
         let mut sender = Sender::new(&server, &gateway);
         sender.send(DISPATCHER, "a-3", &until, &read_of(METER));
         assert_eq!(sender.answer("a-3").body["status"], 202);
+        let _ = until_inbox(&gateway, |inbox| inbox["problem"].is_null() && inbox["answered"] == 3);
         // Sent while the gateway is dead: one waits for it, the time of the other is over when it is back.
         gateway.kill();
         let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);

@@ -5,6 +5,9 @@
 //! gateway that was killed before it could acknowledge, or because the acknowledgement was lost, gets the same answer and does nothing.
 
 mod message;
+mod state;
+
+pub use state::{InboxState, Inboxes};
 
 use super::{SinkError, nats, whole};
 use crate::api::{App, Caller, Problem, commands};
@@ -44,7 +47,8 @@ const REPLAYED: &str = "X-Replayed";
 
 /// Takes messages until told to stop.
 pub async fn run(config: InboxConfig, gateway: String, app: App, mut stop: watch::Receiver<bool>) {
-    let mut inbox = Inbox { config, gateway, app, refused: 0, told: None };
+    app.inboxes.change(&config.name, |state| *state = InboxState::default());
+    let mut inbox = Inbox { config, gateway, app, told: None };
     tokio::select! {
         () = inbox.take_for_ever() => {}
         // An error means that nobody can tell us any more, which is a stop too.
@@ -56,8 +60,7 @@ struct Inbox {
     config: InboxConfig,
     gateway: String,
     app: App,
-    /// Messages of nobody known, and when that was last told.
-    refused: u64,
+    /// When messages of nobody known were last told.
     told: Option<Instant>,
 }
 
@@ -80,6 +83,11 @@ impl Inbox {
             if begun.elapsed() > PAUSE_LONGEST {
                 pause = PAUSE_FIRST;
             }
+            let found = (error.to_string(), self.app.clock.now());
+            self.app.inboxes.change(&self.config.name, |state| {
+                state.taking_since = None;
+                (state.problem, state.problem_at) = (Some(found.0), Some(found.1));
+            });
             tracing::warn!(inbox = self.config.name, %error, pause_s = pause.as_secs(), "messages wait at the server");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
@@ -102,6 +110,10 @@ impl Inbox {
             .messages()
             .await
             .map_err(|error| unreachable(&error))?;
+        let since = self.app.clock.now();
+        self.app.inboxes.change(&self.config.name, |state| {
+            (state.taking_since, state.problem, state.problem_at) = (Some(since), None, None);
+        });
         tracing::info!(inbox = self.config.name, subject = self.subject(), "messages are taken");
         while let Some(delivered) = messages.next().await {
             let delivered = delivered.map_err(|error| unreachable(&error))?;
@@ -252,25 +264,32 @@ impl Inbox {
         let subject = format!("{}.{}.{to}", self.config.replies, self.gateway);
         let body = json!({"message_id": id, "status": answer.status, "answer": answer.body}).to_string();
         let sent = client.publish_with_headers(subject, headers, body.into()).await;
-        sent.map_err(|error| SinkError::Unreachable(whole(&error)))
+        sent.map_err(|error| SinkError::Unreachable(whole(&error)))?;
+        let now = self.app.clock.now();
+        self.app.inboxes.change(&self.config.name, |state| {
+            (state.answered, state.answered_at) = (state.answered + 1, Some(now));
+        });
+        Ok(())
     }
 
     /// Counts a message of nobody known, and tells of it, not too often.
     async fn tell_refused(&mut self, why: &str) {
-        self.refused += 1;
+        let refused = self.app.inboxes.change(&self.config.name, |state| {
+            state.refused += 1;
+            state.refused
+        });
         tracing::debug!(inbox = self.config.name, why, "a message was refused");
         if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
             return;
         }
         self.told = Some(Instant::now());
-        tracing::warn!(inbox = self.config.name, why, refused = self.refused, "messages are refused");
-        let (name, why, count, now) =
-            (self.config.name.clone(), why.to_owned(), self.refused, self.app.clock.now());
+        tracing::warn!(inbox = self.config.name, why, refused, "messages are refused");
+        let (name, why, now) = (self.config.name.clone(), why.to_owned(), self.app.clock.now());
         let told = self
             .app
             .store
             .write::<_, StoreError, _>(move |conn| {
-                Box::pin(async move { kept::refused(conn, &name, &why, count, now).await })
+                Box::pin(async move { kept::refused(conn, &name, &why, refused, now).await })
             })
             .await;
         if let Err(error) = told {
