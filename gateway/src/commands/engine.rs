@@ -614,8 +614,10 @@ impl Engine {
         }
         let steps = outcome::steps(&verdict.states, &report, &open.command);
         // What gets on is no failed attempt.
-        let gets_on =
-            matches!(report.facts.image, Some(ImageProgress::Transferred { .. } | ImageProgress::Activated));
+        let gets_on = matches!(
+            report.facts.image,
+            Some(ImageProgress::Transferred { .. } | ImageProgress::Checking | ImageProgress::Activated)
+        );
         let mut outcome = Outcome {
             command: open.command.clone(),
             meter: open.meter.clone(),

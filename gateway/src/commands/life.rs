@@ -319,6 +319,9 @@ fn settle_image(attempt: &Attempt<'_>, report: &Report) -> Verdict {
             let tens = done * 10 / blocks.max(1) * 10;
             one(CommandState::Queued, format!("{tens} % of its blocks have come"), Then::Act(Duration::ZERO))
         }
+        (Ending::Done, Some(ImageProgress::Checking)) => {
+            one(CommandState::Queued, "the meter checks the image", Then::Act(IMAGE_CHECK))
+        }
         (Ending::Done, None) => act_again(attempt, "the meter said nothing about the image"),
         (Ending::Rejected { reason, .. }, _) if attempt.step == Step::Ask && activated => {
             if attempt.tries < IMAGE_LOOKS {
@@ -394,6 +397,8 @@ fn settle_relay_test(attempt: &Attempt<'_>, report: &Report) -> Verdict {
 
 /// After an activation a meter restarts.
 const IMAGE_RESTART: Duration = Duration::from_secs(3);
+/// A meter that checks an image is asked again after this time, until it is done or the command's time is over.
+const IMAGE_CHECK: Duration = Duration::from_secs(5);
 
 /// What an engineer sets is read back; it is never set twice by us.
 fn settle_engineers(attempt: &Attempt<'_>, report: &Report) -> Verdict {

@@ -265,6 +265,8 @@ pub enum ImageProgress {
         /// Of how many.
         blocks: usize,
     },
+    /// All blocks have come, and the meter checks the whole.
+    Checking,
     /// Checked, and on its way to be started.
     Activated,
     /// It runs.

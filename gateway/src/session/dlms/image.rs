@@ -23,8 +23,7 @@ const SLICE: Duration = Duration::from_secs(2);
 /// A slice ends before the association's invocation counters do: so many are kept for what follows its last block. New ones are
 /// reserved between two jobs.
 const COUNTERS_KEPT: u32 = 32;
-/// How long a check of the whole image may take, and how often it is looked at.
-const VERIFIED_WITHIN: Duration = Duration::from_secs(60);
+/// How often a meter is asked whether its check of the whole image is over.
 const VERIFY_POLL: Duration = Duration::from_millis(500);
 /// Blocks larger than this are nobody's: the most that a request of ours carries.
 const BLOCK_MAX: u32 = 512;
@@ -174,8 +173,14 @@ impl Meter<'_> {
                     self.attempt.facts.image = Some(ImageProgress::Activated);
                     return Ok(Ending::Done);
                 }
-                ImageTransferStatus::VerificationInitiated if begun.elapsed() < VERIFIED_WITHIN => {
+                ImageTransferStatus::VerificationInitiated if begun.elapsed() < SLICE => {
                     tokio::time::sleep(VERIFY_POLL).await;
+                }
+                // Some check for a minute: others on the line have their turn meanwhile.
+                ImageTransferStatus::VerificationInitiated => {
+                    self.attempt.note("the meter checks the image");
+                    self.attempt.facts.image = Some(ImageProgress::Checking);
+                    return Ok(Ending::Done);
                 }
                 other => {
                     let reason = format!("the meter's check of the image ended with {other:?}");

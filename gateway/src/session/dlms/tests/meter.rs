@@ -2,6 +2,7 @@
 //! for, and can be told to misbehave.
 
 use super::habits::{Habits, SECRET};
+use super::image::Image;
 use protocol::codec::acse::AuthMechanism;
 use protocol::codec::axdr::{Data, Unit};
 use protocol::codec::codec::{Encode, Writer};
@@ -54,6 +55,7 @@ pub(super) struct TestMeter {
     pub(super) mute: bool,
     pub(super) counter: u32,
     pub(super) habits: Habits,
+    pub(super) image: Image,
 }
 
 impl TestMeter {
@@ -77,6 +79,7 @@ impl TestMeter {
             mute: false,
             counter: 0,
             habits: Habits::default(),
+            image: Image::checked_in(Duration::ZERO),
         }
     }
 
@@ -147,6 +150,7 @@ impl TestMeter {
             (70, obis::DISCONNECT, 2) => Data::Boolean(self.closed).encode(out),
             (70, obis::DISCONNECT, 3) => self.control.encode(out),
             (70, obis::DISCONNECT, 4) => self.control_mode.encode(out),
+            (18, ..) | (1, obis::FIRMWARE_VERSION, _) => return self.image.write(at, out),
             _ => return Err(DataAccessResult::ObjectUndefined),
         }
         .map_err(full)
@@ -198,6 +202,7 @@ impl ObjectModel for TestMeter {
                 self.enter(&token);
                 Ok(false)
             }
+            (18, ..) => self.image.act(at, parameter),
             (70, 1, Some(Data::Integer(0))) => self.switch(Trigger::RemoteDisconnect),
             (70, 2, Some(Data::Integer(0))) => self.switch(Trigger::RemoteReconnect),
             _ => Err(ActionResult::ObjectUndefined),

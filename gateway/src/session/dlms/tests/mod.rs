@@ -1,6 +1,7 @@
 //! Sessions with small meters behind the server engine: what is asked, what is believed, and what a lost answer means.
 
 mod habits;
+mod image;
 mod line;
 mod meter;
 mod quirks;
