@@ -201,9 +201,12 @@ impl Target {
             (64, _) if changes => Some("it changes keys: rotate_keys does"),
             (115, _) if changes || self.index == 2 => Some("it takes tokens: a top-up does that"),
             (18, _) if changes => Some("it changes the firmware: update_image does"),
-            (70 | 71 | 21 | 9 | 22 | 10, _) if changes => {
+            // Besides relay and limiter whatever runs a script: schedules, sensors, arbitrators, switchable functions.
+            (70 | 71 | 21 | 9 | 22 | 10 | 67 | 68 | 122, _) if changes => {
                 Some("it may move the relay: disconnect, reconnect, arm and limit_load do")
             }
+            (30 | 123, _) if changes => Some("it changes attributes of other objects"),
+            (116, _) if changes => Some("it belongs to the meter's tokens"),
             (20 | 11, _) if changes => Some("it changes what energy costs"),
             (111..=113, _) if changes => Some("it changes credit or charges"),
             (_, (0, 0, 13 | 19 | 17 | 43 | 44)) if changes => {
@@ -315,6 +318,12 @@ mod tests {
             (at(1, "0.0.13.0.129.255", 2), true),
             (at(1, "0.0.96.3.128.255", 2), true),
             (at(18, "0.0.44.0.0.255", 4), true),
+            (at(68, "0.0.96.3.20.255", 1), true),
+            (at(67, "0.0.67.0.0.255", 2), true),
+            (at(122, "0.0.44.1.0.255", 1), true),
+            (at(30, "0.0.43.2.0.255", 3), true),
+            (at(123, "0.0.18.0.0.255", 2), true),
+            (at(116, "0.0.19.50.0.255", 2), true),
         ] {
             assert!(target.denied(changes).is_some(), "{target}");
         }
