@@ -11,6 +11,7 @@ use simulator::clock::SimClock;
 use simulator::street::{Street, StreetConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const UP_WITHIN: Duration = Duration::from_secs(20);
 /// How long one command may take, with its place in the queue of a 9,600-baud line behind a whole sweep.
 pub const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+
+/// Somebody told the demo to end: whatever waits does no longer, and the gateway ends with the stage.
+static TOLD_TO_END: AtomicBool = AtomicBool::new(false);
 
 /// What the stage is to be like.
 #[derive(Debug, Clone)]
@@ -93,6 +97,7 @@ impl Stage {
         );
         let teller = Teller::new(options.quiet);
         let runtime = Runtime::new().context("no runtime")?;
+        runtime.block_on(heed_termination())?;
         let config = StreetConfig {
             meters: options.meters,
             hdlc_meters: options.meters / 2,
@@ -183,17 +188,16 @@ impl Stage {
         self.runtime.block_on(async {
             let interrupted = tokio::signal::ctrl_c();
             tokio::pin!(interrupted);
-            let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-            loop {
+            while !TOLD_TO_END.load(Ordering::Relaxed) {
                 tokio::select! {
                     _ = &mut interrupted => return Ok(()),
-                    _ = terminated.recv() => return Ok(()),
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = tokio::time::sleep(LOOK) => {}
                 }
                 if let Some(status) = gateway.ended() {
                     return Err(format!("the gateway ended ({status})"));
                 }
             }
+            Ok(())
         })
     }
 
@@ -360,10 +364,20 @@ impl Stage {
     }
 }
 
+/// SIGTERM ends the demo in good order: with the stage the gateway's process ends too.
+async fn heed_termination() -> anyhow::Result<()> {
+    let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio::spawn(async move {
+        terminated.recv().await;
+        TOLD_TO_END.store(true, Ordering::Relaxed);
+    });
+    Ok(())
+}
+
 /// Looks every tenth of a second until there is something, an error, or no time left.
 ///
 /// # Errors
-/// What the look says, or what was waited for in vain.
+/// What the look says, what was waited for in vain, or that the demo was told to end.
 pub fn wait<T>(
     what: &str,
     patience: Duration,
@@ -373,6 +387,9 @@ pub fn wait<T>(
     loop {
         if let Some(found) = look()? {
             return Ok(found);
+        }
+        if TOLD_TO_END.load(Ordering::Relaxed) {
+            return Err("the demo was told to end".to_owned());
         }
         if began.elapsed() > patience {
             return Err(format!("waited {} s in vain for {what}", patience.as_secs()));
