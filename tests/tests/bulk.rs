@@ -116,6 +116,52 @@ fn a_street_is_disconnected_over_a_kill_and_reconnected_as_it_was_previewed() {
 }
 
 #[test]
+fn n05_a_relay_test_of_a_street_that_is_killed_while_relays_are_open_leaves_nobody_in_the_dark() {
+    let mut scene = Scene::start();
+    // Two relays open, and nobody hears of it in time.
+    let held = json!({"fault": "late_answer", "on": "relay_moved", "delay_ms": 60_000, "meters": [1, 2]});
+    scene.street.act("/faults", &held);
+    let said = scene.gateway.must(&[
+        "bulk",
+        "preview",
+        "test_relay",
+        "--text",
+        "the yearly test",
+        "--parameters",
+        r#"{"consent": "the street was told by letter"}"#,
+    ]);
+    assert!(said.contains(&format!("{METERS} meters take part, 0 are excluded")), "{said}");
+    let id = Scene::id_of(&said);
+    scene.gateway.must(&["bulk", "start", &id]);
+    let deadline = Instant::now() + OVER_WITHIN;
+    let open = |number: usize| scene.street.look(&format!("/meters/{number}"))["contact_closed"] == false;
+    let others_done = || scene.gateway.get(&format!("/bulk-commands/{id}"))["meters"]["done"] == METERS - 2;
+    while !(open(1) && open(2) && others_done()) {
+        assert!(Instant::now() < deadline, "{}", scene.gateway.process.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.gateway.kill();
+    assert!(open(1) && open(2), "in the dark");
+    scene.gateway.start_again();
+    let done = scene.until_done(&id);
+    assert_eq!(scene.closed(), METERS, "{done:#}");
+    assert_eq!(scene.commands()["test_relay"], METERS, "nobody was tested again");
+    for serial in &scene.serials[..2] {
+        let explained = scene.gateway.get(&format!("/commands?serial={serial}"))[0].clone();
+        assert_eq!((&explained["kind"], &explained["state"]), (&json!("test_relay"), &json!("rejected")));
+        let outcome = explained["outcome"].as_str().unwrap_or_default();
+        assert!(outcome.starts_with("the test was cut, and supply brought back"), "{explained:#}");
+    }
+    let verified = scene.gateway.get("/commands?limit=1000");
+    let verified = verified
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|command| command["kind"] == "test_relay" && command["state"] == "verified");
+    assert_eq!(verified.count(), METERS - 2, "{done:#}");
+}
+
+#[test]
 fn a_limit_for_many_is_stopped_and_what_was_not_sent_is_taken_back() {
     let scene = Scene::start();
     let gateway = &scene.gateway;
