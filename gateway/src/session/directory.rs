@@ -40,7 +40,17 @@ pub struct Directory(Arc<RwLock<Entries>>);
 #[derive(Debug, Default)]
 struct Entries {
     meters: HashMap<Serial, Endpoint>,
+    /// Both ways: a title is of one meter, and a meter has one.
     titles: HashMap<[u8; 8], Serial>,
+    title_of: HashMap<Serial, [u8; 8]>,
+}
+
+impl Entries {
+    fn forget_title(&mut self, serial: &Serial) {
+        if let Some(title) = self.title_of.remove(serial) {
+            self.titles.remove(&title);
+        }
+    }
 }
 
 impl Directory {
@@ -79,7 +89,7 @@ impl Directory {
     /// The system title of a meter that was talked to since the start.
     #[must_use]
     pub fn title_of(&self, serial: &Serial) -> Option<[u8; 8]> {
-        self.read().titles.iter().find(|(_, meter)| *meter == serial).map(|(title, _)| *title)
+        self.read().title_of.get(serial).copied()
     }
 
     /// A meter that has proved who it is gave this system title.
@@ -88,8 +98,11 @@ impl Directory {
             return;
         }
         let mut entries = self.write();
-        entries.titles.retain(|_, meter| meter != serial);
-        entries.titles.insert(title, serial.clone());
+        entries.forget_title(serial);
+        if let Some(other) = entries.titles.insert(title, serial.clone()) {
+            entries.title_of.remove(&other);
+        }
+        entries.title_of.insert(serial.clone(), title);
     }
 
     /// The meter at this address of this line.
@@ -102,11 +115,41 @@ impl Directory {
 
     /// Forgets one.
     pub fn remove(&self, serial: &Serial) {
-        self.write().meters.remove(serial);
+        let mut entries = self.write();
+        entries.meters.remove(serial);
+        entries.forget_title(serial);
     }
 
     /// Adds or replaces one.
     pub fn put(&self, endpoint: Endpoint) {
         self.write().meters.insert(endpoint.serial.clone(), endpoint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_of_the_meter_that_gave_it_last_and_a_meter_has_the_last_it_gave() {
+        let directory = Directory::default();
+        let [one, two] = ["1", "2"].map(|serial| Serial(serial.into()));
+        for serial in [&one, &two] {
+            let (line, address, model) = Default::default();
+            let framing = Framing::Wrapper;
+            directory.put(Endpoint { serial: serial.clone(), line, address, framing, model });
+        }
+        let (old, new) = (*b"MGW\0\0\0\0\x01", *b"MGW\0\0\0\0\x02");
+        let meter = |title| directory.of_title(title).map(|endpoint| endpoint.serial);
+        directory.learn_title(&one, old);
+        directory.learn_title(&one, new);
+        assert_eq!((meter(old), meter(new), directory.title_of(&one)), (None, Some(one.clone()), Some(new)));
+        // The meter was put to another serial number.
+        directory.learn_title(&two, new);
+        assert_eq!((meter(new), directory.title_of(&one)), (Some(two.clone()), None));
+        directory.learn_title(&one, old);
+        assert_eq!((meter(old), meter(new)), (Some(one), Some(two.clone())));
+        directory.remove(&two);
+        assert_eq!((meter(new), directory.title_of(&two)), (None, None));
     }
 }
