@@ -2,7 +2,7 @@
 
 use super::sql::{self, Connection, Row};
 use super::text::words;
-use super::{Store, StoreError, ms, time, time_opt};
+use super::{PART, Store, StoreError, ms, time, time_opt};
 use crate::session::directory::{Endpoint, Framing};
 use crate::session::work::{RelayState, Serial};
 use crate::units::WattHours;
@@ -322,6 +322,15 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn all_meters(&self) -> Result<Vec<(Meter, MeterState)>, StoreError> {
-        self.meters_after("", u32::MAX).await
+        let mut all: Vec<(Meter, MeterState)> = Vec::new();
+        loop {
+            let last = all.last().map_or("", |(meter, _)| &meter.serial.0);
+            let part = self.meters_after(last, PART).await?;
+            let is_last = part.len() < PART as usize;
+            all.extend(part);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 }

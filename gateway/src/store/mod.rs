@@ -55,6 +55,8 @@ use writer::Way;
 
 /// Reading connections. SQLite readers never block each other; more than this only costs memory.
 const READERS_MAX: u32 = 4;
+/// Rows fetched at a time where all of a table are wanted: a fetched row takes many times what is made of it.
+const PART: u32 = 500;
 
 /// Where a store is.
 #[derive(Debug, Clone)]

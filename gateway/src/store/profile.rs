@@ -2,7 +2,7 @@
 
 use super::sql::{self, Connection, Row};
 use super::text::words;
-use super::{Store, StoreError, event, ms, time};
+use super::{PART, Store, StoreError, event, ms, time};
 use crate::reading::gaps::{Gap, GivenUp};
 use crate::session::work::{ProfileRows, Serial};
 use crate::store::observation::Quality;
@@ -287,8 +287,21 @@ impl Store {
     /// # Errors
     /// Store failures.
     pub async fn all_series(&self) -> Result<Vec<Series>, StoreError> {
-        let rows = sql::query("SELECT * FROM profile_series ORDER BY id").fetch_all(&self.readers).await?;
-        rows.iter().map(series_of).collect()
+        let mut all: Vec<Series> = Vec::new();
+        loop {
+            let rows = sql::query("SELECT * FROM profile_series WHERE id > ?1 ORDER BY id LIMIT ?2")
+                .bind(all.last().map_or(0, |series| series.id))
+                .bind(PART)
+                .fetch_all(&self.readers)
+                .await?;
+            all.reserve(rows.len());
+            for row in &rows {
+                all.push(series_of(row)?);
+            }
+            if rows.len() < PART as usize {
+                return Ok(all);
+            }
+        }
     }
 
     /// Every gap that is still asked for, with the number of its series, oldest first.

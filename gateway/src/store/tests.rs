@@ -116,6 +116,27 @@ pub(crate) fn command(serial: &str, kind: CommandKind) -> NewCommand {
 }
 
 #[tokio::test]
+async fn every_meter_is_there_however_many_parts_that_takes() {
+    let fresh = fresh().await;
+    for count in [PART, 1] {
+        let before = fresh.store.all_meters().await.unwrap().len() as u32;
+        let entered = fresh.store.write::<_, InsertMeterError, _>(move |conn| {
+            Box::pin(async move {
+                for number in before..before + count {
+                    let meter = meter(&format!("{number:011}"), &format!("a{number}"));
+                    meter::insert(conn, &meter).await?;
+                }
+                Ok(())
+            })
+        });
+        entered.await.unwrap();
+        let all = fresh.store.all_meters().await.unwrap();
+        let serials: std::collections::BTreeSet<_> = all.iter().map(|(meter, _)| &meter.serial.0).collect();
+        assert_eq!((all.len(), serials.len()), ((before + count) as usize, all.len()));
+    }
+}
+
+#[tokio::test]
 async fn a_meter_is_found_as_it_was_entered_and_its_place_is_its_own() {
     let fresh = fresh().await;
     add(&fresh.store, meter("01000000016", "127.1.0.1:4059")).await.unwrap();
