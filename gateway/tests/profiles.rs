@@ -315,7 +315,8 @@ impl Collecting {
         let (schedule, policy) = (config.schedule.into(), policy.into());
         let mut collector =
             Collector::new(store.clone(), bench.clock, places, bench.models.clone(), schedule, policy);
-        collector.load().await.expect("the store answers");
+        let meters = store.all_meters().await.expect("a store");
+        collector.load(&meters).await.expect("the store answers");
         let (stop, stopped) = watch::channel(false);
         let ((_, commissioned), (_, visits)) = (mpsc::unbounded_channel(), Visits::pair());
         Self {

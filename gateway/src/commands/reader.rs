@@ -76,13 +76,14 @@ impl Reader {
         Self { store, clock, router, config, policy, clocks, visits }
     }
 
-    /// Runs until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
+    /// Reads these, which are commissioned, until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
     /// `arrivals`: what one missed is read when it comes.
     ///
     /// # Errors
     /// Store failures at start.
     pub async fn run(
         mut self,
+        meters: Vec<Serial>,
         mut commissioned: mpsc::UnboundedReceiver<Serial>,
         mut arrivals: broadcast::Receiver<Arrival>,
         mut stop: watch::Receiver<bool>,
@@ -92,11 +93,9 @@ impl Reader {
         let (tell, mut ended) = mpsc::unbounded_channel::<Ended>();
         let mut audits = Audits::default();
         let started = self.clock.now();
-        for (meter, state) in self.store.all_meters().await? {
-            if state.commissioned_at.is_some() {
-                let offset = schedule::offset(&meter.serial, config.read_spread);
-                schedule.add(meter.serial, started.saturating_add(offset).unwrap_or(started));
-            }
+        for serial in meters {
+            let offset = schedule::offset(&serial, config.read_spread);
+            schedule.add(serial, started.saturating_add(offset).unwrap_or(started));
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

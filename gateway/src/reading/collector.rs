@@ -14,7 +14,7 @@ use crate::config::{Live, ScheduleConfig};
 use crate::session::model::{Cadence, Model, Models, ProfileModel, Purpose};
 use crate::session::work::{Ending, Job, ProfileRows, Report, RowsWanted, Serial, Work};
 use crate::session::{self, Arrival};
-use crate::store::meter::{self, Role};
+use crate::store::meter::{self, Meter, MeterState, Role};
 use crate::store::profile::{self, Judging, Series};
 use crate::store::{Connection, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
@@ -114,11 +114,11 @@ impl Collector {
         Ok(())
     }
 
-    /// Takes on what the store knows about every commissioned meter: before [`Collector::run`], and before anybody tells of visits.
+    /// Takes on what the store knows about the commissioned ones of these meters, which are all there are: before [`Collector::run`], and before anybody tells of visits.
     ///
     /// # Errors
     /// Store failures.
-    pub async fn load(&mut self) -> Result<(), StoreError> {
+    pub async fn load(&mut self, meters: &[(Meter, MeterState)]) -> Result<(), StoreError> {
         let mut known: HashMap<(Serial, String), Series> = self
             .store
             .all_series()
@@ -130,7 +130,7 @@ impl Collector {
         for (series, gap) in self.store.open_gaps().await? {
             gaps.entry(series).or_default().push(gap);
         }
-        for (meter, state) in self.store.all_meters().await? {
+        for (meter, state) in meters {
             let Some(since) = state.commissioned_at else { continue };
             let first = self.profiles.len();
             for (model, slots) in self.profiles_of(&meter.model) {
@@ -142,7 +142,7 @@ impl Collector {
                 let gaps = gaps.remove(&series.id).unwrap_or_default();
                 self.put(series, model, slots, gaps);
             }
-            self.known.insert(meter.serial, first..self.profiles.len());
+            self.known.insert(meter.serial.clone(), first..self.profiles.len());
         }
         Ok(())
     }
