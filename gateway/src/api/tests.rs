@@ -15,6 +15,7 @@ use axum::http::Request;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tower::ServiceExt;
 
 const SECRET: &str = "0123456789abcdef";
@@ -870,8 +871,18 @@ async fn a_scrape_counts_what_a_story_did() {
     api.bench.finished(command).await;
     assert_eq!(api.ask("nobody", "GET", "/api/v1/meters", "").await.status, 401);
 
-    let text = api.ask("eye", "GET", "/metrics", "").await;
-    let text = text.body.as_str().unwrap();
+    // A step is counted once it is stored: whoever sees it in the store may be earlier.
+    let verified = "meter_gateway_command_steps_total{state=\"verified\"}";
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let scraped = loop {
+        let scraped = api.ask("eye", "GET", "/metrics", "").await;
+        if scraped.body.as_str().unwrap().contains(verified) {
+            break scraped;
+        }
+        assert!(Instant::now() < deadline, "{:?}", scraped.body);
+        tokio::task::yield_now().await;
+    };
+    let text = scraped.body.as_str().unwrap();
     let scrape = crate::metrics::tests::read(text);
     assert_eq!(scrape.value("meter_gateway_vends_total"), 1.0, "the repetition is no vend");
     for state in ["queued", "sending", "accepted", "verified"] {
