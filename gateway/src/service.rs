@@ -75,7 +75,7 @@ pub async fn run(
     let clock = config.clock.clock(Timestamp::now());
     let directory = Directory::default();
     let recordings = Recordings::default();
-    // Once for everybody who begins with them: of ten thousand the database's answer takes most of a start.
+    // Once for everybody who begins with them.
     let meters = store.all_meters().await?;
     for (meter, _) in &meters {
         if config.line(&meter.line).is_none() {

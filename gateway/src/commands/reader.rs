@@ -76,8 +76,8 @@ impl Reader {
         Self { store, clock, router, config, policy, clocks, visits }
     }
 
-    /// Reads these, which are commissioned, until `stop` becomes true. Meters commissioned from now on come through `commissioned`, and those that dial in through
-    /// `arrivals`: what one missed is read when it comes.
+    /// Reads these, which are commissioned, until `stop` becomes true. Meters commissioned from now on come through `commissioned`,
+    /// and those that dial in through `arrivals`: what one missed is read when it comes.
     ///
     /// # Errors
     /// Store failures at start.

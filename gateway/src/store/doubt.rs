@@ -105,12 +105,21 @@ pub async fn hold(
     Ok(id)
 }
 
-/// A reading fits: what was held for want of that is settled.
+/// A reading fits: what was held for want of that is settled. A case that holds rows of a profile stays, as nobody reads those again:
+/// a person decides about them, and about no register any more.
 ///
 /// # Errors
 /// Store failures.
 pub async fn pass(conn: &mut Connection, serial: &Serial, at: Timestamp) -> Result<(), StoreError> {
-    sql::query("UPDATE doubt SET state = 'passed', decided_at = ?3 WHERE serial = ?1 AND kind <> ?2 AND state = 'held'")
+    sql::query(
+        "UPDATE doubt SET import_wh = CASE WHEN EXISTS (SELECT 1 FROM profile_row r WHERE r.doubt_id = doubt.id)
+                THEN NULL ELSE import_wh END,
+            decided_at = CASE WHEN EXISTS (SELECT 1 FROM profile_row r WHERE r.doubt_id = doubt.id)
+                THEN NULL ELSE ?3 END,
+            state = CASE WHEN EXISTS (SELECT 1 FROM profile_row r WHERE r.doubt_id = doubt.id)
+                THEN 'held' ELSE 'passed' END
+         WHERE serial = ?1 AND kind <> ?2 AND state = 'held'",
+    )
         .bind(&serial.0)
         .bind(DoubtKind::OtherRatio.as_str())
         .bind(ms(at))

@@ -135,6 +135,15 @@ async fn n31_a_row_that_cannot_be_true_is_held_and_told_to_nobody_until_a_person
     assert_eq!((kept.new.len(), kept.held), (1, 1));
     let jumped = store.doubts(None, 9).await.unwrap().remove(1);
     assert_eq!(jumped.readings, 2);
+    // A reading that fits settles no row, and leaves the person's word about rows alone.
+    store
+        .write::<_, StoreError, _>(|conn| {
+            Box::pin(async move { doubt::pass(conn, &Serial("01000000017".into()), later(98)).await })
+        })
+        .await
+        .unwrap();
+    let still = store.doubts(None, 9).await.unwrap().remove(1);
+    assert_eq!((still.state, still.decided_at), (DoubtState::Held, None));
     let released = jumped.clone();
     store
         .write::<_, StoreError, _>(move |conn| {
